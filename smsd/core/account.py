@@ -1,0 +1,34 @@
+"""What does an operator say about a provider, whatever its dialect?
+
+The keys every `[providers.NAME]` section takes beside the adapter's own (credentials, URL): pace, patience, standing.
+Durations are milliseconds. The adapter itself (`providers`) holds only what its dialect needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from smsd.core.pacing import Pace
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRules:
+    """How one provider is treated."""
+
+    pace: Pace
+    max_in_flight: int = 32
+    timeout_ms: int = 10_000
+    cooldown_ms: int = 300_000
+    """How long the provider rests after a throttle that does not say."""
+    retry_after: str = "at_least_cooldown"
+    """honour | at_least_cooldown | ignore; a provider's own wait is capped at 1 h."""
+    on_auth_failure: str = "halt"
+    """halt | fail | retry"""
+    on_uncertain: str = "retry"
+    """retry (at least once) | hold (at most once)"""
+    reconcile_after_ms: int = 5_000
+    reconcile_again_ms: int = 10_000
+    reconcile_timeout_ms: int = 600_000
+    weight: int = 1
+    senders: tuple[str, ...] = field(default=())
+    """Numbers and names the provider owns (`from`); the first is its default."""

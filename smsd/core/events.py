@@ -1,0 +1,71 @@
+"""What can the daemon say happened?
+
+One name per fact; the same name stands in the log, the metrics, the event stream, the callbacks and the tests. An
+Event carries plain fields and never a text body; recipients in it are full numbers, so every sink that leaves the
+process masks them (`logs`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from smsd.core.message import Instant
+
+
+class Kind(StrEnum):
+    """The names. Values are public: log searches and stream clients rely on them."""
+
+    MESSAGE_ACCEPTED = "message.accepted"
+    MESSAGE_SENT = "message.sent"
+    MESSAGE_RETRY_SCHEDULED = "message.retry_scheduled"
+    MESSAGE_THROTTLED = "message.throttled"
+    MESSAGE_FAILED = "message.failed"
+    MESSAGE_EXPIRED = "message.expired"
+    MESSAGE_CANCELLED = "message.cancelled"
+    MESSAGE_REOPENED = "message.reopened"
+    MESSAGE_UNCERTAIN = "message.uncertain"
+    MESSAGE_RECONCILED = "message.reconciled"
+    PROVIDER_COOLDOWN = "provider.cooldown"
+    PROVIDER_RECOVERED = "provider.recovered"
+    PROVIDER_HALTED = "provider.halted"
+    PROVIDER_RESUMED = "provider.resumed"
+    PROVIDER_PAUSED = "provider.paused"
+    DAEMON_READY = "daemon.ready"
+    DAEMON_DRAINING = "daemon.draining"
+    DAEMON_STOPPED = "daemon.stopped"
+    OUTBOX_FULL = "outbox.full"
+    OUTBOX_RECOVERED = "outbox.recovered"
+    OUTBOX_BROKEN = "outbox.broken"
+
+
+class Level(StrEnum):
+    """How loud a fact is in the log."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+LEVELS: dict[Kind, Level] = {
+    Kind.MESSAGE_THROTTLED: Level.WARNING,
+    Kind.MESSAGE_FAILED: Level.ERROR,
+    Kind.MESSAGE_EXPIRED: Level.WARNING,
+    Kind.MESSAGE_UNCERTAIN: Level.WARNING,
+    Kind.PROVIDER_COOLDOWN: Level.WARNING,
+    Kind.PROVIDER_PAUSED: Level.WARNING,
+    Kind.PROVIDER_HALTED: Level.CRITICAL,
+    Kind.OUTBOX_FULL: Level.ERROR,
+    Kind.OUTBOX_BROKEN: Level.CRITICAL,
+}
+"""Kinds not named here are INFO."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One fact."""
+
+    kind: Kind
+    at: Instant
+    fields: dict[str, object] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""The loop: the imperative shell around core. Knows no SQL, no provider by name, no door."""

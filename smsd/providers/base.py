@@ -1,0 +1,149 @@
+"""What must a provider's dialect be able to say?
+
+A provider is a dialect, not a client: it turns a Call into a Request and a Response into a Verdict, and performs
+neither; `engine.exchange` owns sockets, timeouts and traces for all of them. An adapter IS its settings: a frozen
+dataclass whose fields are the keys its `[providers.NAME]` section takes beside the common ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol, runtime_checkable
+
+from smsd.core.message import Encoding, Instant
+from smsd.core.verdict import Category, Fate, Scope, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What an adapter is told about one attempt."""
+
+    id: str
+    """The message's id; it travels as our reference where the provider has a field for one."""
+    attempt: int
+    recipient: str
+    sender: str
+    text: str
+    encoding: Encoding
+    segments: int
+    expires_at: Instant
+    now: Instant
+    """When the request is prepared. For a look-up of an uncertain attempt: when that attempt was claimed."""
+    callback_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request, complete. Its repr shows no header and no body: they hold credentials and texts."""
+
+    method: str
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A complete HTTP answer. Header names are lower case; the body is cut at the exchange's bound."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NoConnection:
+    """No connection was obtained (refused, DNS, TLS, connect timeout): nothing was taken."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """A connection was had and no readable answer came (timeout, reset): it may have been taken."""
+
+    detail: str
+
+
+Outcome = Response | NoConnection | NoAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The look-up found it: the provider's ids of candidates, best first (several: equal texts to one number)."""
+
+    provider_message_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The look-up answered and the message is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """The look-up itself failed; ask again later."""
+
+    detail: str
+
+
+Finding = Found | Absent | Unanswered
+
+
+class Provider(Protocol):
+    """A dialect."""
+
+    type: ClassVar[str]
+    """The name used in `type = "..."`."""
+    lookup: ClassVar[str]
+    """What a look-up can prove: "none" (cannot be asked), "fuzzy" (matched by content), "exact" (matched by our id)."""
+
+    def prepare(self, call: Call) -> Request:
+        """The request that sends it."""
+        ...
+
+    def classify(self, response: Response) -> Verdict:
+        """What the answer means."""
+        ...
+
+    def ask(self, call: Call) -> Request:
+        """The request that looks an uncertain attempt up. Only called when lookup is not "none"."""
+        ...
+
+    def find(self, response: Response, call: Call) -> Finding:
+        """What the look-up's answer says about the call."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A digest that changes when credentials or URL change; reveals nothing. A halt ends when it changes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """What a provider inside this process does with a request: wait `latency_ms`, then answer; `line` goes to stdout."""
+
+    outcome: Outcome
+    latency_ms: int = 0
+    line: str | None = None
+
+
+@runtime_checkable
+class Local(Protocol):
+    """A provider that answers inside this process (sandbox, console); the exchange opens no socket for it."""
+
+    def perform(self, request: Request, draw: float) -> Performance:
+        """Answer the request. `draw` is a random draw from [0, 1)."""
+        ...
+
+
+def read(provider: Provider, outcome: Outcome) -> Verdict:
+    """The verdict on any outcome: what never reached the provider is read alike for all dialects."""
+    match outcome:
+        case Response():
+            return provider.classify(outcome)
+        case NoConnection(detail):
+            return Verdict(Fate.DEFER, Category.NETWORK, Scope.MESSAGE, f"No connection to the provider: {detail}")
+        case NoAnswer(detail):
+            return Verdict(Fate.UNKNOWN, Category.TIMEOUT, Scope.MESSAGE, f"No readable answer: {detail}")

@@ -1,0 +1,281 @@
+"""What does the outbox promise?
+
+Two protocols. Outbox: the transitions, each durable (committed and synced) before it reports success; the meaning is
+executable in tests/store/contract.py. Records: the read side. They speak in the words of `core`, never in queries, so
+that another database is another binding of the same contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from smsd.core.message import Attempt, Draft, Instant, Message, Priority, State
+from smsd.core.policy import Settlement
+
+
+class StoreError(Exception):
+    """The outbox could not do it. The message says what happened and what to do."""
+
+
+class DiskFullError(StoreError):
+    """There is no room. Nothing was written; nothing was promised; it may work again once space is freed."""
+
+
+class OutcomeUnknownError(StoreError):
+    """The commit or its sync failed: it may or may not be on disk. The outbox is broken after this; restart smsd."""
+
+
+class StoreBrokenError(StoreError):
+    """The outbox stopped for good (corrupt, replaced, read-only, I/O error). Nothing was promised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The draft is durable as message `seq` in flow `flow`."""
+
+    seq: int
+    flow: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The key was used before for the same content: this is the message of that time."""
+
+    id: str
+    state: State
+    segments: int
+    encoding: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyConflict:
+    """The key was used before for other content."""
+
+    id: str
+
+
+AcceptResult = Stored | Replay | KeyConflict | StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Begin the next attempt of message `seq`, of which `attempt` calls are known so far, at `provider`, as `sender`."""
+
+    seq: int
+    attempt: int
+    provider: str
+    sender: str
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What the schedule needs to know of a pending message; never its text."""
+
+    seq: int
+    attempt: int
+    due: Instant
+    segments: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A flow's next pending messages in (due, seq) order. `next_due`: the due time of the first one beyond `until`, if
+    the slice is complete up to `until`; None: there is none. `complete` is False when `limit` cut the slice."""
+
+    items: tuple[Due, ...]
+    complete: bool
+    next_due: Instant | None
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRow:
+    """A flow: messages that share route, priority, tenant and campaign."""
+
+    id: int
+    route: str
+    priority: Priority
+    tenant: str
+    campaign: str | None
+    pending: int
+    next_due: Instant | None
+    """Earliest due time of its pending messages; None when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRow:
+    """What must survive a restart about a provider's health. `state`: open | cooling | halted | paused."""
+
+    name: str
+    state: str
+    until: Instant | None
+    reason: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A call that was started, for the pacing windows. `boot` is None when it was made in another boot."""
+
+    wall: Instant
+    boot: int | None
+    cost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What was found at opening."""
+
+    flows: tuple[FlowRow, ...]
+    """Those with pending messages."""
+    providers: tuple[ProviderRow, ...]
+    reopened: int
+    """Open attempts found and marked uncertain."""
+    next_uncertain: Instant | None
+    next_expiry: Instant | None
+    latest: Instant | None
+    """The latest wall time found written down; a clock that is behind it has been stepped back."""
+    counts: dict[tuple[State, Priority], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A message that left or entered `pending` by an operator, the caller or its ttl."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class WrongState:
+    """The transition is not possible from this state."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class MinuteRow:
+    """Counts of one provider in one minute (`minute` = Instant // 60000)."""
+
+    minute: int
+    provider: str
+    sent: int
+    failed: int
+    throttled: int
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A listing, newest first. None: any. `before`: only messages with a smaller seq (the cursor)."""
+
+    tenant: str | None = None
+    states: tuple[State, ...] = ()
+    recipient: str | None = None
+    user: str | None = None
+    campaign: str | None = None
+    category: str | None = None
+    since: Instant | None = None
+    before: int | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`next_before`: the cursor of the next page, None at the end. A page may be short, even empty, before the end:
+    one page looks at a bounded number of rows."""
+
+    items: tuple[Message, ...]
+    next_before: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Kept counts; never counted over the table."""
+
+    states: dict[tuple[State, Priority], int]
+    categories: dict[str, int]
+    """Messages that ended in `failed`, by error category, over all time."""
+    minutes: tuple[MinuteRow, ...]
+    """From `since_minute` of the call on."""
+    oldest_pending_at: Instant | None
+    """Due time of the message that has been due longest; None when nothing is pending."""
+
+
+class Outbox(Protocol):
+    """The transitions. Each is durable before it reports success. All may raise StoreError."""
+
+    async def open(self, now: Instant) -> Recovery:
+        """Lock, migrate, check, recover. Open attempts become uncertain: recorded with outcome "crashed", due for
+        their first look-up at `now`. Raises StoreError when the outbox cannot be used."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what waits, checkpoint, close, unlock. Idempotent."""
+        ...
+
+    def accept(self, draft: Draft, done: Callable[[AcceptResult], None]) -> None:
+        """Queue the draft; `done` is called on the event loop, in order of the calls, once it is durable (or not).
+        Order of calls is order of acceptance."""
+        ...
+
+    async def begin(self, claims: Sequence[Claim], now: Instant) -> list[Message | None]:
+        """Claim: pending -> processing, in one transaction. One result per claim; None: no longer ours (not pending,
+        other attempt, or past its expiry). The Message is as after the claim (attempt is the new attempt's number)."""
+        ...
+
+    async def settle(self, settlement: Settlement, attempt: Attempt | None) -> bool:
+        """Apply the settlement if attempt `settlement.attempt` is still the open one, and record `attempt` in any case
+        (None: nothing to record, e.g. the outcome of a look-up). False: late news; it changed nothing. A provider
+        message id that is already bound to another message raises nothing: see bound()."""
+        ...
+
+    async def expire(self, now: Instant, limit: int) -> tuple[list[Message], Instant | None]:
+        """Pending messages whose time is up become expired (at most `limit`). Returns them and the next expiry."""
+        ...
+
+    async def cancel(self, id: str, tenant: str | None, now: Instant) -> Message | WrongState | None:
+        """pending -> cancelled. None: no such message (of this tenant)."""
+        ...
+
+    async def reopen(
+        self, id: str, tenant: str | None, now: Instant, expires_at: Instant, force: bool
+    ) -> Message | WrongState | None:
+        """An operator's retry: failed, undelivered, expired -> pending, due now, a new round. A failed UNCERTAIN one
+        only with `force`. A due time and expiry anew; history stays."""
+        ...
+
+    async def save_provider(self, row: ProviderRow) -> None:
+        """Keep a provider's health."""
+        ...
+
+
+class Records(Protocol):
+    """The read side. Reads see everything committed before the call."""
+
+    async def get(self, id: str, tenant: str | None) -> Message | None: ...
+
+    async def attempts(self, seq: int) -> list[Attempt]:
+        """In order of their numbers; without the open one."""
+        ...
+
+    async def find_key(self, tenant: str, key: str, content_hash: bytes) -> Replay | KeyConflict | None: ...
+
+    async def page(self, query: Query) -> Page: ...
+
+    async def totals(self, since_minute: int) -> Totals: ...
+
+    async def feed(self, flow: int, after: tuple[Instant, int] | None, until: Instant, limit: int) -> Slice:
+        """The flow's pending messages with (due, seq) > `after` and due <= `until`."""
+        ...
+
+    async def uncertain(self, until: Instant, limit: int) -> tuple[list[Message], Instant | None]:
+        """Uncertain messages whose look-up is due by `until`, earliest first, and the due time of the next after them."""
+        ...
+
+    async def bound(self, provider: str, provider_message_ids: Sequence[str]) -> set[str]:
+        """Those of the ids that already belong to a message."""
+        ...
+
+    async def starts(self, provider: str, since: Instant, limit: int) -> list[Start]:
+        """Calls started after `since` at the provider, oldest first (at most the newest `limit`), from the attempts."""
+        ...
