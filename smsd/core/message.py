@@ -173,7 +173,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One call to a provider, as it is remembered. `outcome` is the fate in one word, or "crashed" for one found open at a start."""
+    """One call to a provider, as it is remembered.
+
+    `outcome` is the fate in one word, or "crashed" for one found open at a start.
+    """
 
     n: int
     provider: str

@@ -2,7 +2,7 @@
 
 A Verdict is the whole meaning in three words: category (what went wrong, the closed vocabulary of every view, log and
 metric), fate (may the message still go?) and scope (who is affected: this message, its recipient, its sender, or the
-whole provider). Adapters produce verdicts; `policy` turns them into what follows. Nothing here knows a provider's codes.
+whole provider). Adapters produce verdicts; `policy` turns them into what follows. No provider's code is known here.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ class Provider(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Performance:
-    """What a provider inside this process does with a request: wait `latency_ms`, then answer; `line` goes to stdout."""
+    """What a provider inside this process does: wait `latency_ms`, then answer; `line`, if any, goes to stdout."""
 
     outcome: Outcome
     latency_ms: int = 0

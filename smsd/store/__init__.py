@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from smsd.core.health import Health
 from smsd.core.message import Attempt, Draft, Instant, Message, Priority, State
 from smsd.core.policy import Settlement
 
@@ -61,7 +62,7 @@ AcceptResult = Stored | Replay | KeyConflict | StoreError
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Begin the next attempt of message `seq`, of which `attempt` calls are known so far, at `provider`, as `sender`."""
+    """Begin the next attempt of message `seq` (`attempt` calls known so far) at `provider`, as `sender`."""
 
     seq: int
     attempt: int
@@ -104,17 +105,6 @@ class FlowRow:
 
 
 @dataclass(frozen=True, slots=True)
-class ProviderRow:
-    """What must survive a restart about a provider's health. `state`: open | cooling | halted | paused."""
-
-    name: str
-    state: str
-    until: Instant | None
-    reason: str
-    fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
 class Start:
     """A call that was started, for the pacing windows. `boot` is None when it was made in another boot."""
 
@@ -129,7 +119,7 @@ class Recovery:
 
     flows: tuple[FlowRow, ...]
     """Those with pending messages."""
-    providers: tuple[ProviderRow, ...]
+    providers: tuple[Health, ...]
     reopened: int
     """Open attempts found and marked uncertain."""
     next_uncertain: Instant | None
@@ -137,13 +127,6 @@ class Recovery:
     latest: Instant | None
     """The latest wall time found written down; a clock that is behind it has been stepped back."""
     counts: dict[tuple[State, Priority], int]
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """A message that left or entered `pending` by an operator, the caller or its ttl."""
-
-    message: Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +227,7 @@ class Outbox(Protocol):
         only with `force`. A due time and expiry anew; history stays."""
         ...
 
-    async def save_provider(self, row: ProviderRow) -> None:
+    async def save_provider(self, health: Health) -> None:
         """Keep a provider's health."""
         ...
 
@@ -269,7 +252,7 @@ class Records(Protocol):
         ...
 
     async def uncertain(self, until: Instant, limit: int) -> tuple[list[Message], Instant | None]:
-        """Uncertain messages whose look-up is due by `until`, earliest first, and the due time of the next after them."""
+        """Uncertain messages whose look-up is due by `until`, earliest first; and when the next after them is due."""
         ...
 
     async def bound(self, provider: str, provider_message_ids: Sequence[str]) -> set[str]:
