@@ -64,9 +64,16 @@ class Health:
                 return ""
 
     def cool(self, now: Instant, until: Instant, reason: str, started_at: Instant) -> Health:
-        """A throttle arrived for a call begun at `started_at`; one begun before the cooldown in force changes nothing."""
-        if self.standing(now) is Standing.COOLING and started_at <= (self.cooling_since or now):
-            return self
+        """A throttle arrived for a call begun at `started_at`.
+
+        One begun before the cooldown in force changes nothing; a later one may lengthen it, never shorten it. Both also
+        hold behind a halt or a pause.
+        """
+        cooling_until = self.cooling_until
+        if cooling_until is not None and now < cooling_until:
+            if started_at <= (self.cooling_since or now):
+                return self
+            until = max(until, cooling_until)
         return replace(self, cooling_since=now, cooling_until=until, cooling_reason=reason)
 
     def warm(self) -> Health:

@@ -7,12 +7,29 @@ dataclass whose fields are the keys its `[providers.NAME]` section takes beside 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, runtime_checkable
 
 from smsd.core.message import Encoding, Instant
 from smsd.core.verdict import Category, Fate, Scope, Verdict
+
+_NUMBER = re.compile(r"[+0-9](?<!\w.)(?:[ ().-]{0,2}[0-9]){6,15}(?!\w)")
+
+
+def hide_numbers(text: str) -> str:
+    """The text with everything that may be a phone number replaced by "[number]".
+
+    A phone number is taken to be 7 to 15 digits after a plus sign, or 10 to 15 digits without one (E.164 allows 15),
+    separated or not, and not part of a word, so that ids, dates and short codes stay readable.
+    """
+    return _NUMBER.sub(_hidden, text)
+
+
+def _hidden(found: re.Match[str]) -> str:
+    digits = sum(map(str.isdigit, found[0]))
+    return "[number]" if digits >= (7 if found[0][0] == "+" else 10) else found[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +58,15 @@ class Request:
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(default=b"", repr=False)
+    private: tuple[str, ...] = field(default=(), repr=False)
+    """What a trace must not show should the answer repeat it: the text, the recipient."""
+    max_answer: int = 65_536
+    """Bytes of the answer's body to read at most; the rest is cut off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A complete HTTP answer. Header names are lower case; the body is cut at the exchange's bound."""
+    """A complete HTTP answer. Header names are lower case; the body is cut at `Request.max_answer`."""
 
     status: int
     headers: Mapping[str, str]

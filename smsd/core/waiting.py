@@ -1,0 +1,117 @@
+"""Why has this message not gone yet?
+
+Every message that is not final has an answer: a reason from a closed list, when it ends (if anybody knows) and one
+sentence. Of several reasons the one that ends last is given, because it is the one that decides; one whose end is
+unknown beats all. The same facts that schedule the message explain it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from smsd.core.health import Standing
+from smsd.core.message import FINAL, Instant, Message, State
+from smsd.core.units import rfc3339
+
+
+class Reason(StrEnum):
+    """The closed list; values are public."""
+
+    SCHEDULED = "scheduled"
+    RETRY = "retry"
+    PROVIDER_COOLDOWN = "provider_cooldown"
+    PROVIDER_PAUSED = "provider_paused"
+    PROVIDER_HALTED = "provider_halted"
+    PROVIDER_RATE = "provider_rate"
+    NO_ROUTE = "no_route"
+    STORE = "store"
+    QUEUE = "queue"
+    UNCERTAIN = "uncertain"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why, until when (None: nobody knows), and a sentence for a person."""
+
+    reason: Reason
+    until: Instant | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is known now of a provider that may carry the message."""
+
+    standing: Standing
+    until: Instant | None
+    reason: str
+    next_start: Instant
+    """When its rate next lets a call begin."""
+
+
+_STANDING: Mapping[Standing, tuple[Reason, str]] = {
+    Standing.PAUSED: (Reason.PROVIDER_PAUSED, "Provider {name} is paused: {reason}. Resume it: smsd resume {name}"),
+    Standing.HALTED: (
+        Reason.PROVIDER_HALTED,
+        "Provider {name} is halted: {reason}. Mend its credentials or settings, then: smsd resume {name}",
+    ),
+    Standing.COOLING: (Reason.PROVIDER_COOLDOWN, "Provider {name} rests until {until}: {reason}"),
+}
+
+
+def explain(message: Message, carriers: Mapping[str, Outlook], *, store_full: bool, now: Instant) -> Waiting | None:
+    """The reason that decides; None for a final message. `carriers`: those of its route that exist."""
+    if message.state in FINAL:
+        return None
+    if message.state is State.PROCESSING:
+        return _processing(message)
+    reasons = [*_own(message, now), *_of_route(message, carriers, now)]
+    if store_full:
+        reasons.append(Waiting(Reason.STORE, None, "The outbox has no room to record a call. Free disk space."))
+    if not reasons:
+        return Waiting(Reason.QUEUE, None, "It is due and waits for its turn in the queue.")
+    return max(reasons, key=lambda waiting: float("inf") if waiting.until is None else waiting.until)
+
+
+def _processing(message: Message) -> Waiting:
+    if not message.uncertain:
+        return Waiting(Reason.QUEUE, None, f"Attempt {message.attempt} at {message.provider} is under way.")
+    text = (
+        f"Whether {message.provider} took attempt {message.attempt} is not known; it is looked up before anything else."
+    )
+    return Waiting(Reason.UNCERTAIN, message.due, text)
+
+
+def _own(message: Message, now: Instant) -> list[Waiting]:
+    if message.due <= now:
+        return []
+    at = rfc3339(message.due)
+    if message.error is not None and message.attempt > 0:
+        return [Waiting(Reason.RETRY, message.due, f"It is tried again at {at} after {message.error}")]
+    return [Waiting(Reason.SCHEDULED, message.due, f"It is to be sent at {at}.")]
+
+
+def _of_route(message: Message, carriers: Mapping[str, Outlook], now: Instant) -> list[Waiting]:
+    if not carriers:
+        names = message.route or "none"
+        text = f"No provider of its route ({names}) is configured and enabled. Enable one, or cancel the message."
+        return [Waiting(Reason.NO_ROUTE, None, text)]
+    if all(carrier.standing is not Standing.OPEN for carrier in carriers.values()):
+        return [_blocked(carriers)]
+    starts = [carrier.next_start for carrier in carriers.values() if carrier.standing is Standing.OPEN]
+    if min(starts) > now:
+        at = min(starts)
+        return [Waiting(Reason.PROVIDER_RATE, at, f"The provider's rate lets the next call begin at {rfc3339(at)}.")]
+    return []
+
+
+def _blocked(carriers: Mapping[str, Outlook]) -> Waiting:
+    """The provider that comes back first decides; one whose end is unknown comes back last."""
+    name = min(carriers, key=lambda each: (carriers[each].until is None, carriers[each].until or 0))
+    carrier = carriers[name]
+    reason, form = _STANDING[carrier.standing]
+    until = rfc3339(carrier.until) if carrier.until is not None else "an unknown time"
+    text = form.format(name=name, reason=carrier.reason.rstrip(". "), until=until)
+    return Waiting(reason, carrier.until, text)

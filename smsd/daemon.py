@@ -1,0 +1,270 @@
+"""How is the daemon put together, and how does its life go?
+
+The composition root: the only module, with `config`, that names concrete things. Built and started in order (log,
+engine with its outbox, doors, readiness), stopped in reverse; half a start is undone. SIGTERM and SIGINT drain: no new
+work, calls in flight end and are settled, the outbox is checkpointed, exit 0; a second signal ends at once, and the
+attempts still open are uncertain at the next start. A broken outbox ends the process with a failure, so that systemd
+starts it anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import random
+import signal
+import socket
+import sqlite3
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import structlog
+import uuid_utils
+import uvloop
+
+from smsd import __version__, boot, config, logs, notify
+from smsd.clock import SystemClock
+from smsd.config import Config, ConfigError
+from smsd.core.events import Kind
+from smsd.core.health import Standing
+from smsd.engine.bus import Bus
+from smsd.engine.engine import Engine, Plan
+from smsd.engine.exchange import Exchange
+from smsd.engine.lane import Setting
+from smsd.engine.settler import RetryBook
+from smsd.listeners.http import HttpDoor
+from smsd.listeners.unix import Peers, UnixDoor, bind
+from smsd.store import OutcomeUnknownError, StoreError
+from smsd.store.sqlite import SqliteOutbox
+
+log = structlog.get_logger("smsd.daemon")
+
+EX_OK = 0
+EX_SOFTWARE = 70
+EX_OSERR = 71
+EX_IOERR = 74
+EX_TEMPFAIL = 75
+EX_CONFIG = 78
+
+START_PATIENCE_US = 60_000_000
+"""What systemd is asked to wait while the outbox is opened and recovered."""
+
+STATUS_S = 10.0
+"""How often `systemctl status` is told how things are, and the watchdog's proofs are looked at, at least."""
+
+TICK_MAX_US = 45_000_000
+"""The dispatcher looks at least every 30 s; later than this it is stuck."""
+
+
+class Daemon:
+    """One running smsd."""
+
+    def __init__(self, settings: Config, written: logs.Logs) -> None:
+        self._config = settings
+        self._logs = written
+        self._clock = SystemClock()
+        self._bus = Bus()
+        self._notifier = notify.Notifier()
+        self._stop = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._signals = 0
+        self._exchange = Exchange()
+        self._store = self._outbox()
+        self._engine = Engine(
+            self._plan(),
+            self._store,
+            self._exchange,
+            self._clock,
+            self._bus,
+            random.SystemRandom().random,
+            lambda: str(uuid_utils.uuid7()),
+            self._fail,
+        )
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+
+    def _outbox(self) -> SqliteOutbox:
+        state, outbox = self._config.daemon, self._config.outbox
+        return SqliteOutbox(
+            state.state_dir / "outbox.db",
+            synchronous=outbox.synchronous,
+            boot_token=boot.token(state.runtime_dir),
+            floor_bytes=outbox.min_free,
+            ballast_bytes=outbox.ballast,
+            on_fatal=self._fail,
+            on_full=self._full,
+        )
+
+    def _plan(self) -> Plan:
+        return Plan(
+            settings=tuple(
+                Setting(each.name, each.adapter, each.rules, each.needs_sender)
+                for each in self._config.providers
+                if each.enabled
+            ),
+            rules=self._config.messages,
+            retries=RetryBook(self._config.retry.default, self._config.retry.profiles),
+            zone=ZoneInfo(self._config.daemon.timezone),
+            max_backlog=self._config.outbox.max_backlog,
+        )
+
+    def _fail(self, error: BaseException) -> None:
+        """Something that must not end has ended: so does the process, with a failure."""
+        if self._failure is None:
+            self._failure = error
+            self._bus.publish(Kind.OUTBOX_BROKEN, self._clock.wall(), error=str(error))
+        self._stop.set()
+
+    def _full(self, is_full: bool) -> None:
+        self._engine.service.store_full = is_full
+        self._bus.publish(Kind.OUTBOX_FULL if is_full else Kind.OUTBOX_RECOVERED, self._clock.wall())
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        """From start to end; the exit code."""
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                await self._start(stack)
+            except StoreError as error:
+                log.critical("the outbox cannot be used", error=str(error))
+                return EX_IOERR
+            except OSError as error:
+                log.critical("a door cannot be opened", error=str(error))
+                return EX_OSERR
+            await self._stop.wait()
+            await self._drain()
+        self._notifier.close()
+        return EX_SOFTWARE if self._failure is not None else EX_OK
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        self._notifier.extend(START_PATIENCE_US)
+        self._bus.subscribe(self._logs.events)
+        await self._exchange.start()
+        stack.push_async_callback(self._exchange.close)
+        stack.push_async_callback(self._engine.stop)
+        await self._engine.start()
+        self._door = UnixDoor(self._engine.service, self._peers())
+        stack.push_async_callback(self._door.close)
+        await self._door.listen(self._sockets())
+        http = HttpDoor(self._engine.unready)
+        stack.push_async_callback(http.close)
+        await http.listen((each.host, each.port) for each in self._config.http.listen)
+        stack.callback(self._handle_signals())
+        watch = asyncio.get_running_loop().create_task(self._watch())
+        stack.callback(watch.cancel)
+        gc.collect()
+        gc.freeze()  # what lives as long as the daemon need not be walked at every collection
+        self._tell_ready(http)
+
+    def _peers(self) -> Peers:
+        group = self._config.socket.admin_group
+        return Peers(os.getuid(), None if group is None else group.gid)
+
+    def _sockets(self) -> list[socket.socket]:
+        """What systemd handed over, or a socket of our own."""
+        passed = [each for _, each in notify.listen_fds() if each.family == socket.AF_UNIX]
+        if passed:
+            return passed
+        door = self._config.socket
+        return [bind(door.path, door.mode, None if door.group is None else door.group.gid)]
+
+    def _tell_ready(self, http: HttpDoor) -> None:
+        self._bus.publish(
+            Kind.DAEMON_READY,
+            self._clock.wall(),
+            version=__version__,
+            socket=str(self._config.socket.path),
+            http=[f"{host}:{port}" for host, port in http.addresses],
+            providers=list(self._engine.lanes),
+            sqlite=sqlite3.sqlite_version,
+        )
+        self._notifier.ready()
+        self._notifier.status(self._status())
+
+    def _handle_signals(self) -> Callable[[], None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled)
+
+        def undo() -> None:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+        return undo
+
+    def _signalled(self) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            self._logs.close(0.2)
+            os._exit(EX_TEMPFAIL)
+        self._stop.set()
+
+    async def _drain(self) -> None:
+        self._notifier.stopping()
+        self._door.stop_listening()
+        if isinstance(self._failure, StoreError):
+            return
+        self._bus.publish(Kind.DAEMON_DRAINING, self._clock.wall(), in_flight=self._engine.dispatcher.in_flight)
+        left = await self._engine.drain(self._config.daemon.drain_timeout_ms / 1e3)
+        self._bus.publish(Kind.DAEMON_STOPPED, self._clock.wall(), open_attempts=left)
+
+    # -- the watchdog ------------------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Feed systemd's watchdog while the loop, the outbox's writer and the dispatcher are all alive."""
+        usec = self._notifier.watchdog_usec
+        pause = STATUS_S if usec is None else min(STATUS_S, usec / 4e6)
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                await self._store.beat(self._clock.wall())
+            except StoreError as error:
+                log.warning("the outbox's heartbeat failed", error=str(error))
+                if isinstance(error, OutcomeUnknownError):
+                    return
+            stuck = self._clock.boot() - self._engine.last_tick()
+            if stuck > TICK_MAX_US:
+                log.critical("the dispatcher is stuck", seconds=stuck // 1_000_000)
+                continue
+            self._notifier.watchdog()
+            self._notifier.status(self._status())
+
+    def _status(self) -> str:
+        lanes = self._engine.lanes.values()
+        shut = [f"{lane.name} {lane.standing()}" for lane in lanes if lane.standing() is not Standing.OPEN]
+        backlog = self._engine.tally.backlog
+        sent = self._engine.tally.sent_last_minute()
+        return f"{backlog} waiting, {sent} sent in the last minute" + (f"; {', '.join(shut)}" if shut else "")
+
+
+def main(config_path: Path | None, dev: bool) -> int:
+    """`smsd run`. Returns the exit code: 0 stopped as asked, 78 configuration, else a failure."""
+    try:
+        settings = _settings(config_path, dev)
+    except ConfigError as error:
+        sys.stderr.write(f"smsd: {error}\n")
+        return EX_CONFIG
+    written = logs.start(
+        SystemClock(), level=settings.logging.level, form=settings.logging.format, redact=settings.logging.redact
+    )
+    try:
+        for warning in settings.warnings:
+            log.warning(warning)
+        return uvloop.run(_run(settings, written))
+    finally:
+        written.close()
+
+
+def _settings(config_path: Path | None, dev: bool) -> Config:
+    if dev:
+        return config.embedded_dev(Path.cwd() / "smsd-dev")
+    return config.load(config_path or Path("/etc/smsd/config.toml"))
+
+
+async def _run(settings: Config, written: logs.Logs) -> int:
+    return await Daemon(settings, written).run()

@@ -1,0 +1,111 @@
+"""How does the schedule stay true to the outbox?
+
+The feeder is the only one who tells the schedule what is pending: what intake has stored, what a settlement put back,
+and, slice by slice, what still lies in the outbox. It also decides in which lane a flow waits (routing) and moves flows
+when a provider falls out or comes back. It reads only when a flow is hungry; a million pending messages are never
+scanned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from smsd.clock import Clock
+from smsd.core.health import Standing
+from smsd.core.message import Instant, Message, Priority
+from smsd.core.routing import choose
+from smsd.core.schedule import Meal, Schedule, Supply
+from smsd.engine.lane import Lane
+from smsd.store import Due, FlowRow, Records, StoreError
+
+log = structlog.get_logger("smsd.feeder")
+
+NO_ROUTE = ""
+"""The lane of flows none of whose providers exists any more. It is always closed."""
+
+RETRY_READ_S = 1.0
+"""After a read that failed."""
+
+
+class Feeder:
+    """Keeps the window of the schedule filled."""
+
+    def __init__(
+        self, schedule: Schedule, records: Records, lanes: Mapping[str, Lane], clock: Clock, kick: Callable[[], None]
+    ) -> None:
+        self._schedule = schedule
+        self._records = records
+        self._lanes = lanes
+        self._clock = clock
+        self._kick = kick
+        self._hungry = asyncio.Event()
+
+    def recover(self, flows: tuple[FlowRow, ...]) -> None:
+        """At start: make the flows known; their messages stay where they are until they are wanted."""
+        for flow in flows:
+            self._know(flow.id, flow.route, flow.priority, next_due=flow.next_due)
+        self.wake()
+
+    def offer(self, message: Message) -> None:
+        """A message is pending (again)."""
+        due = Due(message.seq, message.attempt, message.due, message.segments)
+        self.add(message.flow, message.route, message.priority, due)
+
+    def add(self, flow: int, route: str, priority: Priority, due: Supply) -> None:
+        """A message of this flow is pending."""
+        if not self._schedule.knows(flow):
+            self._know(flow, route, priority, next_due=None)
+        self._schedule.add(flow, due, self._clock.wall())
+
+    def _know(self, flow: int, route: str, priority: Priority, *, next_due: Instant | None) -> None:
+        self._schedule.know_flow(flow, route, self._lane_of(route), priority, next_due=next_due)
+
+    def _lane_of(self, route: str) -> str:
+        standings: dict[str, Standing] = {}
+        until: dict[str, Instant | None] = {}
+        now = self._clock.wall()
+        for name in route.split(","):
+            lane = self._lanes.get(name)
+            if lane is not None:
+                standings[name] = lane.health.standing(now)
+                until[name] = lane.health.until(now)
+        return choose(standings, until, now) or NO_ROUTE
+
+    def lane_changed(self, lane: Lane) -> None:
+        """A provider opened or closed: its lane follows, and flows that have another choice move."""
+        is_open = lane.standing() is Standing.OPEN
+        lane.gate.set_open(is_open)
+        self._schedule.set_open(lane.name, is_open)
+        for flow, route, _ in self._schedule.routes():
+            if "," in route:
+                self._schedule.move(flow, self._lane_of(route))
+        self.wake()
+
+    def wake(self) -> None:
+        """Some flow may be hungry."""
+        if self._schedule.hungry:
+            self._hungry.set()
+        self._kick()
+
+    async def run(self) -> None:
+        """Feed whoever is hungry; sleep until someone is."""
+        while True:
+            await self._hungry.wait()
+            self._hungry.clear()
+            while (meal := self._schedule.next_meal(self._clock.wall())) is not None:
+                await self._serve(meal)
+
+    async def _serve(self, meal: Meal) -> None:
+        try:
+            found = await self._records.feed(meal.flow, meal.after, meal.until, meal.limit)
+        except StoreError as error:
+            log.error("the outbox could not be read; asking again", error=str(error))
+            self._schedule.skip(meal)
+            await asyncio.sleep(RETRY_READ_S)
+            return
+        now = self._clock.wall()
+        self._schedule.feed(meal, found.items, complete=found.complete, next_due=found.next_due, now=now)
+        self._kick()

@@ -1,0 +1,96 @@
+"""When may a claimed attempt begin its call?
+
+Attempts are claimed ahead of their slot (their claims share one commit); each then passes its lane's gate, in order.
+The gate is where the provider's ceiling is charged: at the moment the call begins, not when it was planned, because
+only then is the ceiling true in every window. A closed gate (cooldown, halt, pause, drain) turns away everyone who has
+not passed: their calls have not begun, so their messages simply go back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from smsd.clock import Clock
+from smsd.core.pacing import Pacer
+
+
+class _Turn:
+    """One attempt's place in the queue."""
+
+    __slots__ = ("call", "cost")
+
+    def __init__(self, cost: int) -> None:
+        self.cost = cost
+        self.call: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+
+class Gate:
+    """First in, first out; one timer for all who wait. Holds at most the lane's `max_in_flight`."""
+
+    def __init__(self, pacer: Pacer, clock: Clock) -> None:
+        self.pacer = pacer
+        self._clock = clock
+        self._queue: deque[_Turn] = deque()
+        self._timer: asyncio.Handle | None = None
+        self._open = True
+
+    @property
+    def waiting(self) -> int:
+        """Claimed attempts whose call has not begun."""
+        return len(self._queue)
+
+    async def enter(self, cost: int) -> bool:
+        """Wait for the turn and charge `cost` units. False: the gate is closed; the call must not begin."""
+        if not self._open:
+            return False
+        if not self._queue and self._start(cost):
+            return True
+        turn = _Turn(cost)
+        self._queue.append(turn)
+        self._arm()
+        try:
+            while await turn.call:
+                turn.call = asyncio.get_running_loop().create_future()
+                if self._queue[0] is turn and self._start(cost):
+                    return True
+                self._arm()
+            return False
+        finally:
+            self._queue.remove(turn)
+            self._arm()
+
+    def set_open(self, is_open: bool) -> None:
+        """Close: everyone who waits is turned away. Open: they may pass again."""
+        self._open = is_open
+        if not is_open:
+            for turn in self._queue:
+                if not turn.call.done():
+                    turn.call.set_result(False)
+
+    def _start(self, cost: int) -> bool:
+        now = self._clock.boot()
+        if self.pacer.ready_at(now, cost) > now:
+            return False
+        self.pacer.start(now, cost)
+        return True
+
+    def _arm(self) -> None:
+        """Wake the first in the queue when its slot comes. A timer may fire early; whoever is woken looks again."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._queue or self._queue[0].call.done():
+            return
+        now = self._clock.boot()
+        wait = self.pacer.ready_at(now, self._queue[0].cost) - now
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(wait / 1e6, self._wake) if wait > 0 else loop.call_soon(self._wake)
+
+    def _wake(self) -> None:
+        """Several may start at once when the loop is late: each wake lets all through for whom there is room."""
+        self._timer = None
+        room = max(1, self.pacer.allowance(self._clock.boot(), 0, len(self._queue)))
+        for turn in list(self._queue)[:room]:
+            if not turn.call.done():
+                turn.call.set_result(True)

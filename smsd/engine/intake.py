@@ -1,0 +1,218 @@
+"""How does a submission become an accepted message?
+
+accept -> persist -> schedule -> acknowledge. Nothing is acknowledged before its commit is on disk; nothing is scheduled
+that is not. A repeat with the same idempotency key always gets its first answer: it is looked up before any refusal
+that depends on limits, backlog or configuration, and while the first is being committed the repeat waits for it. The
+doors decide who may submit; this module decides what becomes of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from smsd.clock import Clock
+from smsd.core.acceptance import Fault, MessageRules, Origin, Refusal, Submission, accept
+from smsd.core.events import Kind
+from smsd.core.message import Draft, Encoding, MessageId, State
+from smsd.core.routing import Routes
+from smsd.engine.bus import Bus
+from smsd.engine.feeder import Feeder
+from smsd.engine.tally import Tally
+from smsd.store import (
+    AcceptResult,
+    DiskFullError,
+    Due,
+    KeyConflict,
+    Outbox,
+    OutcomeUnknownError,
+    Records,
+    Replay,
+    Stored,
+    StoreError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Accepted: it is on disk."""
+
+    id: str
+    state: State
+    segments: int
+    encoding: Encoding
+    replayed: bool
+
+
+Answer = Receipt | Refusal
+Done = Callable[[Answer], None]
+
+
+@dataclass(slots=True)
+class _Repeat:
+    content_hash: bytes | None
+    done: Done
+
+
+class Intake:
+    """The one way in. `submit` answers by a callback on the loop: forty thousand a second need no future."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        records: Records,
+        feeder: Feeder,
+        tally: Tally,
+        bus: Bus,
+        clock: Clock,
+        rules: MessageRules,
+        routes: Routes,
+        new_id: Callable[[], str],
+        notice_expiry: Callable[[int], None],
+        max_backlog: int,
+    ) -> None:
+        self._outbox = outbox
+        self._records = records
+        self._feeder = feeder
+        self._tally = tally
+        self._bus = bus
+        self._clock = clock
+        self._rules = rules
+        self._routes = routes
+        self._new_id = new_id
+        self._notice_expiry = notice_expiry
+        self._max_backlog = max_backlog
+        self._committing: dict[tuple[str, str], list[_Repeat]] = {}
+        """Keys whose first message is being committed, with the repeats that wait for it; bounded by the doors."""
+        self._lookups: set[asyncio.Task[None]] = set()
+        self._under_way = 0
+        self.draining = False
+
+    def submit(self, submission: Submission, origin: Origin, content_hash: bytes | None, done: Done) -> None:
+        """Validate, persist, then call `done` exactly once. Never raises for what a caller sent."""
+        now = self._clock.wall()
+        found = accept(submission, self._rules, self._routes, origin, now, MessageId(self._new_id()), content_hash)
+        if isinstance(found, Refusal):
+            self._refuse(found, submission, origin, content_hash, done)
+            return
+        obstacle = self._obstacle()
+        if obstacle is not None:
+            self._refuse(obstacle, submission, origin, content_hash, done)
+            return
+        if found.idempotency_key is not None and self._waits_for_first(found, done):
+            return
+        self._under_way += 1
+        self._outbox.accept(found, partial(self._stored, found, done))
+
+    def examine(self, submission: Submission, origin: Origin) -> tuple[Fault, ...]:
+        """All that is wrong with a submission (of which the door could perhaps read a part); nothing is accepted."""
+        now = self._clock.wall()
+        found = accept(submission, self._rules, self._routes, origin, now, MessageId(self._new_id()))
+        return found.faults if isinstance(found, Refusal) else ()
+
+    def _obstacle(self) -> Refusal | None:
+        if self.draining:
+            return _refusal("shutting_down", "smsd is shutting down. Submit again; with an idempotency key if unsure.")
+        if self._tally.backlog + self._under_way >= self._max_backlog:
+            text = f"The backlog holds {self._max_backlog} messages ([outbox] max_backlog). Submit again later."
+            return _refusal("backlog_full", text)
+        return None
+
+    # -- repeats -----------------------------------------------------------------------------------------------------
+
+    def _refuse(
+        self, refusal: Refusal, submission: Submission, origin: Origin, content_hash: bytes | None, done: Done
+    ) -> None:
+        key = submission.idempotency_key
+        if key is None or content_hash is None or not refusal.depends_on_configuration:
+            done(refusal)
+            return
+        tenant = submission.tenant if origin.may_set_tenant and submission.tenant else origin.tenant
+        task = asyncio.get_running_loop().create_task(self._replay_or(refusal, tenant, key, content_hash, done))
+        self._lookups.add(task)
+        task.add_done_callback(self._lookups.discard)
+
+    async def _replay_or(self, refusal: Refusal, tenant: str, key: str, content_hash: bytes, done: Done) -> None:
+        try:
+            found = await self._records.find_key(tenant, key, content_hash)
+        except StoreError:
+            found = None
+        done(_replayed(found) if found is not None else refusal)
+
+    def _waits_for_first(self, draft: Draft, done: Done) -> bool:
+        name = (draft.tenant, draft.idempotency_key or "")
+        repeats = self._committing.get(name)
+        if repeats is None:
+            self._committing[name] = []
+            return False
+        repeats.append(_Repeat(draft.content_hash, done))
+        return True
+
+    def _answer_repeats(self, draft: Draft, first: Answer) -> None:
+        for repeat in self._committing.pop((draft.tenant, draft.idempotency_key or ""), ()):
+            if isinstance(first, Refusal):
+                repeat.done(first)
+            elif repeat.content_hash == draft.content_hash:
+                repeat.done(Receipt(first.id, first.state, first.segments, first.encoding, replayed=True))
+            else:
+                repeat.done(_conflict(first.id))
+
+    # -- the commit's answer -----------------------------------------------------------------------------------------
+
+    def _stored(self, draft: Draft, done: Done, result: AcceptResult) -> None:
+        self._under_way -= 1
+        match result:
+            case Stored(seq, flow):
+                answer: Answer = Receipt(draft.id, State.PENDING, draft.segments, draft.encoding, replayed=False)
+                self._tell(draft)
+                self._feeder.add(flow, draft.route, draft.priority, Due(seq, 0, draft.due, draft.segments))
+                self._feeder.wake()
+                self._notice_expiry(draft.expires_at)
+            case Replay() | KeyConflict():
+                answer = _replayed(result)
+            case _:
+                answer = _failed(result)
+        if draft.idempotency_key is not None:
+            self._answer_repeats(draft, answer)
+        done(answer)
+
+    def _tell(self, draft: Draft) -> None:
+        self._bus.publish(
+            Kind.MESSAGE_ACCEPTED,
+            draft.created_at,
+            id=draft.id,
+            to=draft.recipient,
+            tenant=draft.tenant,
+            priority=draft.priority.label,
+            segments=draft.segments,
+        )
+
+
+def _refusal(code: str, message: str) -> Refusal:
+    return Refusal((Fault("", code, message, circumstantial=True),))
+
+
+def _conflict(id: str) -> Refusal:
+    text = f"This idempotency key was used for other content (message {id}). Use a new key for a new message."
+    return Refusal((Fault("idempotency_key", "key_conflict", text),))
+
+
+def _replayed(found: Replay | KeyConflict) -> Answer:
+    if isinstance(found, KeyConflict):
+        return _conflict(found.id)
+    return Receipt(found.id, found.state, found.segments, Encoding(found.encoding), replayed=True)
+
+
+def _failed(error: StoreError) -> Refusal:
+    match error:
+        case DiskFullError():
+            return _refusal("disk_full", "The outbox has no room; nothing was accepted. Free disk space and repeat.")
+        case OutcomeUnknownError():
+            text = "The commit failed: whether it was accepted is not known. Repeat with the same idempotency key."
+            return _refusal("outcome_unknown", text)
+        case _:
+            return _refusal(
+                "shutting_down", "The outbox stopped; nothing was accepted. Submit again after the restart."
+            )

@@ -1,0 +1,103 @@
+"""How does a settlement become true?
+
+First in the outbox, then everywhere else: the schedule hears of a message that is pending again, the reconciler of one
+that is uncertain, the provider's lane of a cooldown or a halt, and the bus of what happened. The dispatcher (answers)
+and the reconciler (look-ups) settle through here, so a fact has one consequence however it was learnt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from smsd.core.events import Kind
+from smsd.core.lifecycle import Event
+from smsd.core.message import Attempt, Instant, Message, State
+from smsd.core.policy import RetryRules, Settlement
+from smsd.core.verdict import Category
+from smsd.engine.bus import Bus
+from smsd.engine.feeder import Feeder
+from smsd.engine.lane import Lane
+from smsd.store import Due, Outbox
+
+
+class RetryBook:
+    """The default retry rules and the named profiles; a profile that is gone from the configuration is the default."""
+
+    def __init__(self, default: RetryRules, profiles: Mapping[str, RetryRules]) -> None:
+        self._default = default
+        self._profiles = profiles
+
+    def rules_for(self, message: Message) -> RetryRules:
+        """The rules this message is retried by."""
+        return self._profiles.get(message.profile, self._default) if message.profile else self._default
+
+
+class Settler:
+    """Writes settlements down and lets them take effect."""
+
+    def __init__(self, outbox: Outbox, feeder: Feeder, bus: Bus, doubt: Callable[[Instant], None]) -> None:
+        self._outbox = outbox
+        self._feeder = feeder
+        self._bus = bus
+        self._doubt = doubt
+
+    async def write(self, lane: Lane | None, settlement: Settlement, attempt: Attempt | None) -> bool:
+        """Make it durable, and the provider's health with it. False: late news, nothing changed. Raises StoreError."""
+        if settlement.effect is None or lane is None:
+            return await self._outbox.settle(settlement, attempt)
+        started_at = attempt.started_at if attempt is not None else settlement.at
+        written, _ = await asyncio.gather(
+            self._outbox.settle(settlement, attempt), lane.learn(settlement.effect, started_at)
+        )
+        return written
+
+    def apply(self, message: Message, settlement: Settlement, *, looked_up: bool = False) -> None:
+        """Let a written settlement take effect in memory, and tell."""
+        match settlement.state:
+            case State.PENDING:
+                supply = Due(message.seq, settlement.attempt_after, settlement.due, message.segments)
+                self._feeder.add(message.flow, message.route, message.priority, supply)
+            case State.PROCESSING:
+                self._doubt(settlement.due)
+            case _:
+                pass
+        self._tell(message, settlement, looked_up=looked_up)
+
+    def _tell(self, message: Message, settlement: Settlement, *, looked_up: bool) -> None:
+        if settlement.released:
+            return
+        error = settlement.error
+        kind = _kind(settlement, looked_up=looked_up)
+        fields: dict[str, object] = {
+            "id": message.id,
+            "to": message.recipient,
+            "tenant": message.tenant,
+            "provider": message.provider,
+            "priority": message.priority.label,
+            "attempt": settlement.attempt,
+        }
+        if settlement.event is Event.TAKEN:
+            fields["provider_message_id"] = settlement.provider_message_id
+            fields["since_accepted_ms"] = settlement.at - message.created_at
+        if settlement.event is Event.RETRY:
+            fields["max_attempts"] = message.max_attempts
+            fields["delay_ms"] = max(0, settlement.due - settlement.at)
+        if error is not None and settlement.event is not Event.TAKEN:
+            fields["category"] = error.category.value
+            fields["code"] = error.code
+            fields["error"] = error.message
+        self._bus.publish(kind, settlement.at, **fields)
+
+
+def _kind(settlement: Settlement, *, looked_up: bool) -> Kind:
+    match settlement.event:
+        case Event.TAKEN:
+            return Kind.MESSAGE_RECONCILED if looked_up else Kind.MESSAGE_SENT
+        case Event.RETRY:
+            throttled = settlement.error is not None and settlement.error.category is Category.RATE_LIMITED
+            return Kind.MESSAGE_THROTTLED if throttled else Kind.MESSAGE_RETRY_SCHEDULED
+        case Event.DOUBT:
+            return Kind.MESSAGE_UNCERTAIN
+        case _:
+            return Kind.MESSAGE_FAILED

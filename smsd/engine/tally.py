@@ -1,0 +1,111 @@
+"""How much went out lately?
+
+Counts of the last minute and hour per provider, kept in a ring of seconds and of minutes, and the number of messages
+that are not final (the backlog that intake bounds). Fed by the bus, seeded from the outbox at start. Totals over days
+are the outbox's affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from smsd.clock import Clock
+from smsd.core.events import Event, Kind
+from smsd.core.message import Instant
+from smsd.store import MinuteRow
+
+
+class Ring:
+    """Counts in the last `size` ticks of `tick_ms`."""
+
+    __slots__ = ("_counts", "_last", "_tick_ms")
+
+    def __init__(self, size: int, tick_ms: int) -> None:
+        self._counts = [0] * size
+        self._last = 0
+        self._tick_ms = tick_ms
+
+    def add(self, now: Instant, count: int = 1) -> None:
+        """Count something that happened at `now`; what is older than the ring is forgotten."""
+        tick = now // self._tick_ms
+        self._roll(tick)
+        if tick > self._last - len(self._counts):
+            self._counts[tick % len(self._counts)] += count
+
+    def total(self, now: Instant) -> int:
+        """How many in the ring's span up to `now`."""
+        self._roll(now // self._tick_ms)
+        return sum(self._counts)
+
+    def _roll(self, tick: int) -> None:
+        steps = min(tick - self._last, len(self._counts))
+        for step in range(steps):
+            self._counts[(tick - step) % len(self._counts)] = 0
+        self._last = max(self._last, tick)
+
+
+class _Recent:
+    __slots__ = ("sent_hour", "sent_minute", "throttled_hour")
+
+    def __init__(self) -> None:
+        self.sent_minute = Ring(60, 1_000)
+        self.sent_hour = Ring(60, 60_000)
+        self.throttled_hour = Ring(60, 60_000)
+
+
+class Tally:
+    """A sink of the bus."""
+
+    def __init__(self, clock: Clock, providers: Iterable[str]) -> None:
+        self._clock = clock
+        self._recent = {name: _Recent() for name in providers}
+        self.backlog = 0
+        """Messages that are neither final nor forgotten."""
+
+    def seed(self, minutes: Iterable[MinuteRow], backlog: int) -> None:
+        """What the outbox remembers of the last hour."""
+        self.backlog = backlog
+        for row in minutes:
+            recent = self._recent.get(row.provider)
+            if recent is not None:
+                recent.sent_hour.add(row.minute * 60_000, row.sent)
+                recent.throttled_hour.add(row.minute * 60_000, row.throttled)
+
+    def __call__(self, event: Event) -> None:
+        match event.kind:
+            case Kind.MESSAGE_SENT | Kind.MESSAGE_RECONCILED:
+                self.backlog -= 1
+                recent = self._of(event)
+                if recent is not None:
+                    recent.sent_minute.add(event.at)
+                    recent.sent_hour.add(event.at)
+            case Kind.MESSAGE_ACCEPTED | Kind.MESSAGE_REOPENED:
+                self.backlog += 1
+            case Kind.MESSAGE_FAILED | Kind.MESSAGE_EXPIRED | Kind.MESSAGE_CANCELLED:
+                self.backlog -= 1
+            case Kind.MESSAGE_THROTTLED:
+                recent = self._of(event)
+                if recent is not None:
+                    recent.throttled_hour.add(event.at)
+            case _:
+                pass
+
+    def _of(self, event: Event) -> _Recent | None:
+        return self._recent.get(str(event.fields.get("provider")))
+
+    def sent_last_minute(self, provider: str | None = None) -> int:
+        """Messages taken by one provider, or by all."""
+        now = self._clock.wall()
+        return sum(recent.sent_minute.total(now) for recent in self._chosen(provider))
+
+    def sent_last_hour(self, provider: str | None = None) -> int:
+        """The same over the last sixty minutes."""
+        now = self._clock.wall()
+        return sum(recent.sent_hour.total(now) for recent in self._chosen(provider))
+
+    def throttles_last_hour(self, provider: str) -> int:
+        """How often the provider said "too fast"."""
+        return self._recent[provider].throttled_hour.total(self._clock.wall())
+
+    def _chosen(self, provider: str | None) -> list[_Recent]:
+        return list(self._recent.values()) if provider is None else [self._recent[provider]]

@@ -1,0 +1,96 @@
+"""How can an exchange be shown later without showing what is private?
+
+A trace is what an operator reads when a message went wrong: status, the headers that matter, the first KiB of the body.
+It never holds a credential (request headers are not in it), a phone number, or the message's text, also when the
+provider's answer repeats them in another spelling. It knows JSON and HTML only as spellings; it parses neither, because
+the answers one wants to see most are the malformed ones.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from urllib.parse import quote, quote_plus, urlsplit
+
+from smsd.providers.base import NoAnswer, NoConnection, Outcome, Request, Response, hide_numbers
+
+MAX_BODY = 1_024
+"""Bytes of the body that are shown."""
+
+HEADERS = (
+    "content-type",
+    "content-length",
+    "retry-after",
+    "date",
+    "location",
+    "twilio-request-id",
+    "x-request-id",
+    "x-twilio-error-code",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+)
+"""Headers that are shown; all others (cookies among them) are not."""
+
+_TEXT = re.compile(
+    r'"(body|Body|text|Text|content|Content|message_body|messageText)"\s*:\s*"(?:[^"\\]|\\.)*(?:"|\\?$)', re.DOTALL
+)
+_MARGIN = 16_384
+
+
+def trace_of(request: Request, outcome: Outcome) -> str:
+    """The trace: a line for status and headers, then the body's beginning."""
+    brief = brief_of(outcome)
+    return f"{brief}\n{_body(request, outcome.body)}" if isinstance(outcome, Response) else brief
+
+
+def brief_of(outcome: Outcome) -> str:
+    """The trace's first line."""
+    match outcome:
+        case NoConnection(detail):
+            return f"no connection: {detail}"
+        case NoAnswer(detail):
+            return f"no answer: {detail}"
+        case Response(status, headers, _):
+            shown = [f"; {name}: {_header(name, headers[name])}" for name in HEADERS if name in headers]
+            return f"HTTP {status}{''.join(shown)}"
+
+
+def _header(name: str, value: str) -> str:
+    """A redirect's query may hold anything, so only its host and path are shown."""
+    if name != "location":
+        return value[:200]
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return "[unreadable]"
+    return hide_numbers(f"{parts.scheme}://{parts.hostname}{parts.path}" if parts.hostname else parts.path)[:200]
+
+
+def _body(request: Request, body: bytes) -> str:
+    """The first KiB, redacted before it is cut, so that a cut never leaves half a secret."""
+    text = body[:_MARGIN].decode("utf-8", "replace")
+    text = _TEXT.sub(r'"\1":"[text]"', text)
+    for private in request.private:
+        for spelling in _spellings(private, text):
+            text = text.replace(spelling, "[private]")
+    return hide_numbers(text)[:MAX_BODY]
+
+
+def _spellings(private: str, text: str) -> list[str]:
+    """The ways `text` may write it, longest first; a spelling whose mark is not in `text` is not worked out, because
+    this runs for each call. Two characters or less give nothing away and are in every body."""
+    if len(private) < 3:
+        return []
+    if private[0] == "+":
+        return [private, private[1:]]
+    spelled = [private, private.replace(" ", "+")]
+    if "%" in text:
+        spelled += [quote(private, safe=""), quote_plus(private)]
+    if "&" in text:
+        spelled += [html.escape(private)]
+    if "\\" in text:
+        ascii_only, kept = json.dumps(private)[1:-1], json.dumps(private, ensure_ascii=False)[1:-1]
+        spelled += [ascii_only, kept, ascii_only.replace("/", "\\/"), kept.replace("/", "\\/")]
+    return sorted(spelled, key=len, reverse=True)

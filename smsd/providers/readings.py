@@ -1,0 +1,138 @@
+"""What does an answer mean when the dialect has no word for it?
+
+The readings that all dialects share: the verdict by HTTP status, the wait a provider asks for, JSON that may be
+anything. It knows HTTP (RFC 9110) and no provider. A body's own code is read before any of this, because providers
+reuse statuses: 429 may be a daily cap, 403 may be a throttle.
+
+The line it draws is whether the message may have been taken. A refusal (4xx) and "unavailable" (503) prove that it
+was not; a 2xx that cannot be read and every other 5xx prove nothing, so they are uncertain. What says that our URL or
+credentials are wrong concerns the whole provider and never fails a message, so that a typo never fails a backlog.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import msgspec
+
+from smsd.core.verdict import Category, Fate, Scope, Verdict
+from smsd.providers.base import Response, hide_numbers
+
+MAX_MESSAGE = 200
+"""Characters of a provider's own words that are kept."""
+
+MAX_WAIT_MS = 366 * 86_400_000
+"""A provider's wait beyond a year is read as a year: the number stays an ordinary one."""
+
+_RATE = re.compile(rb"rate[ _-]?limit|too many|quota|throttl", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one code means."""
+
+    category: Category
+    scope: Scope
+    fate: Fate
+
+    def verdict(self, message: str, code: str | None, wait_ms: int | None) -> Verdict:
+        """The verdict, in the provider's words; a wait is kept only where one makes sense."""
+        wait = wait_ms if self.fate is Fate.DEFER else None
+        return Verdict(self.fate, self.category, self.scope, plain(message), code, retry_after_ms=wait)
+
+
+_THROTTLED = Reading(Category.RATE_LIMITED, Scope.PROVIDER, Fate.DEFER)
+_AUTH = Reading(Category.AUTH_FAILED, Scope.PROVIDER, Fate.DEFER)
+_WRONG_URL = Reading(Category.CONFIG_ERROR, Scope.PROVIDER, Fate.DEFER)
+_LATER = Reading(Category.PROVIDER_ERROR, Scope.MESSAGE, Fate.DEFER)
+_UNCERTAIN = Reading(Category.TIMEOUT, Scope.MESSAGE, Fate.UNKNOWN)
+_REFUSED = Reading(Category.REJECTED, Scope.MESSAGE, Fate.REFUSE)
+
+BY_STATUS: Mapping[int, Reading] = {
+    401: _AUTH,
+    402: _AUTH,
+    403: _AUTH,
+    404: _WRONG_URL,
+    405: _WRONG_URL,
+    407: _WRONG_URL,
+    408: _LATER,
+    425: _LATER,
+    429: _THROTTLED,
+    503: _LATER,
+}
+"""Statuses that mean something of their own. 402 is "no funds"; 407 comes from a proxy that our set-up put there."""
+
+
+def by_status(response: Response, answer: Mapping[str, object] | None = None, code: str | None = None) -> Verdict:
+    """The verdict when no code of the provider decides. `answer`: the body as JSON; `code`: what it calls the error."""
+    status = response.status
+    reading = BY_STATUS.get(status)
+    if reading is None:
+        reading = _WRONG_URL if 300 <= status < 400 else _REFUSED if 400 <= status < 500 else _UNCERTAIN
+    if status == 403 and _RATE.search(response.body):
+        reading = _THROTTLED
+    return reading.verdict(_sentence(status, answer, code), code, retry_after_ms(response))
+
+
+def _sentence(status: int, answer: Mapping[str, object] | None, code: str | None) -> str:
+    words = next((said for key in ("message", "detail", "title") if (said := text_of(answer, key))), None)
+    if words is not None:
+        return f"{words} (HTTP {status}{f', code {code}' if code else ''})"
+    if 200 <= status < 300:
+        return f"The provider answered HTTP {status}, but the answer cannot be read"
+    if 300 <= status < 400:
+        return f"The provider answered HTTP {status}, a redirect: base_url is probably wrong"
+    return f"The provider answered HTTP {status}{f' with code {code}' if code else ''} and no explanation"
+
+
+def plain(message: str) -> str:
+    """A provider's words made fit for logs and views: one line, no phone number, at most MAX_MESSAGE characters."""
+    line = hide_numbers(" ".join(message.split()))
+    return line if len(line) <= MAX_MESSAGE else line[: MAX_MESSAGE - 3] + "..."
+
+
+def json_object(body: bytes) -> dict[str, object] | None:
+    """The body as a JSON object; None when it is anything else (also cut, not UTF-8, or nested without end)."""
+    try:
+        decoded = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return decoded if isinstance(decoded, dict) else None
+
+
+def text_of(answer: Mapping[str, object] | None, key: str) -> str | None:
+    """The value of `key` as text if it is a non-empty string or an integer, else None."""
+    value = None if answer is None else answer.get(key)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    return str(value) or None
+
+
+def retry_after_ms(response: Response) -> int | None:
+    """The wait in milliseconds that a Retry-After header asks for; None when there is none or it cannot be read.
+
+    Seconds or an HTTP-date (RFC 9110, section 10.2.3). A date is compared with the answer's own Date header, so that
+    our clock plays no part; without that header a date says nothing. A date that has passed is a wait of 0.
+    """
+    value = response.headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    if value.isascii() and value.isdigit():
+        return min(int(value[:12]) * 1_000, MAX_WAIT_MS)
+    until, now = http_date(value), http_date(response.headers.get("date", ""))
+    if until is None or now is None:
+        return None
+    return min(max(0, round((until - now).total_seconds() * 1_000)), MAX_WAIT_MS)
+
+
+def http_date(value: str) -> datetime | None:
+    """An HTTP-date or RFC 2822 date; a date without a zone is UTC. None when it is neither."""
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)

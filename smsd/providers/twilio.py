@@ -1,0 +1,234 @@
+"""How does one speak with Twilio's Programmable Messaging (API 2010-04-01)?
+
+A dialect: a Call becomes the form-encoded POST that Twilio documents, its answer becomes a Verdict, and because Twilio
+has neither an idempotency key nor a field for our reference, an uncertain attempt is looked up by what it said (list of
+messages to that number, compared by text and time). It opens no socket and keeps nothing between calls.
+
+Facts are from Twilio's OpenAPI document (twilio_api_v2010.json), its error dictionary
+(https://www.twilio.com/docs/api/errors) and its SDK for Python. What matters most: a 429 was never processed; a 500 on
+a send may have been sent; a body's code decides before the HTTP status does.
+
+How the look-up reads: a listed message is ours when recipient and text agree, it has not failed, and it was created no
+earlier than SKEW_MS before the attempt was claimed. The skew is generous, because finding an older equal text costs
+little (ids that belong to another message are never bound again) while missing ours would double it. One page of 50 is
+asked for, newest first; when nothing on a full page matches and the page does not reach back to the attempt, the
+answer is "unanswered", never "absent". The same holds when Twilio withholds texts (ContentRetention=discard).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import ClassVar
+from urllib.parse import quote, quote_plus, urlsplit
+
+from smsd.core.verdict import Category, Fate, Scope, Verdict, accepted
+from smsd.providers.base import Absent, Call, Finding, Found, Request, Response, Unanswered
+from smsd.providers.readings import Reading, by_status, http_date, json_object, retry_after_ms, text_of
+
+SKEW_MS = 60_000
+"""How far Twilio's clock may be behind ours before a look-up misses a message."""
+
+PAGE_SIZE = 50
+
+MAX_PAGE = 1_048_576
+"""Bytes of a list's answer: 50 messages of 1,600 characters, each escaped to six, are 0.5 MiB."""
+
+TRIAL = "Sent from your Twilio trial account - "
+"""What Twilio puts before every text of a trial account; the list shows it."""
+
+AUTH = Reading(Category.AUTH_FAILED, Scope.PROVIDER, Fate.DEFER)
+LATER = Reading(Category.PROVIDER_ERROR, Scope.MESSAGE, Fate.DEFER)
+UNCERTAIN = Reading(Category.TIMEOUT, Scope.MESSAGE, Fate.UNKNOWN)
+INVALID = Reading(Category.INVALID_RECIPIENT, Scope.RECIPIENT, Fate.REFUSE)
+OPTED_OUT = Reading(Category.OPTED_OUT, Scope.RECIPIENT, Fate.REFUSE)
+CONTENT = Reading(Category.REJECTED, Scope.MESSAGE, Fate.REFUSE)
+VALUE = Reading(Category.CONFIG_ERROR, Scope.MESSAGE, Fate.REFUSE)
+"""To, From or Body as submitted is what Twilio refuses: this message fails."""
+SETUP = Reading(Category.CONFIG_ERROR, Scope.PROVIDER, Fate.DEFER)
+"""Account, URL, messaging service or a parameter of ours is wrong: every message would meet it, none may fail by it."""
+
+
+def _throttled(scope: Scope) -> Reading:
+    return Reading(Category.RATE_LIMITED, scope, Fate.DEFER)
+
+
+def _each(reading: Reading, codes: Iterable[int]) -> Iterator[tuple[int, Reading]]:
+    return ((code, reading) for code in codes)
+
+
+CODES: Mapping[int, Reading] = MappingProxyType(
+    dict(
+        (
+            # credentials, funds, suspension; 63038: the account's daily cap
+            *_each(AUTH, (20003, 20005, 20006, 20010, 20403, 10001, 30002, 63038)),
+            *_each(AUTH, (*range(20101, 20108), *range(20151, 20161))),
+            # too fast: the account's concurrent requests, its scheduled messages, a sender's queue, a pair's loop guard
+            *_each(_throttled(Scope.PROVIDER), (20429, 35125)),
+            *_each(_throttled(Scope.SENDER), (21611,)),
+            *_each(_throttled(Scope.RECIPIENT), (14107,)),
+            # not processed, may pass later; 20500 may have been sent
+            *_each(LATER, (20503, 21730, 20409, 20162)),
+            *_each(UNCERTAIN, (20500,)),
+            # the recipient can never get it, or opted out
+            *_each(INVALID, (21211, 21214, 21217, 21265, 21268, 21612, 21614, 21635)),
+            *_each(OPTED_OUT, (21610,)),
+            # text or media refused
+            *_each(CONTENT, (21605, 21617, 21618, 21620, 21623, 21654, 21655, 21656, 21658)),
+            # To, From or Body of the submission: invalid or foreign sender, region not enabled, unverified recipient
+            *_each(VALUE, (21212, 21219, 21266, 21267, 21408, 21601, 21602, 21603, 21604, 21606, 21607, 21608)),
+            *_each(VALUE, (21616, 21619, 21657, 21659, 21660, 21661, 21703, 21708, 21709)),
+            # account or resource unknown, test credentials, callback URL, media set-up, messaging service
+            *_each(SETUP, (20404, 20008, 21609, 21621, 21622, 21626, 21653)),
+            *_each(SETUP, (21701, 21702, 21704, 21705, 21711)),
+            # parameters that smsd or its configuration adds: validity, price, retention, rate, schedule
+            *_each(SETUP, (21624, 21627, 30012, 30013, 30029, 30030, 30031, *range(35111, 35119))),
+        )
+    )
+)
+"""Every code that Twilio documents for the answer to a send."""
+
+
+@dataclass(frozen=True)
+class Twilio:
+    """An account at Twilio. Raises ValueError (naming field and remedy) for settings that cannot work."""
+
+    name: str
+    account_sid: str
+    auth_token: str = field(repr=False, metadata={"secret": True})
+    base_url: str = "https://api.twilio.com"
+    messaging_service_sid: str | None = None
+    """MG...: Twilio chooses the sender from this service's pool, and no From is sent."""
+
+    type: ClassVar[str] = "twilio"
+    lookup: ClassVar[str] = "fuzzy"
+
+    def __post_init__(self) -> None:
+        for key in ("account_sid", "auth_token"):
+            if not getattr(self, key).strip():
+                raise ValueError(f"{key}: is empty; copy it from the Twilio console")
+        if not self.account_sid.isalnum():
+            raise ValueError("account_sid: holds other characters than letters and digits; it looks like AC0123...")
+        if not self.auth_token.isascii() or not self.auth_token.isprintable():
+            raise ValueError("auth_token: holds characters that no token has; copy it again from the Twilio console")
+        _check_url(self.base_url)
+
+    @cached_property
+    def _url(self) -> str:
+        return f"{self.base_url.rstrip('/')}/2010-04-01/Accounts/{self.account_sid}/Messages.json"
+
+    @cached_property
+    def _headers(self) -> Mapping[str, str]:
+        return MappingProxyType({**self._authorization, "Content-Type": "application/x-www-form-urlencoded"})
+
+    @cached_property
+    def _authorization(self) -> Mapping[str, str]:
+        credentials = base64.b64encode(f"{self.account_sid}:{self.auth_token}".encode()).decode()
+        return MappingProxyType({"Authorization": f"Basic {credentials}"})
+
+    def prepare(self, call: Call) -> Request:
+        """The POST that creates the message; the callback URL gets message id (`m`) and attempt (`a`) as its query."""
+        origin = f"From={quote_plus(call.sender)}"
+        if self.messaging_service_sid:
+            origin = f"MessagingServiceSid={quote_plus(self.messaging_service_sid)}"
+        form = f"To={quote_plus(call.recipient)}&{origin}&Body={quote_plus(call.text)}"
+        if call.callback_url:
+            mark = "&" if "?" in call.callback_url else "?"
+            form += f"&StatusCallback={quote_plus(f'{call.callback_url}{mark}m={quote(call.id)}&a={call.attempt}')}"
+        return Request("POST", self._url, self._headers, form.encode("ascii"), (call.text, call.recipient))
+
+    def classify(self, response: Response) -> Verdict:
+        """What the answer to a send means: an sid in a 2xx; else the body's code; else the HTTP status."""
+        answer = json_object(response.body)
+        if answer is not None and 200 <= response.status < 300:
+            sid = text_of(answer, "sid")
+            return by_status(response) if sid is None else _accepted(sid, answer)
+        code = text_of(answer, "code")
+        reading = CODES.get(int(code)) if code is not None and code.isascii() and code.isdigit() else None
+        if reading is None:
+            return by_status(response, answer, code)
+        words = text_of(answer, "message") or text_of(answer, "detail") or f"Twilio refused it with code {code}"
+        return reading.verdict(words, code, retry_after_ms(response))
+
+    def ask(self, call: Call) -> Request:
+        """The list of messages to the recipient (and from the sender, unless a service chose it), newest first.
+
+        No date filter: it works on the sent date, which a message just accepted does not have.
+        """
+        query = f"To={quote(call.recipient, safe='')}"
+        if not self.messaging_service_sid:
+            query += f"&From={quote(call.sender, safe='')}"
+        return Request(
+            "GET",
+            f"{self._url}?{query}&PageSize={PAGE_SIZE}",
+            self._authorization,
+            private=(call.text, call.recipient),
+            max_answer=MAX_PAGE,
+        )
+
+    def find(self, response: Response, call: Call) -> Finding:
+        """Whether the list holds the call's message (`call.now`: when the attempt was claimed)."""
+        answer = json_object(response.body)
+        listed = None if answer is None else answer.get("messages")
+        if response.status != 200 or answer is None or not isinstance(listed, list):
+            return Unanswered(f"the list of messages could not be read (HTTP {response.status})")
+        items = [item for item in listed if isinstance(item, dict)]
+        since = call.now - SKEW_MS
+        near = [item for item in items if (created := _created_ms(item)) is None or created >= since]
+        ours = [item for item in near if _is_ours(item, call)]
+        if ours:
+            ours.sort(key=lambda item: abs((_created_ms(item) or call.now) - call.now))
+            return Found(tuple(str(item["sid"]) for item in ours))
+        if any(not item.get("body") for item in near):
+            return Unanswered("Twilio withholds the texts of this account, so messages cannot be compared")
+        if (len(items) >= PAGE_SIZE or answer.get("next_page_uri")) and len(near) == len(items):
+            return Unanswered(f"the newest {PAGE_SIZE} messages do not reach back to the attempt")
+        return Absent()
+
+    def fingerprint(self) -> str:
+        """SHA-256 over account, token, service and URL."""
+        parts = (self.account_sid, self.auth_token, self.messaging_service_sid or "", self.base_url)
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound or parts.username or parts.query or parts.fragment or not url.isascii() or " " in url:
+        raise ValueError('base_url: is not a plain http(s) URL; write it like "https://api.twilio.com"')
+
+
+def _accepted(sid: str, answer: Mapping[str, object]) -> Verdict:
+    """A price is usually null at first and billed later; Twilio writes costs as negative amounts."""
+    amount, unit = text_of(answer, "price"), text_of(answer, "price_unit")
+    price = f"{amount.lstrip('-')} {unit}" if amount and unit else None
+    segments = text_of(answer, "num_segments")
+    counted = int(segments) if segments and segments.isascii() and segments.isdigit() else 0
+    return accepted(sid, price=price, segments=counted or None)
+
+
+def _created_ms(item: Mapping[str, object]) -> int | None:
+    date = http_date(text_of(item, "date_created") or "")
+    return None if date is None else round(date.timestamp() * 1_000)
+
+
+def _is_ours(item: Mapping[str, object], call: Call) -> bool:
+    """Recipient and text agree and it has not failed. A message that failed at Twilio was not sent on."""
+    if text_of(item, "sid") is None or item.get("status") in {"failed", "canceled"}:
+        return False
+    if item.get("direction") == "inbound" or item.get("to") not in {None, call.recipient}:
+        return False
+    text = text_of(item, "body") or ""
+    return _same(text, call.text) or _same(text, TRIAL + call.text)
+
+
+def _same(one: str, other: str) -> bool:
+    """Equal but for line ends and space around, which providers trim."""
+    return one == other or one.replace("\r\n", "\n").strip() == other.replace("\r\n", "\n").strip()

@@ -1,0 +1,247 @@
+"""How does a value of `core` lie in a row, and how does it come back?
+
+The only place that knows the order of columns. Rows leave the database as JSON arrays, one array for all rows of a
+query: one statement step instead of one a row (see `connection` for why steps are dear). SQLite's json functions keep
+every text apart from NUL inside `json_extract`, which the store never uses; texts go in as bound parameters.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from smsd.core.health import Health
+from smsd.core.message import (
+    Attempt,
+    Draft,
+    Encoding,
+    Error,
+    Message,
+    MessageId,
+    Priority,
+    State,
+)
+from smsd.core.policy import Settlement
+from smsd.core.verdict import Category
+
+ACCEPTED_COLUMNS = (
+    "seq, id, state, recipient, text, tenant, route, flow, priority, created_at, due, expires_at, segments, encoding, "
+    'length, max_attempts, asked_sender, sender, send_at, truncated, pinned, "user", "type", campaign, profile, '
+    "metadata, idempotency_key"
+)
+"""What an acceptance writes; the rest has defaults. In the order of accepted_row()."""
+
+MESSAGE_COLUMNS = (
+    'seq, id, recipient, text, tenant, route, flow, created_at, send_at, "user", "type", campaign, profile, '
+    "idempotency_key, segments, length, max_attempts, truncated, pinned, priority, encoding, metadata, asked_sender, "
+    "round, state, due, expires_at, sender, attempt, charged, provider, provider_message_id, claimed_at, uncertain, "
+    "uncertain_since, lookups, error_category, error_message, error_at, error_code, error_provider, error_cause, "
+    "sent_at, processed_at, delivered_at, price"
+)
+"""A whole message, in the order of message()."""
+
+ATTEMPT_COLUMNS = (
+    "seq, n, provider, started_at, started_boot, boot, settled_at, cost, latency_ms, outcome, http_status, code, "
+    "category, provider_message_id, trace"
+)
+"""In the order of attempt_row()."""
+
+ATTEMPT_VIEW = (
+    "n, provider, started_at, started_boot, cost, latency_ms, outcome, http_status, code, category, "
+    "provider_message_id, trace"
+)
+"""In the order of attempt()."""
+
+HEALTH_COLUMNS = "name, fingerprint, cooling_since, cooling_until, cooling_reason, halted, paused"
+
+CRASHED = "crashed"
+"""The outcome of an attempt that was found open at a start."""
+
+_STATES = tuple(State)
+_PRIORITIES = tuple(Priority)
+_ENCODINGS = tuple(Encoding)
+
+
+def accepted_row(draft: Draft, seq: int, flow: int) -> tuple[object, ...]:
+    """A draft as the row of message `seq` in `flow`."""
+    return (
+        seq,
+        draft.id,
+        0,
+        draft.recipient,
+        draft.text,
+        draft.tenant,
+        draft.route,
+        flow,
+        int(draft.priority),
+        draft.created_at,
+        draft.due,
+        draft.expires_at,
+        draft.segments,
+        int(draft.encoding),
+        draft.length,
+        draft.max_attempts,
+        draft.sender,
+        draft.sender,
+        draft.send_at,
+        draft.truncated,
+        draft.pinned,
+        draft.user,
+        draft.type,
+        draft.campaign,
+        draft.profile,
+        None if draft.metadata is None else json.dumps(draft.metadata),
+        draft.idempotency_key,
+    )
+
+
+def message(row: Sequence[Any]) -> Message:
+    """A row of MESSAGE_COLUMNS."""
+    (
+        seq, id_, recipient, text, tenant, route, flow, created_at, send_at, user, type_, campaign, profile,
+        idempotency_key, segments, length, max_attempts, truncated, pinned, priority, encoding, metadata, _asked,
+        round_, state, due, expires_at, sender, attempt_, charged, provider, provider_message_id, claimed_at, uncertain,
+        uncertain_since, lookups, category, error_message, error_at, error_code, error_provider, error_cause,
+        sent_at, processed_at, delivered_at, price,
+    ) = row  # fmt: skip
+    error = None
+    if category is not None:
+        cause = None if error_cause is None else Category(error_cause)
+        error = Error(Category(category), error_message, error_at, error_code, error_provider, cause)
+    return Message(
+        seq,
+        MessageId(id_),
+        _STATES[state],
+        recipient,
+        text,
+        tenant,
+        route,
+        flow,
+        _PRIORITIES[priority],
+        created_at,
+        due,
+        expires_at,
+        segments,
+        _ENCODINGS[encoding],
+        length,
+        max_attempts,
+        sender,
+        send_at,
+        truncated != 0,
+        pinned != 0,
+        user,
+        type_,
+        campaign,
+        profile,
+        None if metadata is None else json.loads(metadata),
+        idempotency_key,
+        attempt_,
+        charged,
+        round_,
+        provider,
+        provider_message_id,
+        claimed_at,
+        uncertain != 0,
+        uncertain_since,
+        lookups,
+        error,
+        sent_at,
+        processed_at,
+        delivered_at,
+        price,
+    )
+
+
+def attempt_row(seq: int, settled_at: int, boot: int, attempt: Attempt) -> tuple[object, ...]:
+    """An attempt of message `seq`, settled at `settled_at` in the boot numbered `boot`."""
+    return (
+        seq,
+        attempt.n,
+        attempt.provider,
+        attempt.started_at,
+        attempt.started_boot,
+        boot,
+        settled_at,
+        attempt.cost,
+        attempt.latency_ms,
+        attempt.outcome,
+        attempt.http_status,
+        attempt.code,
+        None if attempt.category is None else str(attempt.category),
+        attempt.provider_message_id,
+        attempt.trace,
+    )
+
+
+def attempt(row: Sequence[Any]) -> Attempt:
+    """A row of ATTEMPT_VIEW."""
+    n, provider, started_at, started_boot, cost, latency_ms, outcome, status, code, category, pmid, trace = row
+    return Attempt(
+        n,
+        provider,
+        started_at,
+        started_boot,
+        cost,
+        latency_ms,
+        outcome,
+        status,
+        code,
+        None if category is None else Category(category),
+        pmid,
+        trace,
+    )
+
+
+SETTLED_COLUMNS = (
+    "seq, state, due, charged, uncertain, doubt_at, lookups, processed_at, sent_at, clear, category, message, at, "
+    "code, provider, cause, pmid, price"
+)
+"""The values of one settlement, in the order of settled_row()."""
+
+
+def settled_row(settlement: Settlement) -> tuple[object, ...]:
+    """What a settlement writes over the message. `clear` wipes the last error: the provider has it."""
+    state, at = settlement.state, settlement.at
+    doubt = state is State.PROCESSING
+    error = settlement.error
+    return (
+        settlement.seq,
+        int(state),
+        settlement.due,
+        settlement.charged,
+        doubt,
+        at if doubt else None,
+        settlement.lookups if doubt else 0,
+        at if state in (State.SENT, State.FAILED) else None,
+        at if state is State.SENT else None,
+        state is State.SENT,
+        *((None,) * 6 if error is None else error_values(error)),
+        settlement.provider_message_id,
+        settlement.price,
+    )
+
+
+def error_values(error: Error) -> tuple[object, ...]:
+    """An error as category, message, at, code, provider, cause."""
+    return (
+        str(error.category),
+        error.message,
+        error.at,
+        error.code,
+        error.provider,
+        None if error.cause is None else str(error.cause),
+    )
+
+
+def health_row(health: Health) -> tuple[object, ...]:
+    """A provider's health in the order of HEALTH_COLUMNS."""
+    return (
+        health.name,
+        health.fingerprint,
+        health.cooling_since,
+        health.cooling_until,
+        health.cooling_reason,
+        health.halted,
+        health.paused,
+    )

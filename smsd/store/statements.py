@@ -1,0 +1,271 @@
+"""Which SQL does the outbox speak?
+
+The text of every statement that takes part in the daily flow, in one place, so that one test can ask SQLite for the
+plan of each (tests/store/test_query_plans.py). What they are used for is said where they are used.
+
+Set-wise statements take their rows as VALUES of bound parameters. SQLite wants the number of rows in the text, so a set
+is cut into sizes of SIZES: few texts, each prepared once. A partial index is used only by a query that repeats its
+condition literally (`state = 0`), hence the numbers in the text. CROSS JOIN fixes the order: the small set drives, the
+table is searched (https://www.sqlite.org/optoverview.html#crossjoin).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import chain
+from typing import Any
+
+from smsd.store.connection import Handle
+from smsd.store.rows import (
+    ACCEPTED_COLUMNS,
+    ATTEMPT_COLUMNS,
+    ATTEMPT_VIEW,
+    HEALTH_COLUMNS,
+    MESSAGE_COLUMNS,
+    SETTLED_COLUMNS,
+)
+
+SIZES = (256, 64, 16, 4, 1)
+"""Rows of one statement. 256 rows of 27 columns stay far below SQLite's 32,766 parameters."""
+
+BEGIN = "BEGIN IMMEDIATE"
+COMMIT = "COMMIT"
+ROLLBACK = "ROLLBACK"
+CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
+CHECKPOINT_LAST = "PRAGMA wal_checkpoint(TRUNCATE)"
+
+
+def width(columns: str) -> int:
+    """How many columns a list of names has."""
+    return columns.count(",") + 1
+
+
+def prefixed(alias: str, columns: str) -> str:
+    """The names of a list of columns, each with a table's alias."""
+    return ", ".join(f"{alias}.{name.strip()}" for name in columns.split(","))
+
+
+@cache
+def with_rows(template: str, columns: int, rows: int) -> str:
+    """The template with its {rows} replaced by `rows` tuples of `columns` parameters."""
+    one = f"({', '.join('?' * columns)})"
+    return template.replace("{rows}", ", ".join([one] * rows))
+
+
+def pieces(rows: Sequence[Sequence[object]]) -> Iterator[Sequence[Sequence[object]]]:
+    """The rows in order, in pieces of SIZES."""
+    start = 0
+    for size in SIZES:
+        while len(rows) - start >= size:
+            yield rows[start : start + size]
+            start += size
+
+
+def change(db: Handle, template: str, rows: Sequence[Sequence[object]]) -> int:
+    """Run a set-wise change over the rows; the number of rows changed."""
+    changed = 0
+    for piece in pieces(rows):
+        sql = with_rows(template, len(piece[0]), len(piece))
+        changed += db.execute(sql, tuple(chain.from_iterable(piece))).rowcount
+    return changed
+
+
+def look_up(db: Handle, template: str, rows: Sequence[Sequence[object]]) -> list[Any]:
+    """Run a set-wise query over the rows; its arrays. The template selects one json_group_array."""
+    found: list[Any] = []
+    for piece in pieces(rows):
+        sql = with_rows(template, len(piece[0]), len(piece))
+        found += arrays(db, sql, tuple(chain.from_iterable(piece)))
+    return found
+
+
+def arrays(db: Handle, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
+    """The rows of a query made by grouped()."""
+    result: list[Any] = json.loads(db.execute(sql, parameters).fetchone()[0])
+    return result
+
+
+def grouped(columns: str, source: str) -> str:
+    """A query whose one row is the JSON array of all its rows, in the order of `source`."""
+    return f"SELECT json_group_array(json_array({columns})) FROM {source}"
+
+
+# --- accepting -------------------------------------------------------------------------------------------------------
+
+INSERT_MESSAGES = f"INSERT INTO messages ({ACCEPTED_COLUMNS}) VALUES {{rows}}"
+
+FIND_KEYS = (
+    "WITH v (tenant, key) AS (VALUES {rows}) "
+    "SELECT k.tenant, k.key, k.hash, m.id, m.state, m.segments, m.encoding "
+    "FROM v CROSS JOIN keys AS k ON k.tenant = v.tenant AND k.key = v.key CROSS JOIN messages AS m ON m.seq = k.seq"
+)
+"""Not grouped: hash is a BLOB, and as a rule no row is found."""
+
+INSERT_KEYS = "INSERT INTO keys (tenant, key, hash, seq) VALUES {rows}"
+
+FIND_FLOW = "SELECT id FROM flows WHERE route = ? AND priority = ? AND tenant = ? AND campaign IS ?"
+
+INSERT_FLOW = "INSERT INTO flows (id, route, priority, tenant, campaign) VALUES (?, ?, ?, ?, ?)"
+
+# --- claiming --------------------------------------------------------------------------------------------------------
+
+CLAIMABLE = (
+    "WITH v (seq, attempt, now) AS (VALUES {rows}) "
+    + grouped(prefixed("m", MESSAGE_COLUMNS), "v CROSS JOIN messages AS m ON m.seq = v.seq ")
+    + "WHERE m.state = 0 AND m.attempt = v.attempt AND m.expires_at > v.now"
+)
+
+CLAIM = (
+    "WITH v (seq, attempt, provider, sender, now) AS (VALUES {rows}) "
+    "UPDATE messages SET state = 1, attempt = messages.attempt + 1, provider = v.provider, sender = v.sender, "
+    "claimed_at = v.now, uncertain = 0, uncertain_since = NULL, lookups = 0 "
+    "FROM v WHERE messages.seq = v.seq AND +messages.state = 0 AND messages.attempt = v.attempt"
+)
+
+# --- settling --------------------------------------------------------------------------------------------------------
+
+SETTLEABLE = (
+    "WITH v (seq, attempt) AS (VALUES {rows}) "
+    + grouped("m.seq, m.priority, m.flow, m.provider", "v CROSS JOIN messages AS m ON m.seq = v.seq ")
+    + "WHERE m.state = 1 AND m.attempt = v.attempt"
+)
+
+SETTLE = (
+    f"WITH v ({SETTLED_COLUMNS}) AS (VALUES {{rows}}) "
+    "UPDATE messages SET state = v.state, due = v.due, charged = v.charged, uncertain = v.uncertain, "
+    "uncertain_since = iif(v.uncertain, coalesce(messages.uncertain_since, v.doubt_at), NULL), lookups = v.lookups, "
+    "processed_at = v.processed_at, sent_at = v.sent_at, "
+    "sender = iif(v.state = 0, messages.asked_sender, messages.sender), "
+    + ", ".join(
+        f"error_{name} = iif(v.clear, NULL, iif(v.category IS NULL, messages.error_{name}, v.{name}))"
+        for name in ("category", "message", "at", "code", "provider", "cause")
+    )
+    + ", provider_message_id = coalesce(v.pmid, messages.provider_message_id), price = coalesce(v.price, messages.price) "
+    "FROM v WHERE messages.seq = v.seq AND +messages.state = 1"
+)
+
+INSERT_ATTEMPTS = f"INSERT INTO attempts ({ATTEMPT_COLUMNS}) VALUES {{rows}}"
+
+BIND_ATTEMPT = "UPDATE attempts SET provider_message_id = ? WHERE seq = ? AND n = ?"
+"""A look-up found it: the attempt that was uncertain learns its provider's id."""
+
+# --- keeping counts --------------------------------------------------------------------------------------------------
+
+ADD_COUNTERS = (
+    "INSERT INTO counters (state, priority, n) VALUES {rows} "
+    "ON CONFLICT (state, priority) DO UPDATE SET n = n + excluded.n"
+)
+
+ADD_CATEGORIES = "INSERT INTO categories (category, n) VALUES {rows} ON CONFLICT (category) DO UPDATE SET n = n + excluded.n"
+
+ADD_MINUTES = (
+    "INSERT INTO minutes (minute, provider, sent, failed, throttled) VALUES {rows} ON CONFLICT (minute, provider) "
+    "DO UPDATE SET sent = sent + excluded.sent, failed = failed + excluded.failed, "
+    "throttled = throttled + excluded.throttled"
+)
+
+ADD_PENDING = (
+    "WITH v (id, n) AS (VALUES {rows}) "
+    "UPDATE flows SET pending = flows.pending + v.n, next_due = "
+    "(SELECT m.due FROM messages AS m WHERE m.flow = flows.id AND m.state = 0 ORDER BY m.due, m.seq LIMIT 1) "
+    "FROM v WHERE flows.id = v.id"
+)
+
+# --- other transitions -----------------------------------------------------------------------------------------------
+
+BY_ID = grouped(MESSAGE_COLUMNS, "messages WHERE id = ?")
+
+BY_SEQ = grouped(MESSAGE_COLUMNS, "messages WHERE seq = ?")
+
+EXPIRED = grouped(
+    MESSAGE_COLUMNS,
+    "(SELECT * FROM messages WHERE state = 0 AND expires_at <= ? ORDER BY expires_at LIMIT ?)",
+)
+
+NEXT_EXPIRY = "SELECT expires_at FROM messages WHERE state = 0 ORDER BY expires_at LIMIT 1"
+
+EXPIRE = (
+    "WITH v (seq, now, category, message, cause) AS (VALUES {rows}) "
+    "UPDATE messages SET state = 7, processed_at = v.now, error_category = v.category, error_message = v.message, "
+    "error_at = v.now, error_code = NULL, error_provider = NULL, error_cause = v.cause "
+    "FROM v WHERE messages.seq = v.seq AND +messages.state = 0"
+)
+
+CANCEL = "UPDATE messages SET state = 6, processed_at = ? WHERE seq = ? AND +state = 0"
+
+REOPEN = (
+    "UPDATE messages SET state = 0, due = ?, expires_at = ?, round = round + 1, charged = 0, uncertain = 0, "
+    "uncertain_since = NULL, lookups = 0, sender = asked_sender, sent_at = NULL, processed_at = NULL, "
+    "delivered_at = NULL, provider_message_id = NULL, price = NULL WHERE seq = ? AND state = ?"
+)
+
+SAVE_PROVIDER = f"INSERT OR REPLACE INTO providers ({HEALTH_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+# --- recovering ------------------------------------------------------------------------------------------------------
+
+OPEN_ATTEMPTS = (
+    "SELECT seq, attempt, provider, claimed_at, segments FROM messages WHERE state = 1 AND uncertain = 0"
+)
+
+DOUBT_OPEN = (
+    "UPDATE messages SET uncertain = 1, uncertain_since = ?1, due = ?1, lookups = 0 WHERE state = 1 AND uncertain = 0"
+)
+
+LATEST = (
+    "SELECT max((SELECT created_at FROM messages ORDER BY seq DESC LIMIT 1), 0), "
+    "max((SELECT settled_at FROM attempts ORDER BY nr DESC LIMIT 1), 0)"
+)
+
+LAST_SEQ = "SELECT max(seq) FROM messages"
+
+LAST_FLOW = "SELECT max(id) FROM flows"
+
+LIVE_FLOWS = "SELECT id, route, priority, tenant, campaign, pending, next_due FROM flows WHERE pending > 0"
+
+PROVIDERS = f"SELECT {HEALTH_COLUMNS} FROM providers"
+
+COUNTERS = "SELECT state, priority, n FROM counters"
+
+GET_META = "SELECT value FROM meta WHERE name = ?"
+
+SET_META = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+ATTEMPTS_OF = grouped(ATTEMPT_VIEW, "(SELECT * FROM attempts WHERE seq = ? ORDER BY n, nr)")
+
+FIND_KEY = with_rows(FIND_KEYS, 2, 1)
+
+CATEGORIES = "SELECT category, n FROM categories"
+
+MINUTES = "SELECT minute, provider, sent, failed, throttled FROM minutes WHERE minute >= ? ORDER BY minute, provider"
+
+OLDEST_PENDING = "SELECT next_due FROM flows WHERE pending > 0 ORDER BY next_due LIMIT 1"
+
+FEED = grouped(
+    "seq, attempt, due, segments",
+    "(SELECT seq, attempt, due, segments FROM messages WHERE state = 0 AND flow = ? AND (due, seq) > (?, ?) AND due <= ? "
+    "ORDER BY due, seq LIMIT ?)",
+)
+
+FEED_NEXT = "SELECT due FROM messages WHERE state = 0 AND flow = ? AND due > ? ORDER BY due, seq LIMIT 1"
+
+UNCERTAIN = grouped(
+    MESSAGE_COLUMNS,
+    "(SELECT * FROM messages WHERE state = 1 AND uncertain = 1 AND due <= ? ORDER BY due LIMIT ?)",
+)
+
+NEXT_UNCERTAIN = "SELECT due FROM messages WHERE state = 1 AND uncertain = 1 AND due > ? ORDER BY due LIMIT 1"
+
+BOUND = "SELECT provider_message_id FROM attempts WHERE provider_message_id IN ({ids}) AND provider = ?"
+
+STARTS = (
+    "SELECT nr, provider, started_at, started_boot, boot, settled_at, cost, outcome FROM attempts WHERE nr < ? "
+    "ORDER BY nr DESC LIMIT ?"
+)
+
+FLOOR_OF_PAGE = "SELECT seq FROM messages WHERE seq < ? ORDER BY seq DESC LIMIT 1 OFFSET ?"
+
+FLOOR_OF_FAILED_PAGE = "SELECT seq FROM messages WHERE state = 5 AND seq < ? ORDER BY seq DESC LIMIT 1 OFFSET ?"

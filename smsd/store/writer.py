@@ -1,0 +1,366 @@
+"""When is what waits committed, and who is told what when it fails?
+
+Group commit: one task takes everything that waits (bounded), hands it as one function to the writing connection, and
+tells every caller what became of it once the commit is synced. While one commit syncs, the next batch gathers, so the
+batch grows with the load and a lone message waits for nobody. No SQL of the transitions is known here (`transitions`),
+nor what a failure's code is called (`faults`).
+
+What a failure means, and what follows:
+
+- no room (SQLITE_FULL): nothing was written. Acceptances, claims and operators' changes fail with DiskFullError; the
+  ballast is given back; settlements are tried again until they succeed, for their calls were made. New acceptances are
+  refused until there is room for ballast and floor again.
+- another process holds the write lock (SQLITE_BUSY) longer than the connection waits: the same, without the refusals.
+- one row cannot be stored: the batch is undone and tried in halves, so that only that row's caller sees an error.
+- anything else before COMMIT: nothing was written; the outbox is broken.
+- anything else during COMMIT: it may be on disk or not (an fsync that failed must never be repeated: the kernel may
+  have dropped the pages, https://www.postgresql.org/docs/current/fsyncgate or LWN 752063). The callers get
+  OutcomeUnknownError; the outbox is broken.
+- the -wal is no longer the file that SQLite opened: the commit may be in a deleted file. As above.
+
+A broken outbox writes nothing more; everything fails with StoreBrokenError and `on_fatal` is called once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from smsd.store import DiskFullError, OutcomeUnknownError, StoreBrokenError, StoreError
+from smsd.store import statements as sql
+from smsd.store.connection import Connection, Handle
+from smsd.store.disk import Disk
+from smsd.store.faults import Fault, describe, fault
+from smsd.store.guard import FileGuard
+from smsd.store.transitions import Accept, Ledger, Operation
+
+MAX_ROWS = 2_000
+"""Rows of one commit: about 15 ms of work, so a claim never waits longer behind a flood of acceptances."""
+
+TRY_AGAIN_S = 1.0
+"""Between two tries of what keeps trying, and between two looks for room."""
+
+IDLE_S = 1.0
+"""After so long without work the -wal is checkpointed, so that a start after a crash has little to replay."""
+
+CHECKPOINT_ROWS = 20_000
+"""Rows after which it is checkpointed in any case: some tens of MiB of -wal."""
+
+
+class Stage(Enum):
+    """How far a transaction came."""
+
+    DONE = "done"
+    UNDONE = "undone"
+    """Rolled back, surely not on disk."""
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one transaction; `fault` and `cause` unless it is DONE."""
+
+    stage: Stage
+    fault: Fault | None = None
+    cause: Exception | None = None
+
+
+class Writer:
+    """Owns the writing connection from start() to close(). All methods belong to the event loop."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        ledger: Ledger,
+        guard: FileGuard,
+        disk: Disk,
+        *,
+        on_fatal: Callable[[StoreError], None],
+        on_full: Callable[[bool], None],
+    ) -> None:
+        self._connection = connection
+        self._ledger = ledger
+        self._guard = guard
+        self._disk = disk
+        self._on_fatal = on_fatal
+        self._on_full = on_full
+        self._accepts: deque[Accept] = deque()
+        self._others: deque[Operation] = deque()
+        self._kept: list[Operation] = []
+        self._kept_until = 0.0
+        self._rows_since_checkpoint = 0
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self.full = False
+        """Whether acceptances are refused for lack of room."""
+        self.broken: StoreError | None = None
+        """Why nothing is written any more."""
+
+    @property
+    def waiting(self) -> int:
+        """Operations handed in and not yet answered, without those being committed now."""
+        return len(self._accepts) + len(self._others) + len(self._kept)
+
+    def start(self) -> None:
+        """Begin to commit."""
+        self._task = self._loop.create_task(self._run(), name="smsd outbox writer")
+
+    def put(self, operation: Operation) -> None:
+        """Queue an operation. It is answered on the event loop, acceptances in the order of their calls. The queue has
+        no bound of its own: the doors bound submissions in flight, the dispatcher its attempts."""
+        if self._closing:
+            operation.fail(StoreBrokenError("the outbox is closed: smsd is stopping"))
+            return
+        if isinstance(operation, Accept):
+            self._accepts.append(operation)
+        else:
+            self._others.append(operation)
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Commit what waits, then stop. What cannot be committed now fails. Idempotent."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    # --- the loop ----------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            batch = self._take()
+            if batch:
+                await self._write(batch)
+            elif self._closing:
+                break
+            else:
+                await self._rest()
+        self._answer_all(self._kept, StoreError("smsd stopped before there was room to record this outcome"))
+        self._kept = []
+
+    def _take(self) -> list[Operation]:
+        """Everything that waits, to the bound: what was kept first, then acceptances and the rest, each to the bound."""
+        batch: list[Operation] = []
+        if self._kept and (self._loop.time() >= self._kept_until or self._closing):
+            batch, self._kept = self._kept, []
+        for queue in (self._accepts, self._others):
+            room = MAX_ROWS
+            while queue and room > 0:
+                operation = queue.popleft()
+                room -= operation.size
+                batch.append(operation)
+        return batch
+
+    async def _rest(self) -> None:
+        """Wait for work; meanwhile checkpoint when idle, and look for room while there is none."""
+        self._wake.clear()
+        limit = self._patience()
+        try:
+            async with asyncio.timeout(limit):
+                await self._wake.wait()
+        except TimeoutError:
+            if self.full:
+                await self._look_for_room()
+            if self._rows_since_checkpoint:
+                await self._checkpoint()
+
+    def _patience(self) -> float | None:
+        """How long to wait for work; None: as long as it takes."""
+        if self._kept:
+            return max(0.0, self._kept_until - self._loop.time())
+        if self.full and self.broken is None:
+            return TRY_AGAIN_S
+        if self._rows_since_checkpoint and self.broken is None:
+            return IDLE_S
+        return None
+
+    # --- one batch ---------------------------------------------------------------------------------------------------
+
+    async def _write(self, batch: list[Operation]) -> None:
+        batch = self._refuse(batch)
+        pending = [batch] if batch else []
+        while pending:
+            part = pending.pop()
+            if self.broken is not None:
+                self._answer_all(part, self._refusal())
+                continue
+            result = await self._transact(part)
+            if result.stage is Stage.DONE:
+                self._rows_since_checkpoint += sum(operation.size for operation in part)
+                self._answer_all(part, None)
+            elif result.fault is Fault.ROW and len(part) > 1:
+                middle = len(part) // 2
+                pending += [part[middle:], part[:middle]]
+            else:
+                await self._failed(part, result)
+        if self._rows_since_checkpoint >= CHECKPOINT_ROWS and self.broken is None:
+            await self._checkpoint()
+
+    def _refuse(self, batch: list[Operation]) -> list[Operation]:
+        """The batch without the acceptances for which there is no room; they are answered, in order."""
+        accepts = [o for o in batch if isinstance(o, Accept)]
+        if not accepts or self.broken is not None:
+            return batch
+        if not self.full and self._disk.low(self._loop.time()):
+            self._set_full(True)
+        if not self.full:
+            return batch
+        self._answer_all(accepts, DiskFullError("the disk is almost full: free space on [daemon] state_dir"))
+        return [o for o in batch if not isinstance(o, Accept)]
+
+    async def _transact(self, batch: list[Operation]) -> Result:
+        ledger, guard = self._ledger, self._guard
+
+        def work(db: Handle) -> Result:
+            result = transact(db, lambda: ledger.apply(db, batch))
+            if result.stage is not Stage.DONE:
+                ledger.undone()
+                return result
+            ledger.committed()
+            if not guard.intact():
+                replaced = StoreError("the outbox's files were deleted or replaced while smsd was using them")
+                return Result(Stage.UNKNOWN, Fault.FATAL, replaced)
+            return result
+
+        return await self._connection.run(work)
+
+    async def _failed(self, part: list[Operation], result: Result) -> None:
+        assert result.fault is not None
+        assert result.cause is not None
+        what = str(result.cause) if isinstance(result.cause, StoreError) else describe(result.cause)
+        if result.stage is Stage.UNKNOWN:
+            unknown = OutcomeUnknownError(
+                f"the commit failed ({what}), so this may or may not be recorded: repeat it with the same idempotency key"
+            )
+            self._break(unknown, result.cause)
+            self._answer_all(part, unknown)
+        elif result.fault is Fault.FULL:
+            await self._make_room(part, result.cause)
+        elif result.fault is Fault.BUSY:
+            error = StoreError(f"another process holds the outbox's write lock ({what}): close it and try again")
+            self._keep(part, error, result.cause)
+        elif result.fault is Fault.ROW:
+            self._answer_all(part, chained(StoreError(f"this cannot be recorded ({what})"), result.cause))
+        else:
+            broken = StoreBrokenError(f"the outbox cannot be written ({what})")
+            self._break(broken, result.cause)
+            self._answer_all(part, self._refusal())
+
+    async def _make_room(self, part: Sequence[Operation], cause: Exception) -> None:
+        disk = self._disk
+
+        def release(_: Handle) -> bool:
+            return disk.release()
+
+        released = await self._connection.run(release)
+        self._set_full(True)
+        self._keep(part, DiskFullError("the disk is full: free space on [daemon] state_dir"), cause)
+        if released:
+            self._kept_until = 0.0
+
+    def _keep(self, part: Sequence[Operation], error: StoreError, cause: Exception) -> None:
+        """Fail what can be refused, keep what cannot for another try."""
+        self._kept += [o for o in part if o.keeps_trying]
+        self._kept_until = self._loop.time() + TRY_AGAIN_S
+        self._answer_all([o for o in part if not o.keeps_trying], chained(error, cause))
+        if self._closing:
+            self._answer_all(self._kept, chained(error, cause))
+            self._kept = []
+
+    # --- telling -----------------------------------------------------------------------------------------------------
+
+    def _answer_all(self, operations: Sequence[Operation], error: StoreError | None) -> None:
+        """Tell the callers, in order. A caller's own failure is reported to the loop and holds up no other."""
+        for operation in operations:
+            try:
+                if error is None:
+                    operation.resolve()
+                else:
+                    operation.fail(error)
+            except Exception as failure:
+                self._loop.call_exception_handler(
+                    {"message": "a caller of the outbox failed when it was answered", "exception": failure}
+                )
+
+    def _break(self, error: StoreError, cause: Exception) -> None:
+        error.__cause__ = cause
+        self.broken = error
+        self._answer_all(self._kept, self._refusal())
+        self._kept = []
+        self._on_fatal(error)
+
+    def _refusal(self) -> StoreBrokenError:
+        refusal = StoreBrokenError(f"the outbox is broken and smsd must be restarted: {self.broken}")
+        refusal.__cause__ = self.broken
+        return refusal
+
+    def _set_full(self, full: bool) -> None:
+        if full is not self.full:
+            self.full = full
+            self._on_full(full)
+
+    # --- upkeep ------------------------------------------------------------------------------------------------------
+
+    async def _look_for_room(self) -> None:
+        disk = self._disk
+
+        def look(_: Handle) -> bool:
+            return disk.roomy() and disk.fill()
+
+        if await self._connection.run(look):
+            self._set_full(False)
+
+    async def _checkpoint(self) -> None:
+        """Copy the -wal into the database, as far as no reader stands in the way."""
+        self._rows_since_checkpoint = 0
+
+        def work(db: Handle) -> Result:
+            try:
+                db.execute(sql.CHECKPOINT).fetchone()
+            except Exception as error:
+                return Result(Stage.UNDONE, fault(error), error)
+            return Result(Stage.DONE)
+
+        result = await self._connection.run(work)
+        if result.stage is not Stage.DONE and result.fault is not Fault.BUSY:
+            await self._failed([], result)
+
+
+def chained(error: StoreError, cause: Exception) -> StoreError:
+    """The error with its cause, for whoever reads a traceback."""
+    error.__cause__ = cause
+    return error
+
+
+def transact(db: Handle, apply: Callable[[], None]) -> Result:
+    """Run `apply` as one transaction. Every failure is a value here: the thread it runs on must not lose one."""
+    try:
+        db.execute(sql.BEGIN)
+        apply()
+    except Exception as error:
+        return undo(db, Result(Stage.UNDONE, fault(error), error))
+    try:
+        db.execute(sql.COMMIT)
+    except Exception as error:
+        meaning = fault(error)
+        if meaning in {Fault.FULL, Fault.BUSY}:
+            # Neither wrote a commit record: SQLite gives FULL when a frame could not be written, before any sync.
+            return undo(db, Result(Stage.UNDONE, meaning, error))
+        return undo(db, Result(Stage.UNKNOWN, Fault.FATAL, error))
+    return Result(Stage.DONE)
+
+
+def undo(db: Handle, result: Result) -> Result:
+    """Roll back what is still open; a rollback that fails leaves nothing to trust."""
+    if not db.in_transaction:
+        return result
+    try:
+        db.execute(sql.ROLLBACK)
+    except Exception as error:
+        return Result(result.stage, Fault.FATAL, error)
+    return result
