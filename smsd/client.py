@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import stat
 import threading
@@ -735,6 +736,7 @@ class _AsyncLink:
         try:
             async with asyncio.timeout(seconds):
                 await self._slots.acquire()
+                self.open = self.open and not self._hung_up()
                 if not self.open:
                     self._slots.release()
                     raise _LostError(written=False)
@@ -745,6 +747,12 @@ class _AsyncLink:
                 return await answer
         except TimeoutError:
             raise _LateError(written) from None
+
+    def _hung_up(self) -> bool:
+        """Whether the daemon has closed it; the reading task sees that only when the loop comes round to it."""
+        poll = select.poll()
+        poll.register(self._writer.get_extra_info("socket"), select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     async def _read(self) -> None:
         failure: Exception = _LostError(written=True)
@@ -915,15 +923,18 @@ class AsyncClient:
 
     async def _call(self, request: Document, seconds: float | None = None) -> Document:
         seconds = self._timeout if seconds is None else seconds
-        deadline = time.monotonic() + seconds
         self._refs += 1
-        ref = self._refs
-        line = _encode({**request, "ref": ref})
+        return _result(await self._ask({**request, "ref": self._refs}, seconds))
+
+    async def _ask(self, request: Document, seconds: float) -> Document:
+        """One exchange, repeated once on a new connection where that is safe."""
+        line = _encode(request)
+        deadline = time.monotonic() + seconds
         repeated = doubtful = False
         while True:
             try:
                 link = await self._connected(deadline)
-                return _result(await link.ask(line, ref, max(0.0, deadline - time.monotonic())))
+                return await link.ask(line, request["ref"], max(0.0, deadline - time.monotonic()))
             except _LostError as lost:
                 doubtful = doubtful or (lost.written and _acts(request))
                 if repeated or (lost.written and not _repeatable(request)):
@@ -933,7 +944,7 @@ class AsyncClient:
                 raise _late(self.path, seconds, doubtful or (late.written and _acts(request))) from None
             except _StrangerError:
                 raise _stranger(self.path) from None
-            except (QueueUnavailable, NotAllowed):
+            except SmsdError:
                 if doubtful:  # it left on the first connection, and there is no second one
                     raise _lost(self.path, doubtful) from None
                 raise

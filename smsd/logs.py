@@ -28,7 +28,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Final, Protocol
 
 import msgspec
@@ -178,7 +178,8 @@ class ConsoleRender:
 
     def __call__(self, level: str, at: int, event: str, fields: Fields) -> bytes:
         when = datetime.fromtimestamp(at / 1_000).astimezone().isoformat(sep=" ", timespec="milliseconds")[11:23]
-        line = {"timestamp": when, "level": level, "event": event, **fields}
+        plain = {key: value if isinstance(value, str | int | float) else _plain(value) for key, value in fields.items()}
+        line = {"timestamp": when, "level": level, "event": event, **plain}
         return self._renderer(None, level, line).encode(errors="replace")[:LINE_BYTES] + b"\n"
 
 
@@ -260,6 +261,8 @@ class Stream:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._torn = False
+        """The last write ended inside a line; the next begins on a new one."""
 
     def write(self, lines: list[bytes], deadline: Callable[[], float | None]) -> int:
         """One write for as many lines as fit a chunk."""
@@ -269,22 +272,30 @@ class Stream:
             while last < len(lines) and (size == 0 or size + len(lines[last]) <= CHUNK_BYTES):
                 size += len(lines[last])
                 last += 1
-            if not self._write(b"".join(lines[first:last]), deadline):
-                return len(lines) - first
+            chunk = lines[first:last]
+            left = self._write([b"\n", *chunk] if self._torn else chunk, deadline)
+            if left:
+                return len(lines) - last + left
             first = last
         return 0
 
-    def _write(self, data: bytes, deadline: Callable[[], float | None]) -> bool:
+    def _write(self, lines: list[bytes], deadline: Callable[[], float | None]) -> int:
+        """Write them at once; how many were not written whole."""
+        data = b"".join(lines)
         view = memoryview(data)
-        while view:
-            try:
-                view = view[os.write(self._fd, view) :]
-            except BlockingIOError:
-                if not _wait_writable(self._fd, deadline):
-                    return False
-            except OSError:
-                return False
-        return True
+        with contextlib.suppress(OSError):
+            while view:
+                try:
+                    view = view[os.write(self._fd, view) :]
+                except BlockingIOError:
+                    if not _wait_writable(self._fd, deadline):
+                        break
+        self._torn = bool(view) and (self._torn or len(view) < len(data))
+        left, size = 0, len(view)
+        while size > 0:
+            left += 1
+            size -= len(lines[-left])
+        return left
 
     def close(self) -> None:
         """Nothing is held."""
@@ -342,11 +353,13 @@ def _wait_writable(file: int | socket.socket | None, deadline: Callable[[], floa
     poll = select.poll()
     assert file is not None
     poll.register(file, select.POLLOUT)
-    while not poll.poll(PATIENCE_S * 1_000):
+    while True:
         end = deadline()
-        if end is not None and monotonic() >= end:
+        patience_s = PATIENCE_S if end is None else min(PATIENCE_S, end - monotonic())
+        if poll.poll(max(0.0, patience_s) * 1_000):
+            return True
+        if patience_s <= 0:
             return False
-    return True
 
 
 class Outlet:
@@ -396,7 +409,7 @@ class Outlet:
         while True:
             self._signal.wait()
             if self._deadline is None:
-                threading.Event().wait(GATHER_S)
+                sleep(GATHER_S)
             with self._lock:
                 lines, self._lines = self._lines, []
                 self._size = 0

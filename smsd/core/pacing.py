@@ -150,12 +150,13 @@ class Pacer:
 
         Ask only for what wants to start: being refused is what tells a late start from an idle provider.
         """
-        ready = self._opens_at(cost)
+        ready = self.opens_at(cost)
         if ready > now_us:
             self._grace_until = max(self._grace_until, ready + PATIENCE_US)
         return ready
 
-    def _opens_at(self, cost: int) -> int:
+    def opens_at(self, cost: int = 1) -> int:
+        """What `ready_at` would say, without asking: nobody is waiting for it. Long past when nothing was started."""
         ready = max(-(-self._slot // self._limit), self._last + self._gap)
         for ring in self._rings:
             ready = max(ready, ring.opens_at(cost))
@@ -207,7 +208,7 @@ class Pacer:
 
     def start(self, now_us: int, cost: int = 1) -> None:
         """A call starts now. TooEarlyError when that breaks a ceiling: `ready_at` was not asked, or not heeded."""
-        ready = self._opens_at(cost)
+        ready = self.opens_at(cost)
         if ready > now_us:
             raise TooEarlyError(f"a start of cost {cost} came {ready - now_us} us before its time")
         self._record(now_us, cost)

@@ -88,7 +88,7 @@ class Lane:
         return max(0, min(places, slots))
 
     def room_in_us(self) -> int | None:
-        """Microseconds until a slot comes near enough to claim for; None: only a call that begins or ends makes room."""
+        """Microseconds until a slot comes near enough to claim for; None: only a call that begins or ends makes it."""
         if self.in_flight >= self.rules.max_in_flight or self.gate.waiting:
             return None
         now = self._clock.boot()

@@ -170,7 +170,7 @@ class Service:
 
     def _outlook(self, lane: Lane, now: Instant) -> Outlook:
         boot = self._clock.boot()
-        wait_ms = max(0, lane.pacer.ready_at(boot) - boot) // 1_000
+        wait_ms = max(0, lane.pacer.opens_at() - boot) // 1_000
         health = lane.health
         return Outlook(health.standing(now), health.until(now), health.reason(now), now + wait_ms)
 

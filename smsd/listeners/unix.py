@@ -22,6 +22,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import structlog
@@ -104,10 +105,9 @@ class Connection(asyncio.Protocol):
     # -- the transport's calls ---------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=UNREAD_MAX)
-        self.uid, groups = peer_of(transport.get_extra_info("socket"))
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one without inheriting from it
+        self._transport.set_write_buffer_limits(high=UNREAD_MAX)
+        self.uid, groups = peer_of(self._transport.get_extra_info("socket"))
         self._caller = self._door.peers.caller(self.uid, groups)
         self._door.joined(self)
 

@@ -107,9 +107,9 @@ def json_object(body: bytes) -> dict[str, object] | None:
 def text_of(answer: Mapping[str, object] | None, key: str) -> str | None:
     """The value of `key` as text if it is a non-empty string or an integer, else None."""
     value = None if answer is None else answer.get(key)
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return None
-    return str(value) or None
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**18:
+        return str(value)
+    return value or None if isinstance(value, str) else None
 
 
 def retry_after_ms(response: Response) -> int | None:

@@ -148,7 +148,7 @@ class Twilio:
             sid = text_of(answer, "sid")
             return by_status(response) if sid is None else _accepted(sid, answer)
         code = text_of(answer, "code")
-        reading = CODES.get(int(code)) if code is not None and code.isascii() and code.isdigit() else None
+        reading = CODES.get(_number(code))
         if reading is None:
             return by_status(response, answer, code)
         words = text_of(answer, "message") or text_of(answer, "detail") or f"Twilio refused it with code {code}"
@@ -209,9 +209,12 @@ def _accepted(sid: str, answer: Mapping[str, object]) -> Verdict:
     """A price is usually null at first and billed later; Twilio writes costs as negative amounts."""
     amount, unit = text_of(answer, "price"), text_of(answer, "price_unit")
     price = f"{amount.lstrip('-')} {unit}" if amount and unit else None
-    segments = text_of(answer, "num_segments")
-    counted = int(segments) if segments and segments.isascii() and segments.isdigit() else 0
-    return accepted(sid, price=price, segments=counted or None)
+    return accepted(sid, price=price, segments=_number(text_of(answer, "num_segments")) or None)
+
+
+def _number(text: str | None) -> int:
+    """Twilio writes some numbers as strings. 0 for what is none; no code is 0, and a service counts 0 at first."""
+    return int(text) if text is not None and len(text) < 10 and text.isascii() and text.isdigit() else 0
 
 
 def _created_ms(item: Mapping[str, object]) -> int | None:

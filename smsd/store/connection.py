@@ -17,7 +17,7 @@ import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import aiosqlite
 
@@ -71,16 +71,18 @@ ConnectionFactory = Callable[[Path], Awaitable[Connection]]
 class ThreadConnection:
     """A Connection on aiosqlite: a thread of its own for each."""
 
-    __slots__ = ("_connection", "_open")
+    __slots__ = ("_connection", "_execute", "_open")
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
         self._open = True
+        # aiosqlite has no public call that runs a function on its thread; tests/store/test_connection.py pins the two
+        # private names used in this class.
+        self._execute = cast("Callable[..., Awaitable[Any]]", connection._execute)
 
     async def run(self, fn: Callable[[Handle], T]) -> T:
-        # aiosqlite has no public call that runs a function on its thread; tests/store/test_connection.py pins the two
-        # private names used here. fn is a plain closure: aiosqlite logs its repr at DEBUG, which must hold no text.
-        result: T = await self._connection._execute(fn, self._connection._conn)
+        # fn must be a plain closure: aiosqlite logs its repr at DEBUG, and that must hold no text.
+        result: T = await self._execute(fn, self._connection._conn)
         return result
 
     async def close(self) -> None:

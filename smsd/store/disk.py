@@ -56,7 +56,7 @@ class Disk:
 
     def roomy(self) -> bool:
         """Whether there is room again: for the floor with its hysteresis, and for the ballast if it is gone."""
-        missing = 0 if self._ballast.exists() else self._ballast_bytes
+        missing = 0 if self._whole() else self._ballast_bytes
         room = self._free(self._directory) >= self._floor + self._floor // HYSTERESIS + missing
         if room:
             self._low = False
@@ -64,7 +64,10 @@ class Disk:
 
     def fill(self) -> bool:
         """Make the ballast if it is missing. False: no room for it. Blocks; raises StoreError on other failures."""
-        if not self._ballast_bytes or self._ballast.exists():
+        if self._whole():
+            return True
+        self.release()
+        if not self._ballast_bytes:
             return True
         try:
             fd = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -81,6 +84,13 @@ class Disk:
                 "or set [outbox] ballast = 0"
             ) from error
         return True
+
+    def _whole(self) -> bool:
+        """Whether the ballast is there in its full size (a crash while it was made leaves less, a new setting differs)."""
+        try:
+            return self._ballast.stat().st_size == self._ballast_bytes
+        except FileNotFoundError:
+            return self._ballast_bytes == 0
 
     def release(self) -> bool:
         """Give the ballast back to the file system. False: there was none. Blocks."""

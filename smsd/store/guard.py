@@ -56,8 +56,8 @@ class FileGuard:
     __slots__ = ("_database", "_identity", "_wal")
 
     def __init__(self, database: Path) -> None:
-        self._database = os.fspath(database)
-        self._wal = self._database + "-wal"
+        self._database = database
+        self._wal = database.with_name(database.name + "-wal")
         self._identity: tuple[int, int, int, int] | None = None
 
     def remember(self) -> None:
@@ -72,7 +72,7 @@ class FileGuard:
 
     def _look(self) -> tuple[int, int, int, int] | None:
         try:
-            database, wal = os.stat(self._database), os.stat(self._wal)
+            database, wal = self._database.stat(), self._wal.stat()
         except FileNotFoundError:
             return None
         return database.st_dev, database.st_ino, wal.st_dev, wal.st_ino

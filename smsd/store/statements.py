@@ -142,7 +142,8 @@ SETTLE = (
         f"error_{name} = iif(v.clear, NULL, iif(v.category IS NULL, messages.error_{name}, v.{name}))"
         for name in ("category", "message", "at", "code", "provider", "cause")
     )
-    + ", provider_message_id = coalesce(v.pmid, messages.provider_message_id), price = coalesce(v.price, messages.price) "
+    + ", provider_message_id = coalesce(v.pmid, messages.provider_message_id), "
+    "price = coalesce(v.price, messages.price) "
     "FROM v WHERE messages.seq = v.seq AND +messages.state = 1"
 )
 
@@ -158,7 +159,9 @@ ADD_COUNTERS = (
     "ON CONFLICT (state, priority) DO UPDATE SET n = n + excluded.n"
 )
 
-ADD_CATEGORIES = "INSERT INTO categories (category, n) VALUES {rows} ON CONFLICT (category) DO UPDATE SET n = n + excluded.n"
+ADD_CATEGORIES = (
+    "INSERT INTO categories (category, n) VALUES {rows} ON CONFLICT (category) DO UPDATE SET n = n + excluded.n"
+)
 
 ADD_MINUTES = (
     "INSERT INTO minutes (minute, provider, sent, failed, throttled) VALUES {rows} ON CONFLICT (minute, provider) "
@@ -205,18 +208,17 @@ SAVE_PROVIDER = f"INSERT OR REPLACE INTO providers ({HEALTH_COLUMNS}) VALUES (?,
 
 # --- recovering ------------------------------------------------------------------------------------------------------
 
-OPEN_ATTEMPTS = (
-    "SELECT seq, attempt, provider, claimed_at, segments FROM messages WHERE state = 1 AND uncertain = 0"
-)
+OPEN_ATTEMPTS = "SELECT seq, attempt, provider, claimed_at, segments FROM messages WHERE state = 1 AND uncertain = 0"
 
 DOUBT_OPEN = (
-    "UPDATE messages SET uncertain = 1, uncertain_since = ?1, due = ?1, lookups = 0 WHERE state = 1 AND uncertain = 0"
+    "UPDATE messages SET uncertain = 1, uncertain_since = ?, due = ?, lookups = 0 WHERE state = 1 AND uncertain = 0"
 )
 
-LATEST = (
-    "SELECT max((SELECT created_at FROM messages ORDER BY seq DESC LIMIT 1), 0), "
-    "max((SELECT settled_at FROM attempts ORDER BY nr DESC LIMIT 1), 0)"
-)
+LAST_ACCEPTED = "SELECT created_at FROM messages ORDER BY seq DESC LIMIT 1"
+
+LAST_SETTLED = "SELECT settled_at FROM attempts ORDER BY nr DESC LIMIT 1"
+
+LAST_CLAIMED = "SELECT max(claimed_at) FROM messages WHERE state = 1"
 
 LAST_SEQ = "SELECT max(seq) FROM messages"
 
@@ -246,8 +248,8 @@ OLDEST_PENDING = "SELECT next_due FROM flows WHERE pending > 0 ORDER BY next_due
 
 FEED = grouped(
     "seq, attempt, due, segments",
-    "(SELECT seq, attempt, due, segments FROM messages WHERE state = 0 AND flow = ? AND (due, seq) > (?, ?) AND due <= ? "
-    "ORDER BY due, seq LIMIT ?)",
+    "(SELECT seq, attempt, due, segments FROM messages "
+    "WHERE state = 0 AND flow = ? AND (due, seq) > (?, ?) AND due <= ? ORDER BY due, seq LIMIT ?)",
 )
 
 FEED_NEXT = "SELECT due FROM messages WHERE state = 0 AND flow = ? AND due > ? ORDER BY due, seq LIMIT 1"

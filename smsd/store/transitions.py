@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar, cast
 
+from smsd.core.health import Health
 from smsd.core.lifecycle import Event, may, step
 from smsd.core.message import Attempt, Draft, Error, Instant, Message, State
 from smsd.core.policy import Settlement
@@ -50,7 +51,7 @@ class Operation:
 
 
 class Accept(Operation):
-    """A draft wants to become a message. The caller is told by a plain call: futures cost too much at 40,000 a second."""
+    """A draft wants to become a message. The caller is told by a plain call: a future costs too much at 40,000/s."""
 
     __slots__ = ("done", "draft", "result")
 
@@ -125,7 +126,8 @@ class Ledger:
     """Applies operations. Lives on the writing connection's thread; committed() and undone() end each transaction."""
 
     def __init__(self) -> None:
-        self._boot = 0
+        self.boot = 0
+        """The number of the present boot."""
         self._next_seq = 1
         self._next_flow = 1
         self._flows: OrderedDict[tuple[str, int, str, str | None], int] = OrderedDict()
@@ -134,7 +136,7 @@ class Ledger:
 
     def start(self, db: Handle, boot: int) -> None:
         """Learn from the database where numbering goes on; `boot` is the number of the present boot."""
-        self._boot = boot
+        self.boot = boot
         self._next_seq = self._seq_before = (db.execute(sql.LAST_SEQ).fetchone()[0] or 0) + 1
         self._next_flow = self._flow_before = (db.execute(sql.LAST_FLOW).fetchone()[0] or 0) + 1
 
@@ -231,7 +233,7 @@ class Ledger:
         for settle in settles:
             settlement = settle.settlement
             if settle.attempt is not None:
-                attempts.append(rows.attempt_row(settlement.seq, settlement.at, self._boot, settle.attempt))
+                attempts.append(rows.attempt_row(settlement.seq, settlement.at, self.boot, settle.attempt))
             row = open_ones.get(settlement.seq)
             settle.result = row is not None
             if row is None:
@@ -241,9 +243,7 @@ class Ledger:
             tally.moved(State.PROCESSING, settlement.state, priority, flow)
             count_settlement(tally, settlement, provider)
             if settle.attempt is None and settlement.provider_message_id is not None:
-                db.execute(
-                    sql.BIND_ATTEMPT, (settlement.provider_message_id, settlement.seq, settlement.attempt)
-                )
+                db.execute(sql.BIND_ATTEMPT, (settlement.provider_message_id, settlement.seq, settlement.attempt))
         expect(change(db, sql.SETTLE, in_time), len(in_time))
         change(db, sql.INSERT_ATTEMPTS, attempts)
 
@@ -321,7 +321,7 @@ def answer_for_key(known: tuple[bytes, Replay], content_hash: bytes) -> Replay |
     return replay if first_hash == content_hash else KeyConflict(replay.id)
 
 
-# --- the rare ones, one message or one slice at a time -----------------------------------------------------------------
+# --- the rare ones, one message or one slice at a time ---------------------------------------------------------------
 
 
 def find(db: Handle, id: str, tenant: str | None) -> Message | None:
@@ -364,7 +364,7 @@ def cancel(db: Handle, tally: Tally, id: str, tenant: str | None, now: Instant) 
 def reopen(
     db: Handle, tally: Tally, id: str, tenant: str | None, now: Instant, expires_at: Instant, force: bool
 ) -> Message | WrongState | None:
-    """failed, undelivered, expired -> pending, a new round. A failed UNCERTAIN one may have arrived: only with force."""
+    """failed, undelivered, expired -> pending, a new round. A failed UNCERTAIN one may have gone: only with force."""
     message = find(db, id, tenant)
     if message is None:
         return None
@@ -374,3 +374,8 @@ def reopen(
     expect(db.execute(sql.REOPEN, (now, expires_at, message.seq, int(message.state))).rowcount, 1)
     tally.moved(message.state, step(message.state, Event.REOPEN), message.priority, message.flow)
     return rows.message(arrays(db, sql.BY_SEQ, (message.seq,))[0])
+
+
+def save_provider(db: Handle, health: Health) -> None:
+    """Keep a provider's health in place of what was known."""
+    db.execute(sql.SAVE_PROVIDER, rows.health_row(health))

@@ -91,6 +91,8 @@ class Writer:
         self._others: deque[Operation] = deque()
         self._kept: list[Operation] = []
         self._kept_until = 0.0
+        self._late: list[Operation] = []
+        self._look_at = 0.0
         self._rows_since_checkpoint = 0
         self._wake = asyncio.Event()
         self._closing = False
@@ -106,21 +108,31 @@ class Writer:
         """Operations handed in and not yet answered, without those being committed now."""
         return len(self._accepts) + len(self._others) + len(self._kept)
 
-    def start(self) -> None:
-        """Begin to commit."""
+    def start(self, *, full: bool) -> None:
+        """Begin to commit. `full`: there was no room for the ballast."""
+        self._set_full(full)
         self._task = self._loop.create_task(self._run(), name="smsd outbox writer")
 
     def put(self, operation: Operation) -> None:
         """Queue an operation. It is answered on the event loop, acceptances in the order of their calls. The queue has
         no bound of its own: the doors bound submissions in flight, the dispatcher its attempts."""
         if self._closing:
-            operation.fail(StoreBrokenError("the outbox is closed: smsd is stopping"))
-            return
-        if isinstance(operation, Accept):
+            self._put_late(operation)
+        elif isinstance(operation, Accept):
             self._accepts.append(operation)
         else:
             self._others.append(operation)
         self._wake.set()
+
+    def _put_late(self, operation: Operation) -> None:
+        """Refuse it, but not before those that were there first are answered."""
+        self._late.append(operation)
+        if self._task is None or self._task.done():
+            self._refuse_late()
+
+    def _refuse_late(self) -> None:
+        late, self._late = self._late, []
+        self._answer_all(late, StoreBrokenError("the outbox is closed: smsd is stopping"))
 
     async def close(self) -> None:
         """Commit what waits, then stop. What cannot be committed now fails. Idempotent."""
@@ -132,19 +144,31 @@ class Writer:
     # --- the loop ----------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
+        try:
+            await self._commit_for_ever()
+        except Exception as error:
+            # A fault of this program. Nothing may wait for ever behind it, and nothing may be promised after it.
+            self._break(StoreBrokenError(f"the outbox's writer failed ({describe(error)})"), error)
+            self._answer_all([*self._accepts, *self._others], self._refusal())
+            self._accepts.clear()
+            self._others.clear()
+            self._closing = True
+        self._refuse_late()
+
+    async def _commit_for_ever(self) -> None:
         while True:
+            if self.full and self.broken is None and self._loop.time() >= self._look_at:
+                await self._look_for_room()
             batch = self._take()
             if batch:
                 await self._write(batch)
             elif self._closing:
-                break
+                return
             else:
                 await self._rest()
-        self._answer_all(self._kept, StoreError("smsd stopped before there was room to record this outcome"))
-        self._kept = []
 
     def _take(self) -> list[Operation]:
-        """Everything that waits, to the bound: what was kept first, then acceptances and the rest, each to the bound."""
+        """Everything that waits: what was kept first, then acceptances and the rest, each to the bound."""
         batch: list[Operation] = []
         if self._kept and (self._loop.time() >= self._kept_until or self._closing):
             batch, self._kept = self._kept, []
@@ -164,9 +188,7 @@ class Writer:
             async with asyncio.timeout(limit):
                 await self._wake.wait()
         except TimeoutError:
-            if self.full:
-                await self._look_for_room()
-            if self._rows_since_checkpoint:
+            if self._rows_since_checkpoint and self.broken is None:
                 await self._checkpoint()
 
     def _patience(self) -> float | None:
@@ -227,7 +249,11 @@ class Writer:
                 return Result(Stage.UNKNOWN, Fault.FATAL, replaced)
             return result
 
-        return await self._connection.run(work)
+        try:
+            return await self._connection.run(work)
+        except Exception as error:
+            # Not from the database, whose failures are values: the thread itself failed, at a stage nobody knows.
+            return Result(Stage.UNKNOWN, Fault.FATAL, error)
 
     async def _failed(self, part: list[Operation], result: Result) -> None:
         assert result.fault is not None
@@ -235,7 +261,8 @@ class Writer:
         what = str(result.cause) if isinstance(result.cause, StoreError) else describe(result.cause)
         if result.stage is Stage.UNKNOWN:
             unknown = OutcomeUnknownError(
-                f"the commit failed ({what}), so this may or may not be recorded: repeat it with the same idempotency key"
+                f"the commit failed ({what}), so this may or may not be recorded: "
+                "repeat it with the same idempotency key"
             )
             self._break(unknown, result.cause)
             self._answer_all(part, unknown)
@@ -302,11 +329,13 @@ class Writer:
     def _set_full(self, full: bool) -> None:
         if full is not self.full:
             self.full = full
+            self._look_at = self._loop.time() + TRY_AGAIN_S
             self._on_full(full)
 
     # --- upkeep ------------------------------------------------------------------------------------------------------
 
     async def _look_for_room(self) -> None:
+        self._look_at = self._loop.time() + TRY_AGAIN_S
         disk = self._disk
 
         def look(_: Handle) -> bool:

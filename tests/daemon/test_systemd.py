@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from smsd.config import DaemonConfig
+from smsd.core.units import duration_ms
 from smsd.notify import Notifier, listen_fds
 
 UNITS = Path(__file__).parents[2] / "systemd"
@@ -59,6 +61,11 @@ def test_the_exposure_is_low(units: Path) -> None:
     match = re.search(r"Overall exposure level for smsd\.service: ([0-9.]+)", output)
     assert match is not None, output
     assert float(match[1]) <= EXPOSURE_BAR
+
+
+def test_a_stop_may_last_as_long_as_the_drain() -> None:
+    (limit,) = directives("smsd.service")["TimeoutStopSec"]
+    assert duration_ms(limit) > DaemonConfig().drain_timeout_ms
 
 
 def test_clients_keep_their_uid() -> None:

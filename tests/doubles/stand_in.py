@@ -8,7 +8,8 @@ monotonic time at which its last byte came in. Faults are Rules: the first rule 
 decides. It is fast (one asyncio.Protocol on httptools, no framework), so that a client is measured and not this.
 
 Bounds: `keep` calls are kept for reading and for the list (older ones are forgotten, their counts are not); the
-journal file keeps all. Requests on one connection are answered one after the other; a client that pipelines waits.
+journal file keeps all. What was taken is told apart by recipient and text up to DISTINCT of them; then `saturated` is 1
+and the counts `distinct` and `again` stand still. It is not made for clients that pipeline.
 
     GET  /_calls           counts, as `stats()`
     GET  /_calls.ndjson    the calls kept, one JSON object a line
@@ -39,6 +40,8 @@ import msgspec
 ACCOUNT = "AC" + "0" * 32
 TOKEN = "stand-in-token"
 
+DISTINCT = 5_000_000
+
 KINDS = frozenset(
     {
         "ok",  # no fault: use it with `listed=False` or `delay_ms`
@@ -61,15 +64,17 @@ KINDS = frozenset(
 
 @dataclass(slots=True)
 class Rule:
-    """A fault, and the sends it strikes. All given conditions must hold; none given: every send."""
+    """A fault, and the requests it strikes. All given conditions must hold; none given: every send."""
 
     kind: str
+    on: str = "send"
+    """"send" or "list"."""
     to: str | None = None
     """Recipient (E.164)."""
     nth: int | None = None
-    """Only the n-th send of all, counted from 1."""
+    """Only the n-th send (or list) of all, counted from 1."""
     every: int | None = None
-    """Only each n-th send."""
+    """Only each n-th."""
     times: int | None = None
     """How often it strikes before it is used up; None: for ever."""
     taken: bool = False
@@ -83,6 +88,8 @@ class Rule:
     retry_after: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     body: str = ""
+    hex: str = ""
+    """The body as hexadecimal digits, when it is not text."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -90,10 +97,14 @@ class Rule:
         if self.kind in {"ok", "oversized", "malformed", "trickle"}:
             self.taken = True
 
-    def strikes(self, to: str, n: int) -> bool:
-        if self.times == 0 or (self.to is not None and self.to != to) or (self.nth is not None and self.nth != n):
-            return False
-        return self.every is None or n % self.every == 0
+    def strikes(self, on: str, to: str, n: int) -> bool:
+        return (
+            self.times != 0
+            and self.on == on
+            and self.to in {None, to}
+            and self.nth in {None, n}
+            and (self.every is None or n % self.every == 0)
+        )
 
 
 @dataclass(slots=True)
@@ -159,6 +170,7 @@ class StandIn:
         self.sends = self.taken = self.throttled = self.lists = self.elsewhere = 0
         self._once: set[int] = set()
         self._again = 0
+        self._saturated = 0
 
     @property
     def port(self) -> int:
@@ -196,6 +208,7 @@ class StandIn:
             "taken": self.taken,
             "distinct": len(self._once),
             "again": self._again,
+            "saturated": self._saturated,
             "throttled": self.throttled,
             "lists": self.lists,
             "elsewhere": self.elsewhere,
@@ -222,7 +235,7 @@ class StandIn:
         now = time.monotonic_ns()
         self.sends += 1
         to = form.get(b"To", b"").decode()
-        rule = self._rule(to)
+        rule = self._rule("send", to, self.sends)
         fault = "" if rule is None else rule.kind
         if not self._within_rate(now):
             rule, fault = Rule("throttle", retry_after=self.retry_after), "rate"
@@ -242,11 +255,11 @@ class StandIn:
         if rule is None:
             connection.later(self.latency_s, _resource(sent))
         else:
-            connection.misbehave(rule, sent, self.latency_s)
+            connection.misbehave(rule, _resource_json(sent), 201, self.latency_s)
 
-    def _rule(self, to: str) -> Rule | None:
+    def _rule(self, on: str, to: str, n: int) -> Rule | None:
         for rule in self.rules:
-            if rule.strikes(to, self.sends):
+            if rule.strikes(on, to, n):
                 if rule.times is not None:
                     rule.times -= 1
                 return rule
@@ -271,7 +284,9 @@ class StandIn:
         if sent.sid is not None:
             self.taken += 1
             key = hash((sent.to, sent.body))
-            if key in self._once:
+            if len(self._once) == DISTINCT:
+                self._saturated = 1
+            elif key in self._once:
                 self._again += 1
             else:
                 self._once.add(key)
@@ -298,8 +313,7 @@ class StandIn:
     def get(self, target: bytes, connection: _Connection) -> None:
         path, _, query = target.partition(b"?")
         if path.endswith(b"/Messages.json"):
-            self.lists += 1
-            connection.later(self.latency_s, self._page({k: v[0] for k, v in parse_qs(query.decode()).items()}))
+            self.look_up({name: values[0] for name, values in parse_qs(query.decode()).items()}, connection)
         elif path == b"/_calls":
             connection.later(0, _answer(200, json.dumps(self.stats()).encode()))
         elif path == b"/_calls.ndjson":
@@ -320,6 +334,14 @@ class StandIn:
             return
         connection.later(0, _answer(200, b"{}"))
 
+    def look_up(self, query: dict[str, str], connection: _Connection) -> None:
+        self.lists += 1
+        rule = self._rule("list", query.get("To", ""), self.lists)
+        if rule is None:
+            connection.later(self.latency_s, _answer(200, self._page(query)))
+        else:
+            connection.misbehave(rule, self._page(query), 200, self.latency_s)
+
     def _page(self, query: dict[str, str]) -> bytes:
         """The list: newest first, `PageSize` of them, with Twilio's envelope."""
         size = int(query.get("PageSize", "50"))
@@ -332,7 +354,7 @@ class StandIn:
             "page_size": size,
             "next_page_uri": "/2010-04-01/next" if len(items) > size else None,
         }
-        return _answer(200, json.dumps(body).encode())
+        return json.dumps(body).encode()
 
 
 class _Connection(asyncio.Protocol):
@@ -414,7 +436,8 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    def misbehave(self, rule: Rule, sent: Sent, latency_s: float) -> None:
+    def misbehave(self, rule: Rule, right: bytes, status: int, latency_s: float) -> None:
+        """Do what the rule says; `right` and `status` are what the answer should have been."""
         delay = latency_s + rule.delay_ms / 1_000
         loop = asyncio.get_running_loop()
         match rule.kind:
@@ -425,15 +448,14 @@ class _Connection(asyncio.Protocol):
             case "close":
                 loop.call_later(delay, self.finish)
             case "partial":
-                whole = _resource(sent)
-                loop.call_later(delay, self.write, whole[: len(whole) - 200])
+                loop.call_later(delay, self.write, _answer(status, right)[:-20])
                 loop.call_later(delay + 0.02, self.abort)
             case "garbage":
                 self.later(delay, b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
             case "trickle":
-                self._trickle(_resource(sent), max(rule.delay_ms, 1) / 1_000)
+                self._trickle(_answer(status, right), max(rule.delay_ms, 1) / 1_000)
             case _:
-                self.later(delay, _scripted(rule, sent, self._owner.shift_s))
+                self.later(delay, _scripted(rule, right, status, self._owner.shift_s))
 
     def _trickle(self, data: bytes, pause_s: float, at: int = 0) -> None:
         if self._transport is not None and at < len(data):
@@ -441,13 +463,13 @@ class _Connection(asyncio.Protocol):
             asyncio.get_running_loop().call_later(pause_s, self._trickle, data, pause_s, at + 1)
 
 
-def _scripted(rule: Rule, sent: Sent, shift_s: int) -> bytes:
+def _scripted(rule: Rule, right: bytes, status: int, shift_s: int) -> bytes:
     """The bytes of a fault that is an answer."""
     match rule.kind:
         case "ok":
-            return _resource(sent)
+            return _answer(status, right)
         case "answer":
-            return _answer(rule.status, rule.body.encode(), headers=rule.headers)
+            return _answer(rule.status, bytes.fromhex(rule.hex) or rule.body.encode(), headers=rule.headers)
         case "code":
             return _answer(rule.status, _error(rule.code, rule.message, rule.status), headers=rule.headers)
         case "throttle":
@@ -459,11 +481,11 @@ def _scripted(rule: Rule, sent: Sent, shift_s: int) -> bytes:
             page = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
             return _answer(502, page, content_type="text/html")
         case "malformed":
-            return _answer(201, _resource_json(sent)[:-40])
+            return _answer(status, right[:-40])
         case "redirect":
             return _answer(307, b"", headers={"Location": "/elsewhere?secret=1"})
         case "oversized":
-            return _answer(201, _resource_json(sent)[:-1] + b',"padding":"' + b"x" * (1 << 20) + b'"}')
+            return _answer(status, right[:-1] + b',"padding":"' + b"x" * (1 << 20) + b'"}')
     raise AssertionError(rule.kind)
 
 

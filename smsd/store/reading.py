@@ -1,0 +1,148 @@
+"""How are the questions of the read side answered?
+
+Functions of an open reading connection: each is one short read, so that checkpoints are not held up. A listing looks at
+a bounded number of rows and hands a cursor back; nothing scans the table. Nothing here writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from smsd.core.message import Attempt, Instant, Message, State
+from smsd.store import Due, KeyConflict, MinuteRow, Page, Query, Replay, Slice, Start, Totals, rows
+from smsd.store import statements as sql
+from smsd.store.connection import Handle
+from smsd.store.recovery import counts
+from smsd.store.rows import CRASHED
+from smsd.store.statements import arrays
+from smsd.store.transitions import answer_for_key, key_row
+
+ROWS_LOOKED_AT = 20_000
+"""What one page of a listing looks at, at most: some 10 ms."""
+
+STARTS_AT_ONCE = 1_000
+"""Attempts read at a time when starts are collected backward."""
+
+IN_FLIGHT_SLACK = 1_024
+"""Attempts are numbered as they are settled; so many more are read before the newest starts are chosen."""
+
+
+def attempts(db: Handle, seq: int) -> list[Attempt]:
+    """The settled attempts of a message, in order."""
+    return [rows.attempt(row) for row in arrays(db, sql.ATTEMPTS_OF, (seq,))]
+
+
+def find_key(db: Handle, tenant: str, key: str, content_hash: bytes) -> Replay | KeyConflict | None:
+    """What a submission with this key would get; None: the key is free."""
+    row = db.execute(sql.FIND_KEY, (tenant, key)).fetchone()
+    return None if row is None else answer_for_key(key_row(row), content_hash)
+
+
+def totals(db: Handle, since_minute: int) -> Totals:
+    """The kept counts, all of one moment."""
+    db.execute("BEGIN")
+    try:
+        oldest = db.execute(sql.OLDEST_PENDING).fetchone()
+        return Totals(
+            states=counts(db),
+            categories=dict(db.execute(sql.CATEGORIES).fetchall()),
+            minutes=tuple(MinuteRow(*row) for row in db.execute(sql.MINUTES, (since_minute,)).fetchall()),
+            oldest_pending_at=None if oldest is None else oldest[0],
+        )
+    finally:
+        db.execute("COMMIT")
+
+
+def feed(db: Handle, flow: int, after: tuple[Instant, int] | None, until: Instant, limit: int) -> Slice:
+    """The flow's next pending messages. `next_due` only for a complete slice: the first due time beyond `until`."""
+    due, seq = after or (-1, -1)
+    found = [Due(*row) for row in arrays(db, sql.FEED, (flow, due, seq, until, limit + 1))]
+    if len(found) > limit:
+        return Slice(tuple(found[:limit]), complete=False, next_due=None)
+    following = db.execute(sql.FEED_NEXT, (flow, until)).fetchone()
+    return Slice(tuple(found), complete=True, next_due=None if following is None else following[0])
+
+
+def uncertain(db: Handle, until: Instant, limit: int) -> tuple[list[Message], Instant | None]:
+    """Uncertain messages due for a look-up by `until`, earliest first, and when the next after them is due."""
+    found = [rows.message(row) for row in arrays(db, sql.UNCERTAIN, (until, limit + 1))]
+    if len(found) > limit:
+        return found[:limit], found[limit].due
+    following = db.execute(sql.NEXT_UNCERTAIN, (until,)).fetchone()
+    return found, None if following is None else following[0]
+
+
+def bound(db: Handle, provider: str, ids: Sequence[str]) -> set[str]:
+    """Those of the provider's message ids that an attempt of ours already has."""
+    found: set[str] = set()
+    for start in range(0, len(ids), sql.SIZES[0]):
+        some = ids[start : start + sql.SIZES[0]]
+        statement = sql.BOUND.replace("{ids}", ", ".join("?" * len(some)))
+        found.update(row[0] for row in db.execute(statement, (*some, provider)).fetchall())
+    return found
+
+
+def starts(db: Handle, boot: int, provider: str, since: Instant, limit: int) -> list[Start]:
+    """Calls started after `since`, oldest first, at most the newest `limit`. A crashed one counts as started when it
+    was found. Reads backward until an attempt was settled before `since`: what was started later was settled later."""
+    found: list[Start] = []
+    before = 2**63 - 1
+    while len(found) < limit + IN_FLIGHT_SLACK:
+        some: list[Any] = db.execute(sql.STARTS, (before, STARTS_AT_ONCE)).fetchall()
+        for nr, name, started_at, started_boot, in_boot, settled_at, cost, outcome in some:
+            before = nr
+            if settled_at < since:
+                return newest(found, limit)
+            wall = settled_at if outcome == CRASHED else started_at
+            if name == provider and wall > since:
+                found.append(Start(wall, started_boot if in_boot == boot else None, cost))
+        if len(some) < STARTS_AT_ONCE:
+            break
+    return newest(found, limit)
+
+
+def newest(found: list[Start], limit: int) -> list[Start]:
+    """The newest `limit`, oldest first."""
+    found.sort(key=lambda start: start.wall)
+    return found[len(found) - limit :] if len(found) > limit else found
+
+
+def page(db: Handle, query: Query) -> Page:
+    """One page of a listing, newest first."""
+    before = 2**63 - 1 if query.before is None else query.before
+    failed_only = query.states == (State.FAILED,)
+    floor_sql = sql.FLOOR_OF_FAILED_PAGE if failed_only else sql.FLOOR_OF_PAGE
+    floor = db.execute(floor_sql, (before, ROWS_LOOKED_AT - 1)).fetchone()
+    lowest = 0 if floor is None else floor[0]
+    conditions, values = filters(query)
+    source = f"(SELECT * FROM messages WHERE seq < ? AND seq >= ? {conditions}ORDER BY seq DESC LIMIT ?)"
+    found = arrays(db, sql.grouped(rows.MESSAGE_COLUMNS, source), (before, lowest, *values, query.limit))
+    items = tuple(rows.message(row) for row in found)
+    if len(items) == query.limit:
+        return Page(items, items[-1].seq)
+    return Page(items, None if floor is None else lowest)
+
+
+def filters(query: Query) -> tuple[str, list[object]]:
+    """The query's conditions, each beginning with AND, and their values. Names are constants, values are bound."""
+    conditions = ""
+    values: list[object] = []
+    if query.states:
+        # Literal numbers, so that the partial index of failed messages can be used.
+        numbers = ", ".join(str(int(state)) for state in query.states)
+        conditions += f"AND state = {numbers} " if len(query.states) == 1 else f"AND state IN ({numbers}) "
+    for name, value in (
+        ("tenant", query.tenant),
+        ("recipient", query.recipient),
+        ('"user"', query.user),
+        ("campaign", query.campaign),
+        ("error_category", query.category),
+    ):
+        if value is not None:
+            conditions += f"AND {name} = ? "
+            values.append(value)
+    if query.since is not None:
+        conditions += "AND created_at >= ? "
+        values.append(query.since)
+    return conditions, values

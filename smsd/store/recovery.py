@@ -1,0 +1,131 @@
+"""What does a start find, and what must it write down before anything is sent?
+
+An attempt that is open at a start may have reached its provider: it is recorded as crashed and the message becomes
+uncertain, due for its first look-up now. Everything else is read from kept numbers and small partial indexes: a million
+pending messages are neither loaded nor scanned. What follows for an uncertain message is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+from smsd.core.health import Health
+from smsd.core.message import Instant, Priority, State
+from smsd.store import FlowRow, Recovery, StoreError
+from smsd.store import statements as sql
+from smsd.store.connection import Handle
+from smsd.store.migrate import migrate
+from smsd.store.rows import CRASHED
+from smsd.store.statements import change
+from smsd.store.transitions import Ledger
+
+AUTOCHECKPOINT_PAGES = 32_768
+"""128 MiB: a safety net only, for it runs inside an unlucky commit. `writer` checkpoints long before."""
+
+JOURNAL_SIZE_LIMIT = 67_108_864
+"""A -wal that once grew beyond 64 MiB is cut back."""
+
+WRITER_CACHE_KIB = 16_384
+READER_CACHE_KIB = 4_096
+
+
+def prepare_writer(db: Handle, synchronous: str) -> None:
+    """Set the writing connection up. Raises StoreError when durability cannot be had."""
+    # auto_vacuum only takes before the first page is written, and journal_mode writes it.
+    db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise StoreError(
+            f"the database cannot use a write-ahead log (journal_mode is {mode}): put [daemon] state_dir on a local "
+            "file system, not on a network one"
+        )
+    db.execute(f"PRAGMA synchronous = {synchronous.upper()}")
+    db.execute(f"PRAGMA wal_autocheckpoint = {AUTOCHECKPOINT_PAGES}")
+    db.execute(f"PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT}")
+    db.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
+    db.execute("PRAGMA temp_store = MEMORY")
+
+
+def prepare_reader(db: Handle) -> None:
+    """Set the reading connection up: it can neither write nor checkpoint."""
+    db.execute("PRAGMA query_only = ON")
+    db.execute("PRAGMA wal_autocheckpoint = 0")
+    db.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
+    db.execute("PRAGMA temp_store = MEMORY")
+
+
+def recover(db: Handle, ledger: Ledger, now: Instant, boot_token: str | None, boot_us: int | None) -> Recovery:
+    """Migrate, number the boot, mark open attempts, and tell what is there. One transaction after the migrations.
+
+    `boot_us`: CLOCK_BOOTTIME now, microseconds; None: not known.
+    """
+    migrate(db)
+    db.execute(sql.BEGIN)
+    try:
+        boot = number_boot(db, boot_token)
+        latest = latest_time(db)
+        reopened = mark_open_attempts(db, now, boot, boot_us)
+        ledger.start(db, boot)
+        found = describe(db, reopened, latest)
+        db.execute(sql.COMMIT)
+    except BaseException:
+        if db.in_transaction:
+            db.execute(sql.ROLLBACK)
+        raise
+    return found
+
+
+def number_boot(db: Handle, token: str | None) -> int:
+    """The number of this boot: the last one's while the token is the same, else the next. Boot times of attempts are
+    comparable within one number only. No token: nobody knows, so it is another boot."""
+    known_token = db.execute(sql.GET_META, ("boot_token",)).fetchone()
+    known = db.execute(sql.GET_META, ("boot",)).fetchone()
+    number: int = 0 if known is None else known[0]
+    if known is None or token is None or known_token is None or known_token[0] != token:
+        number += 1
+        db.execute(sql.SET_META, ("boot", number))
+        db.execute(sql.SET_META, ("boot_token", token or ""))
+    return number
+
+
+def latest_time(db: Handle) -> Instant | None:
+    """The latest wall time that the newest rows tell of."""
+    accepted = db.execute(sql.LAST_ACCEPTED).fetchone()
+    settled = db.execute(sql.LAST_SETTLED).fetchone()
+    claimed = db.execute(sql.LAST_CLAIMED).fetchone()
+    times = [row[0] for row in (accepted, settled, claimed) if row is not None and row[0] is not None]
+    return max(times, default=None)
+
+
+def mark_open_attempts(db: Handle, now: Instant, boot: int, boot_us: int | None) -> int:
+    """Open attempts become crashed and uncertain; how many. For pacing they count as started now: their calls may have
+    begun at any time up to the crash."""
+    crashed = [
+        (seq, n, provider, claimed_at, boot_us, boot, now, segments, None, CRASHED, None, None, None, None, None)
+        for seq, n, provider, claimed_at, segments in db.execute(sql.OPEN_ATTEMPTS).fetchall()
+    ]
+    if crashed:
+        change(db, sql.INSERT_ATTEMPTS, crashed)
+        db.execute(sql.DOUBT_OPEN, (now, now))
+    return len(crashed)
+
+
+def describe(db: Handle, reopened: int, latest: Instant | None) -> Recovery:
+    """The Recovery, from kept numbers."""
+    uncertain = db.execute(sql.NEXT_UNCERTAIN, (-1,)).fetchone()
+    expiry = db.execute(sql.NEXT_EXPIRY).fetchone()
+    return Recovery(
+        flows=tuple(
+            FlowRow(id, route, Priority(priority), tenant, campaign, pending, next_due)
+            for id, route, priority, tenant, campaign, pending, next_due in db.execute(sql.LIVE_FLOWS).fetchall()
+        ),
+        providers=tuple(Health(*row) for row in db.execute(sql.PROVIDERS).fetchall()),
+        reopened=reopened,
+        next_uncertain=None if uncertain is None else uncertain[0],
+        next_expiry=None if expiry is None else expiry[0],
+        latest=latest,
+        counts=counts(db),
+    )
+
+
+def counts(db: Handle) -> dict[tuple[State, Priority], int]:
+    """Messages by state and priority, without the zeros."""
+    return {(State(s), Priority(p)): n for s, p, n in db.execute(sql.COUNTERS).fetchall() if n}

@@ -1,0 +1,282 @@
+"""How does the outbox live in SQLite?
+
+The binding of both protocols of `store` to one database file: it opens and closes things in order and hands each call
+to the room that does it (`writer` and `transitions` for what changes, `reading` for what is asked, `recovery` for the
+start). One connection does all writes and all checkpoints, which keeps clear of the WAL-reset bug of SQLite before
+3.51.3 (two connections that write or checkpoint at the same instant); a second one reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from smsd.core.health import Health
+from smsd.core.lifecycle import step
+from smsd.core.message import Attempt, Draft, Instant, Message, State
+from smsd.core.policy import Settlement
+from smsd.store import (
+    AcceptResult,
+    Claim,
+    DiskFullError,
+    KeyConflict,
+    Page,
+    Query,
+    Recovery,
+    Replay,
+    Slice,
+    Start,
+    StoreBrokenError,
+    StoreError,
+    Totals,
+    WrongState,
+    reading,
+    recovery,
+    transitions,
+)
+from smsd.store import statements as sql
+from smsd.store.connection import Connection, ConnectionFactory, Handle, connect
+from smsd.store.disk import Disk, free_bytes
+from smsd.store.faults import Fault, describe, fault
+from smsd.store.guard import FileGuard, FileLock
+from smsd.store.tally import Tally
+from smsd.store.transitions import Accept, Begin, Change, Ledger, Settle
+from smsd.store.writer import Writer
+
+T = TypeVar("T")
+
+SYNCHRONOUS = ("full", "normal", "extra")
+"""Only full and extra keep the promise; normal may lose the last commits in a power cut and is for measuring that."""
+
+
+def ignore_full(full: bool) -> None:
+    """For a caller that reads SqliteOutbox.full instead."""
+
+
+class SqliteOutbox:
+    """Outbox and Records over one SQLite file. Belongs to one event loop, from open() to close().
+
+    `on_fatal` is called once, on the loop, when the outbox broke for good: smsd should exit with an error. `on_full` is
+    called when acceptances begin and cease to be refused for lack of room. `boot_token`: anything that is the same
+    exactly as long as the machine was not restarted; `boot_us`: reads CLOCK_BOOTTIME in microseconds.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        on_fatal: Callable[[StoreError], None],
+        on_full: Callable[[bool], None] = ignore_full,
+        connect: ConnectionFactory = connect,
+        synchronous: str = "full",
+        boot_token: str | None = None,
+        boot_us: Callable[[], int] | None = None,
+        floor_bytes: int = 0,
+        ballast_bytes: int = 0,
+        free: Callable[[Path], int] = free_bytes,
+    ) -> None:
+        if synchronous not in SYNCHRONOUS:
+            raise ValueError(f"synchronous must be one of {', '.join(SYNCHRONOUS)}")
+        self._path = path
+        self._on_fatal = on_fatal
+        self._on_full = on_full
+        self._connect = connect
+        self._synchronous = synchronous
+        self._boot_token = boot_token
+        self._boot_us = boot_us
+        self._lock = FileLock(path.with_suffix(".lock"))
+        self._guard = FileGuard(path)
+        self._disk = Disk(path.parent, floor_bytes=floor_bytes, ballast_bytes=ballast_bytes, free=free)
+        self._ledger = Ledger()
+        self._writing: Connection | None = None
+        self._reading: Connection | None = None
+        self._writer: Writer | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether acceptances are refused for lack of room."""
+        return self._writer is not None and self._writer.full
+
+    @property
+    def broken(self) -> bool:
+        """Whether nothing is written any more; smsd must be restarted."""
+        return self._writer is not None and self._writer.broken is not None
+
+    @property
+    def waiting(self) -> int:
+        """Operations that wait for a commit."""
+        return 0 if self._writer is None else self._writer.waiting
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    async def open(self, now: Instant) -> Recovery:
+        """See Outbox.open. Half a start is undone."""
+        if self._writer is not None:
+            raise StoreError("the outbox is open already")
+        try:
+            return await self._open(now)
+        except BaseException as error:
+            await self._release()
+            if isinstance(error, StoreError) or not isinstance(error, Exception):
+                raise
+            raise opening_failed(self._path, error) from error
+
+    async def _open(self, now: Instant) -> Recovery:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock.acquire()
+        writing = self._writing = await self._connect(self._path)
+        boot_us = None if self._boot_us is None else self._boot_us()
+
+        def prepare(db: Handle) -> tuple[Recovery, bool]:
+            roomy = self._disk.fill()
+            recovery.prepare_writer(db, self._synchronous)
+            found = recovery.recover(db, self._ledger, now, self._boot_token, boot_us)
+            self._guard.remember()
+            return found, roomy
+
+        found, roomy = await writing.run(prepare)
+        self._reading = await self._connect(self._path)
+        await self._reading.run(recovery.prepare_reader)
+        self._writer = Writer(
+            writing, self._ledger, self._guard, self._disk, on_fatal=self._on_fatal, on_full=self._on_full
+        )
+        self._writer.start(full=not roomy)
+        return found
+
+    async def close(self) -> None:
+        """See Outbox.close."""
+        if self._writer is not None:
+            await self._writer.close()
+            if self._writing is not None and not self.broken:
+                await self._writing.run(checkpoint_last)
+        await self._release()
+
+    async def _release(self) -> None:
+        """Close what is open, the reader first: the last connection to close removes the -wal, and that is a write."""
+        reading, self._reading = self._reading, None
+        writing, self._writing = self._writing, None
+        try:
+            if reading is not None:
+                await reading.close()
+        finally:
+            try:
+                if writing is not None:
+                    await writing.close()
+            finally:
+                self._lock.release()
+
+    def _opened(self) -> Writer:
+        if self._writer is None:
+            raise StoreBrokenError("the outbox is not open")
+        return self._writer
+
+    # --- transitions -------------------------------------------------------------------------------------------------
+
+    def accept(self, draft: Draft, done: Callable[[AcceptResult], None]) -> None:
+        """See Outbox.accept."""
+        self._opened().put(Accept(draft, done))
+
+    async def begin(self, claims: Sequence[Claim], now: Instant) -> list[Message | None]:
+        """See Outbox.begin."""
+        operation = Begin(claims, now)
+        self._opened().put(operation)
+        return await operation.future
+
+    async def settle(self, settlement: Settlement, attempt: Attempt | None) -> bool:
+        """See Outbox.settle. Raises ValueError when event and state do not belong together."""
+        if step(State.PROCESSING, settlement.event) is not settlement.state:
+            raise ValueError(f"a settlement by {settlement.event} cannot end in {settlement.state.label}")
+        operation = Settle(settlement, attempt)
+        self._opened().put(operation)
+        return await operation.future
+
+    async def expire(self, now: Instant, limit: int) -> tuple[list[Message], Instant | None]:
+        """See Outbox.expire."""
+        return await self._change(lambda db, tally: transitions.expire(db, tally, now, limit), size=limit)
+
+    async def cancel(self, id: str, tenant: str | None, now: Instant) -> Message | WrongState | None:
+        """See Outbox.cancel."""
+        return await self._change(lambda db, tally: transitions.cancel(db, tally, id, tenant, now))
+
+    async def reopen(
+        self, id: str, tenant: str | None, now: Instant, expires_at: Instant, force: bool
+    ) -> Message | WrongState | None:
+        """See Outbox.reopen."""
+        return await self._change(lambda db, tally: transitions.reopen(db, tally, id, tenant, now, expires_at, force))
+
+    async def save_provider(self, health: Health) -> None:
+        """See Outbox.save_provider."""
+        await self._change(lambda db, _: transitions.save_provider(db, health))
+
+    async def _change(self, run: Callable[[Handle, Tally], T], size: int = 1) -> T:
+        operation = Change(run, size)
+        self._opened().put(operation)
+        return await operation.future
+
+    # --- the read side -----------------------------------------------------------------------------------------------
+
+    async def get(self, id: str, tenant: str | None) -> Message | None:
+        """See Records.get."""
+        return await self._read(lambda db: transitions.find(db, id, tenant))
+
+    async def attempts(self, seq: int) -> list[Attempt]:
+        """See Records.attempts."""
+        return await self._read(lambda db: reading.attempts(db, seq))
+
+    async def find_key(self, tenant: str, key: str, content_hash: bytes) -> Replay | KeyConflict | None:
+        """See Records.find_key."""
+        return await self._read(lambda db: reading.find_key(db, tenant, key, content_hash))
+
+    async def page(self, query: Query) -> Page:
+        """See Records.page."""
+        return await self._read(lambda db: reading.page(db, query))
+
+    async def totals(self, since_minute: int) -> Totals:
+        """See Records.totals."""
+        return await self._read(lambda db: reading.totals(db, since_minute))
+
+    async def feed(self, flow: int, after: tuple[Instant, int] | None, until: Instant, limit: int) -> Slice:
+        """See Records.feed."""
+        return await self._read(lambda db: reading.feed(db, flow, after, until, limit))
+
+    async def uncertain(self, until: Instant, limit: int) -> tuple[list[Message], Instant | None]:
+        """See Records.uncertain."""
+        return await self._read(lambda db: reading.uncertain(db, until, limit))
+
+    async def bound(self, provider: str, provider_message_ids: Sequence[str]) -> set[str]:
+        """See Records.bound."""
+        return await self._read(lambda db: reading.bound(db, provider, provider_message_ids))
+
+    async def starts(self, provider: str, since: Instant, limit: int) -> list[Start]:
+        """See Records.starts."""
+        boot = self._ledger.boot
+        return await self._read(lambda db: reading.starts(db, boot, provider, since, limit))
+
+    async def _read(self, fn: Callable[[Handle], T]) -> T:
+        if self._reading is None:
+            raise StoreBrokenError("the outbox is not open")
+        try:
+            return await self._reading.run(fn)
+        except Exception as error:
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise StoreError(f"the outbox cannot be read ({describe(error)})") from error
+
+
+def checkpoint_last(db: Handle) -> None:
+    """Empty the -wal, so that the next start has nothing to replay and a copy of the one file is whole. A failure costs
+    only that: what was acknowledged is in the -wal."""
+    db.execute(sql.CHECKPOINT_LAST).fetchone()
+
+
+def opening_failed(path: Path, error: Exception) -> StoreError:
+    """Why the outbox cannot be used, as an error with a remedy."""
+    if isinstance(error, OSError):
+        return StoreError(f"{path} cannot be used ({error.strerror}): check the directory and its owner")
+    if fault(error) is Fault.FULL:
+        return DiskFullError(f"there is no room to open {path}: free space on its file system")
+    if fault(error) is Fault.BUSY:
+        return StoreError(f"another process holds a lock on {path}: close it and start smsd again")
+    return StoreError(f"{path} cannot be used ({describe(error)})")

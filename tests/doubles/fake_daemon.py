@@ -1,0 +1,302 @@
+"""A daemon that keeps messages in a dictionary and speaks the contract of the local socket, for tests of its clients.
+
+A real socket on a thread of its own. It can be told to misbehave: `script` holds, for each of the next requests, what
+to do instead of answering properly. It validates only what the tests of the client need.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import socketserver
+import threading
+import time
+from collections import deque
+from enum import Enum
+from pathlib import Path
+from typing import Any, Self
+
+Document = dict[str, Any]
+
+
+class Do(Enum):
+    """What to do with a request instead of carrying it out and answering."""
+
+    PROPERLY = "properly"
+    """Nothing else after all."""
+    HANG_UP = "hang up"
+    """Close the connection; the request is not carried out."""
+    ACT_AND_HANG_UP = "act, hang up"
+    """Carry it out, then close the connection without an answer."""
+    STALL = "stall"
+    """Carry it out, and do not answer before the fake ends."""
+    BABBLE = "babble"
+    """Answer with something that is not smsd's."""
+
+
+PROVIDER: Document = {
+    "name": "main",
+    "type": "sandbox",
+    "state": "open",
+    "until": None,
+    "reason": None,
+    "rate": "100/min",
+    "rate_now": "100/min",
+    "recommended_rate": None,
+    "in_flight": 0,
+    "sent_last_minute": 3,
+    "throttles_last_hour": 0,
+}
+
+STATS: Document = {
+    "states": {"pending": 1, "processing": 0, "sent": 2, "failed": 1},
+    "categories": {"REJECTED": 1},
+    "providers": {"main": PROVIDER},
+    "priorities": {"high": 0, "normal": 1, "bulk": 0},
+    "sent_last_minute": 3,
+    "sent_last_hour": 40,
+    "sent_today": 41,
+    "failed_today": 1,
+    "processed": 3,
+    "oldest_pending_at": "2026-01-02T03:04:05.000Z",
+    "eta": None,
+    "uptime_s": 3725,
+    "version": "0.1.0",
+}
+
+
+class RefusedError(Exception):
+    """The request is answered by an error."""
+
+    def __init__(self, code: str, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.error = {"code": code, "message": message, "field": field}
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    server: _Server
+
+    def handle(self) -> None:
+        fake = self.server.fake
+        fake.connections.append(self.connection)
+        for line in self.rfile:
+            request = json.loads(line)
+            do = fake.next_step(request)
+            if do is Do.HANG_UP:
+                return
+            answer = fake.answer(request)
+            if do is Do.ACT_AND_HANG_UP:
+                return
+            if do is Do.STALL:
+                fake.ended.wait()
+                return
+            data = b"HTTP/1.1 400 Bad Request\r\n" if do is Do.BABBLE else json.dumps(answer).encode() + b"\n"
+            try:
+                self.wfile.write(data)
+            except (BrokenPipeError, ConnectionResetError):
+                return
+
+
+class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+    def __init__(self, path: Path, fake: FakeDaemon) -> None:
+        super().__init__(str(path), _Handler)
+        self.fake = fake
+
+
+class FakeDaemon:
+    """`with FakeDaemon(path) as fake:`. `requests`: all that came, in order; `messages`: by id; `script`: see Do."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.requests: list[Document] = []
+        self.messages: dict[str, Document] = {}
+        self.attempts: dict[str, list[Document]] = {}
+        self.keys: dict[str, str] = {}
+        self.refuse: dict[str, RefusedError] = {}
+        """Operations that are answered by this error."""
+        self.settle_as: str | None = None
+        """The state a message has when it is asked for the second time; None: it stays pending."""
+        self.script: deque[Do] = deque()
+        self.connections: list[socket.socket] = []
+        self.ended = threading.Event()
+        self._lock = threading.Lock()
+        self._asked: set[str] = set()
+
+    def __enter__(self) -> Self:
+        self._server = _Server(self.path, self)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Close everything, as a stopped daemon does; its socket file stays."""
+        if self.ended.is_set():
+            return
+        self.ended.set()
+        self._server.shutdown()
+        self._thread.join()
+        self.hang_up()
+        self._server.server_close()
+
+    def hang_up(self) -> None:
+        """Close every connection."""
+        for connection in self.connections:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # closed by the other side
+
+    def next_step(self, request: Document) -> Do:
+        with self._lock:
+            self.requests.append(request)
+            return self.script.popleft() if self.script else Do.PROPERLY
+
+    def answer(self, request: Document) -> Document:
+        with self._lock:
+            try:
+                return {"ok": True, "ref": request.get("ref"), **self._carry_out(request)}
+            except RefusedError as refused:
+                error = {**refused.error, "errors": [refused.error]}
+                return {"ok": False, "ref": request.get("ref"), "error": error}
+
+    def add(self, **fields: Any) -> Document:
+        """Put a message in; its view."""
+        n = len(self.messages) + 1
+        id = f"01920000-0000-7000-8000-{n:012d}"
+        self.messages[id] = view(id, **fields)
+        return self.messages[id]
+
+    def _carry_out(self, request: Document) -> Document:
+        op = request["op"]
+        if op in self.refuse:
+            raise self.refuse[op]
+        handler = getattr(self, f"_{op}", None)
+        if handler is None:
+            raise RefusedError("unknown_op", f"`op`: there is no {op}.", "op")
+        result: Document = handler(request)
+        return result
+
+    def _send(self, request: Document) -> Document:
+        if not request["to"].startswith("+"):
+            raise RefusedError("invalid_recipient", "`to` is not a number.", "to")
+        key = request.get("idempotency_key")
+        if key is not None and key in self.keys:
+            return self._acceptance(self.messages[self.keys[key]], replayed=True)
+        fields = {name: value for name, value in request.items() if name not in {"op", "ref"}}
+        message = self.add(**fields)
+        if key is not None:
+            self.keys[key] = message["id"]
+        return self._acceptance(message, replayed=False)
+
+    def _acceptance(self, message: Document, *, replayed: bool) -> Document:
+        return {**{name: message[name] for name in ("id", "state", "segments", "encoding")}, "replayed": replayed}
+
+    def _found(self, request: Document) -> Document:
+        if request["id"] not in self.messages:
+            raise RefusedError("not_found", f"There is no message {request['id']}.", "id")
+        return self.messages[request["id"]]
+
+    def _get(self, request: Document) -> Document:
+        message = self._found(request)
+        if self.settle_as is not None and request["id"] in self._asked:
+            message.update(state=self.settle_as, waiting=None, sent_at="2026-01-02T03:04:06.000Z")
+        self._asked.add(request["id"])
+        return {"message": message}
+
+    def _attempts(self, request: Document) -> Document:
+        return {"attempts": self.attempts.get(self._found(request)["id"], [])}
+
+    def _list(self, request: Document) -> Document:
+        states = set(request.get("state", "").replace("queued", "pending,processing").split(",")) - {""}
+        found = [
+            message
+            for message in reversed(self.messages.values())
+            if (not states or message["state"] in states) and request.get("to") in {None, message["to"]}
+        ]
+        start = int(request.get("cursor", 0))
+        end = start + request.get("limit", 50)
+        return {"items": found[start:end], "next_cursor": str(end) if end < len(found) else None}
+
+    def _cancel(self, request: Document) -> Document:
+        message = self._found(request)
+        if message["state"] != "pending":
+            raise RefusedError("wrong_state", f"The message is {message['state']}.", "id")
+        message.update(state="cancelled", waiting=None)
+        return {"message": message}
+
+    def _retry(self, request: Document) -> Document:
+        message = self._found(request)
+        if message["state"] == "pending":
+            raise RefusedError("wrong_state", "The message is pending.", "id")
+        message.update(state="pending", error=None)
+        return {"message": message}
+
+    def _stats(self, request: Document) -> Document:
+        return STATS
+
+    def _providers(self, request: Document) -> Document:
+        return {"providers": [PROVIDER]}
+
+    def _pause(self, request: Document) -> Document:
+        return {"provider": {**self._provider(request), "state": "paused", "reason": "paused by root"}}
+
+    def _resume(self, request: Document) -> Document:
+        return {"provider": self._provider(request)}
+
+    def _provider(self, request: Document) -> Document:
+        if request["provider"] != PROVIDER["name"]:
+            raise RefusedError("not_found", f"There is no provider {request['provider']}.", "provider")
+        return PROVIDER
+
+    def _ping(self, request: Document) -> Document:
+        return {"pong": True, "version": "0.1.0"}
+
+
+def view(id: str, **fields: Any) -> Document:
+    """A message view, pending unless `fields` say otherwise."""
+    return {
+        "id": id,
+        "state": "pending",
+        "to": "+15550100123",
+        "from": None,
+        "text": "Hello",
+        "tenant": "local:0",
+        "user": None,
+        "type": None,
+        "campaign": None,
+        "priority": "normal",
+        "segments": 1,
+        "encoding": "gsm7",
+        "length": 5,
+        "attempts": 0,
+        "max_attempts": 5,
+        "created_at": "2026-01-02T03:04:05.000Z",
+        "send_at": None,
+        "expires_at": "2026-01-05T03:04:05.000Z",
+        "next_attempt_at": "2026-01-02T03:04:05.000Z",
+        "sent_at": None,
+        "processed_at": None,
+        "delivered_at": None,
+        "provider": None,
+        "provider_message_id": None,
+        "price": None,
+        "error": None,
+        "waiting": {"reason": "queue", "until": None, "text": "It is due and waits for its turn in the queue."},
+        "metadata": None,
+        "idempotency_key": None,
+        "truncated": False,
+        **fields,
+    }
+
+
+def wait_for(condition: Any, seconds: float = 5.0) -> None:
+    """Return when `condition()` holds; fails after `seconds`. For what happens on the fake's threads."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.002)

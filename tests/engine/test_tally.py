@@ -1,0 +1,49 @@
+"""Counts of the last minute and hour, and the backlog."""
+
+from __future__ import annotations
+
+from smsd.core.events import Event, Kind
+from smsd.engine.tally import Ring, Tally
+from smsd.store import MinuteRow
+from tests.doubles.clock import ManualClock
+
+
+def test_a_ring_forgets_what_is_older_than_itself() -> None:
+    ring = Ring(60, 1_000)
+    ring.add(5_000)
+    ring.add(64_000, 2)
+    assert ring.total(64_999) == 3
+    assert ring.total(65_000) == 2
+    assert ring.total(124_000) == 0
+
+
+def test_a_ring_survives_a_clock_that_is_stepped() -> None:
+    ring = Ring(60, 1_000)
+    ring.add(1_000_000)
+    ring.add(999_000)
+    assert ring.total(1_000_000) == 2
+    ring.add(10_000)
+    assert ring.total(1_000_000) == 2
+    assert ring.total(9_000_000) == 0
+
+
+def test_sent_and_backlog_follow_the_events() -> None:
+    clock = ManualClock()
+    tally = Tally(clock, ["main", "other"])
+    for _ in range(3):
+        tally(Event(Kind.MESSAGE_ACCEPTED, clock.wall()))
+    tally(Event(Kind.MESSAGE_SENT, clock.wall(), {"provider": "main"}))
+    tally(Event(Kind.MESSAGE_THROTTLED, clock.wall(), {"provider": "main"}))
+    tally(Event(Kind.MESSAGE_EXPIRED, clock.wall(), {"provider": None}))
+    assert (tally.backlog, tally.sent_last_minute(), tally.sent_last_minute("other")) == (1, 1, 0)
+    assert tally.throttles_last_hour("main") == 1
+    clock.advance(61_000)
+    assert (tally.sent_last_minute("main"), tally.sent_last_hour("main")) == (0, 1)
+
+
+def test_it_begins_with_what_the_outbox_remembers() -> None:
+    clock = ManualClock()
+    tally = Tally(clock, ["main"])
+    minute = clock.wall() // 60_000
+    tally.seed([MinuteRow(minute - 5, "main", 7, 0, 2), MinuteRow(minute, "gone", 9, 0, 0)], backlog=4)
+    assert (tally.sent_last_hour(), tally.throttles_last_hour("main"), tally.backlog) == (7, 2, 4)

@@ -1,0 +1,155 @@
+"""What an answer means when the dialect has no word for it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smsd.core.verdict import Category, Fate, Scope
+from smsd.providers.base import NoAnswer, NoConnection, hide_numbers, read
+from smsd.providers.readings import MAX_MESSAGE, MAX_WAIT_MS, by_status, json_object, plain, retry_after_ms, text_of
+from smsd.providers.sandbox import Sandbox
+from tests.providers.calls import answer
+
+UNCERTAIN = (Fate.UNKNOWN, Category.TIMEOUT, Scope.MESSAGE)
+REFUSED = (Fate.REFUSE, Category.REJECTED, Scope.MESSAGE)
+LATER = (Fate.DEFER, Category.PROVIDER_ERROR, Scope.MESSAGE)
+WRONG_URL = (Fate.DEFER, Category.CONFIG_ERROR, Scope.PROVIDER)
+AUTH = (Fate.DEFER, Category.AUTH_FAILED, Scope.PROVIDER)
+THROTTLED = (Fate.DEFER, Category.RATE_LIMITED, Scope.PROVIDER)
+
+
+@pytest.mark.parametrize(
+    ("status", "meaning"),
+    [
+        (200, UNCERTAIN),
+        (201, UNCERTAIN),
+        (301, WRONG_URL),
+        (307, WRONG_URL),
+        (400, REFUSED),
+        (401, AUTH),
+        (402, AUTH),
+        (403, AUTH),
+        (404, WRONG_URL),
+        (405, WRONG_URL),
+        (407, WRONG_URL),
+        (408, LATER),
+        (413, REFUSED),
+        (422, REFUSED),
+        (425, LATER),
+        (429, THROTTLED),
+        (500, UNCERTAIN),
+        (502, UNCERTAIN),
+        (503, LATER),
+        (504, UNCERTAIN),
+        (599, UNCERTAIN),
+    ],
+)
+def test_a_status_alone_has_one_meaning(status: int, meaning: tuple[Fate, Category, Scope]) -> None:
+    verdict = by_status(answer(status, b"<html>"))
+    assert (verdict.fate, verdict.category, verdict.scope) == meaning
+    assert str(status) in verdict.message
+
+
+@pytest.mark.parametrize("words", ["Rate limit reached", "rate_limit_exceeded", "too many calls", "Quota", "throttled"])
+def test_a_403_that_says_rate_is_a_throttle(words: str) -> None:
+    verdict = by_status(answer(403, {"message": words}, retry_after="7"))
+    assert (verdict.fate, verdict.category, verdict.scope) == THROTTLED
+    assert verdict.retry_after_ms == 7_000
+
+
+def test_no_connection_and_no_answer_are_read_alike_for_all_dialects() -> None:
+    refused = read(Sandbox("s"), NoConnection("refused"))
+    assert (refused.fate, refused.category) == (Fate.DEFER, Category.NETWORK)
+    silent = read(Sandbox("s"), NoAnswer("timeout"))
+    assert (silent.fate, silent.category) == (Fate.UNKNOWN, Category.TIMEOUT)
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_ms"),
+    [
+        ({}, None),
+        ({"retry_after": ""}, None),
+        ({"retry_after": "0"}, 0),
+        ({"retry_after": " 30 "}, 30_000),
+        ({"retry_after": "9" * 400}, MAX_WAIT_MS),
+        ({"retry_after": "-5"}, None),
+        ({"retry_after": "1.5"}, None),
+        ({"retry_after": "soon"}, None),
+        ({"retry_after": "\u0663"}, None),
+        ({"retry_after": "Sun, 22 Nov 2026 10:00:30 GMT", "date": "Sun, 22 Nov 2026 10:00:00 GMT"}, 30_000),
+        ({"retry_after": "Sun, 22 Nov 2026 09:00:00 GMT", "date": "Sun, 22 Nov 2026 10:00:00 GMT"}, 0),
+        ({"retry_after": "Sun, 22 Nov 2026 10:00:30 GMT"}, None),
+        ({"retry_after": "Sun, 22 Nov 2026 10:00:30 GMT", "date": "today"}, None),
+        ({"retry_after": "Fri, 31 Dec 9999 23:59:59 GMT", "date": "Sun, 22 Nov 2026 10:00:00 GMT"}, MAX_WAIT_MS),
+    ],
+)
+def test_a_wait_is_read_from_seconds_or_from_two_dates(headers: dict[str, str], wait_ms: int | None) -> None:
+    assert retry_after_ms(answer(429, **headers)) == wait_ms
+
+
+def test_a_wait_is_no_part_of_a_refusal() -> None:
+    assert by_status(answer(400, retry_after="30")).retry_after_ms is None
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"1", b"null", b'{"a":', b"\xff\xfe", b'{"a": "\xff"}', b"[" * 60_000]
+)
+def test_what_is_not_a_json_object_is_none(body: bytes) -> None:
+    assert json_object(body) is None
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_can_be_asked_for_json(body: bytes) -> None:
+    found = json_object(body)
+    assert found is None or isinstance(found, dict)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a", "a"),
+        ("", None),
+        (21211, "21211"),
+        (0, "0"),
+        (True, None),
+        (1.5, None),
+        (None, None),
+        ([], None),
+        (10**20, None),
+    ],
+)
+def test_a_value_is_text_or_nothing(value: object, text: str | None) -> None:
+    assert text_of({"key": value}, "key") == text
+    assert text_of({}, "key") is None
+    assert text_of(None, "key") is None
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("The 'To' number +14155550123 is not valid", "The 'To' number [number] is not valid"),
+        ("(415) 555-0123 x", "(415) 555-0123 x"[0] + "[number] x"),
+        ("+44 7700 900000", "[number]"),
+        ("447700900000.", "[number]."),
+        ("code 21211, HTTP 429, short code 12345", "code 21211, HTTP 429, short code 12345"),
+        ("SM00000000000000000000000000000001", "SM00000000000000000000000000000001"),
+        ("2026-11-22T10:00:00Z", "2026-11-22T10:00:00Z"),
+        ("12345678901234567890", "12345678901234567890"),
+        ("+1234567", "[number]"),
+        ("+123456", "+123456"),
+    ],
+)
+def test_phone_numbers_are_hidden_and_nothing_else(said: str, shown: str) -> None:
+    assert hide_numbers(said) == shown
+
+
+def test_a_providers_words_become_one_short_line() -> None:
+    assert plain("a\n  b\tc") == "a b c"
+    assert len(plain("x" * 10_000)) == MAX_MESSAGE
+    verdict = by_status(answer(400), json_object(json.dumps({"detail": "no\n+14155550123"}).encode()), "77")
+    assert verdict.message == "no [number] (HTTP 400, code 77)"

@@ -1,0 +1,315 @@
+"""Twilio: message -> expected request; answer -> expected verdict; list -> expected finding."""
+
+from __future__ import annotations
+
+import base64
+import json
+from email.utils import formatdate
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smsd.core.message import Encoding
+from smsd.core.verdict import Category, Fate, Scope, Verdict
+from smsd.providers.base import Absent, Found, Unanswered
+from smsd.providers.twilio import CODES, SKEW_MS, Twilio
+from tests.providers.calls import CALL, answer, call
+
+TWILIO = Twilio("main", "AC00000000000000000000000000000001", "hush-hush")
+URL = "https://api.twilio.com/2010-04-01/Accounts/AC00000000000000000000000000000001/Messages.json"
+
+
+# Requests
+
+
+def test_a_send_is_a_form_with_basic_credentials() -> None:
+    request = TWILIO.prepare(CALL)
+    assert (request.method, request.url) == ("POST", URL)
+    assert request.body == b"To=%2B14155550123&From=%2B15005550006&Body=Your+code+is+4711"
+    credentials = base64.b64encode(b"AC00000000000000000000000000000001:hush-hush").decode()
+    assert dict(request.headers) == {
+        "Authorization": f"Basic {credentials}",
+        "Content-Type": "application/x-www-form-urlencoded",
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a&b=c+d%20e", "100% é€", "Привет 😀", "two\r\nlines", "a;b/c?d#e", "\u2028 \u00a0", "~*-_.!'()"],
+)
+def test_every_text_arrives_as_it_is(text: str) -> None:
+    form = dict(parse_qsl(TWILIO.prepare(call(text=text, encoding=Encoding.UCS2)).body.decode(), strict_parsing=True))
+    assert form == {"To": CALL.recipient, "From": CALL.sender, "Body": text}
+
+
+@pytest.mark.parametrize("sender", ["12345", "Acme Ltd"])
+def test_short_codes_and_names_are_senders_too(sender: str) -> None:
+    assert dict(parse_qsl(TWILIO.prepare(call(sender=sender)).body.decode()))["From"] == sender
+
+
+def test_a_messaging_service_chooses_the_sender() -> None:
+    service = Twilio("main", "AC1", "t", messaging_service_sid="MG1")
+    assert service.prepare(CALL).body == b"To=%2B14155550123&MessagingServiceSid=MG1&Body=Your+code+is+4711"
+    assert "From=" not in service.ask(CALL).url
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://smsd.example/w/main", f"https://smsd.example/w/main?m={CALL.id}&a=1"),
+        ("https://smsd.example/w?k=v", f"https://smsd.example/w?k=v&m={CALL.id}&a=1"),
+    ],
+)
+def test_the_callback_carries_message_and_attempt(url: str, expected: str) -> None:
+    form = dict(parse_qsl(TWILIO.prepare(call(callback_url=url)).body.decode()))
+    assert form["StatusCallback"] == expected
+
+
+def test_the_base_url_may_hold_a_path() -> None:
+    request = Twilio("main", "AC1", "t", base_url="http://127.0.0.1:8080/proxy/").prepare(CALL)
+    assert request.url == "http://127.0.0.1:8080/proxy/2010-04-01/Accounts/AC1/Messages.json"
+
+
+def test_no_repr_shows_what_is_secret() -> None:
+    request = TWILIO.prepare(CALL)
+    shown = repr(TWILIO) + repr(request) + repr(TWILIO.ask(CALL))
+    for secret in ("hush-hush", "Basic", CALL.text, "4711", CALL.recipient[1:]):
+        assert secret not in shown
+
+
+@pytest.mark.parametrize(
+    ("settings_", "key"),
+    [
+        ({"account_sid": ""}, "account_sid"),
+        ({"account_sid": "AC1/../AC2"}, "account_sid"),
+        ({"auth_token": " "}, "auth_token"),
+        ({"auth_token": "tök"}, "auth_token"),
+        ({"auth_token": "a\nb"}, "auth_token"),
+        ({"base_url": "api.twilio.com"}, "base_url"),
+        ({"base_url": "ftp://api.twilio.com"}, "base_url"),
+        ({"base_url": "https://user:pw@api.twilio.com"}, "base_url"),
+        ({"base_url": "https://api.twilio.com?x=1"}, "base_url"),
+        ({"base_url": "https://api.twilio.com:99999"}, "base_url"),
+    ],
+)
+def test_settings_that_cannot_work_name_their_key_and_no_secret(settings_: dict[str, str], key: str) -> None:
+    with pytest.raises(ValueError, match=f"^{key}: ") as caught:
+        Twilio(**{"name": "main", "account_sid": "AC1", "auth_token": "t"} | settings_)
+    assert "pw" not in str(caught.value) and "tök" not in str(caught.value)
+
+
+def test_a_fingerprint_follows_credentials_and_url_and_reveals_neither() -> None:
+    prints = {
+        TWILIO.fingerprint(),
+        Twilio("main", TWILIO.account_sid, "other").fingerprint(),
+        Twilio("main", "AC2", TWILIO.auth_token).fingerprint(),
+        Twilio("main", TWILIO.account_sid, TWILIO.auth_token, base_url="https://other.example").fingerprint(),
+        Twilio("main", TWILIO.account_sid, TWILIO.auth_token, messaging_service_sid="MG1").fingerprint(),
+    }
+    assert len(prints) == 5
+    assert TWILIO.fingerprint() == Twilio("renamed", TWILIO.account_sid, TWILIO.auth_token).fingerprint()
+    assert not any("hush" in each for each in prints)
+
+
+# Answers
+
+
+def created(**fields: object) -> dict[str, object]:
+    """A message resource as Twilio answers a send."""
+    return {
+        "sid": "SM1",
+        "status": "queued",
+        "to": CALL.recipient,
+        "from": CALL.sender,
+        "body": CALL.text,
+        "num_segments": "1",
+        "price": None,
+        "price_unit": "USD",
+        "error_code": None,
+        "direction": "outbound-api",
+        "date_created": formatdate(CALL.now / 1_000),
+    } | fields
+
+
+@pytest.mark.parametrize("status", [200, 201])
+def test_an_sid_is_acceptance(status: int) -> None:
+    assert TWILIO.classify(answer(status, created())) == Verdict(
+        Fate.ACCEPTED, provider_message_id="SM1", segments=1, price=None
+    )
+
+
+def test_price_comes_with_its_unit_and_a_service_counts_no_segments_yet() -> None:
+    found = TWILIO.classify(answer(201, created(price="-0.00750", num_segments="0")))
+    assert (found.price, found.segments) == ("0.00750 USD", None)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b'{"sid": "SM', {}, {"sid": None}, {"sid": ""}, [], {"sid": ["SM1"]}, b"\xff"]
+)
+def test_a_2xx_that_cannot_be_read_is_uncertain(body: object) -> None:
+    found = TWILIO.classify(answer(201, body))
+    assert (found.fate, found.category) == (Fate.UNKNOWN, Category.TIMEOUT)
+
+
+AUTH = (Category.AUTH_FAILED, Scope.PROVIDER, Fate.DEFER)
+LATER = (Category.PROVIDER_ERROR, Scope.MESSAGE, Fate.DEFER)
+INVALID = (Category.INVALID_RECIPIENT, Scope.RECIPIENT, Fate.REFUSE)
+CONTENT = (Category.REJECTED, Scope.MESSAGE, Fate.REFUSE)
+VALUE = (Category.CONFIG_ERROR, Scope.MESSAGE, Fate.REFUSE)
+SETUP = (Category.CONFIG_ERROR, Scope.PROVIDER, Fate.DEFER)
+
+EXPECTED: dict[int, tuple[Category, Scope, Fate]] = {
+    **dict.fromkeys([20003, 20005, 20006, 20010, 20403, 10001, 30002, 63038], AUTH),
+    **dict.fromkeys([20101, 20102, 20103, 20104, 20105, 20106, 20107], AUTH),
+    **dict.fromkeys([20151, 20152, 20153, 20154, 20155, 20156, 20157, 20158, 20159, 20160], AUTH),
+    20429: (Category.RATE_LIMITED, Scope.PROVIDER, Fate.DEFER),
+    35125: (Category.RATE_LIMITED, Scope.PROVIDER, Fate.DEFER),
+    21611: (Category.RATE_LIMITED, Scope.SENDER, Fate.DEFER),
+    14107: (Category.RATE_LIMITED, Scope.RECIPIENT, Fate.DEFER),
+    **dict.fromkeys([20503, 21730, 20409, 20162], LATER),
+    20500: (Category.TIMEOUT, Scope.MESSAGE, Fate.UNKNOWN),
+    **dict.fromkeys([21211, 21214, 21217, 21265, 21268, 21612, 21614, 21635], INVALID),
+    21610: (Category.OPTED_OUT, Scope.RECIPIENT, Fate.REFUSE),
+    **dict.fromkeys([21605, 21617, 21618, 21620, 21623, 21654, 21655, 21656, 21658], CONTENT),
+    **dict.fromkeys([21212, 21219, 21266, 21267, 21408, 21601, 21602, 21603, 21604, 21606, 21607, 21608], VALUE),
+    **dict.fromkeys([21616, 21619, 21657, 21659, 21660, 21661, 21703, 21708, 21709], VALUE),
+    **dict.fromkeys([20404, 20008, 21609, 21621, 21622, 21624, 21626, 21627, 21653], SETUP),
+    **dict.fromkeys([21701, 21702, 21704, 21705, 21711, 30012, 30013, 30029, 30030, 30031], SETUP),
+    **dict.fromkeys([35111, 35112, 35113, 35114, 35115, 35116, 35117, 35118], SETUP),
+}
+
+
+def test_the_table_holds_the_documented_codes_and_no_other() -> None:
+    assert set(CODES) == set(EXPECTED)
+
+
+@pytest.mark.parametrize("code", sorted(EXPECTED))
+@pytest.mark.parametrize("status", [400, 500])
+def test_each_code_means_the_same_under_any_status(code: int, status: int) -> None:
+    found = TWILIO.classify(answer(status, {"code": code, "message": "said", "status": status}))
+    assert (found.category, found.scope, found.fate) == EXPECTED[code]
+    assert (found.code, found.message) == (str(code), "said")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "category", "fate", "code"),
+    [
+        (400, {"code": 29999, "message": "new"}, Category.REJECTED, Fate.REFUSE, "29999"),
+        (500, {"code": 29999, "message": "new"}, Category.TIMEOUT, Fate.UNKNOWN, "29999"),
+        (429, {"code": 29999, "message": "new"}, Category.RATE_LIMITED, Fate.DEFER, "29999"),
+        (400, {"message": "no code"}, Category.REJECTED, Fate.REFUSE, None),
+        (502, b"<html>", Category.TIMEOUT, Fate.UNKNOWN, None),
+        (503, b"<html>", Category.PROVIDER_ERROR, Fate.DEFER, None),
+        (404, b"<html>", Category.CONFIG_ERROR, Fate.DEFER, None),
+        (307, b"", Category.CONFIG_ERROR, Fate.DEFER, None),
+        (403, {"code": 20003, "message": "too many"}, Category.AUTH_FAILED, Fate.DEFER, "20003"),
+        (400, {"code": "21610", "message": "as text"}, Category.OPTED_OUT, Fate.REFUSE, "21610"),
+        (400, {"title": "T", "detail": "D", "code": 21211}, Category.INVALID_RECIPIENT, Fate.REFUSE, "21211"),
+        (400, b'{"code": %s}' % (b"9" * 5_000), Category.REJECTED, Fate.REFUSE, None),
+    ],
+)  # fmt: skip
+def test_without_a_known_code_the_status_decides(
+    status: int, body: object, category: Category, fate: Fate, code: str | None
+) -> None:
+    found = TWILIO.classify(answer(status, body))
+    assert (found.category, found.fate, found.code) == (category, fate, code)
+
+
+def test_a_wait_is_kept_and_numbers_in_words_are_not() -> None:
+    body = {"code": 20429, "message": "Too many requests to +14155550123"}
+    found = TWILIO.classify(answer(429, body, retry_after="3"))
+    assert (found.retry_after_ms, found.message) == (3_000, "Too many requests to [number]")
+
+
+KEYS = (
+    "sid", "code", "message", "detail", "price", "price_unit", "num_segments", "messages", "body", "date_created", "to",
+)  # fmt: skip
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),
+    max_leaves=12,
+)
+
+
+@given(st.integers(100, 599), JSON, st.text(max_size=30))
+@settings(max_examples=200, deadline=None)
+def test_no_answer_whatever_raises(status: int, body: object, wait: str) -> None:
+    raw = answer(status, body, retry_after=wait)
+    found = TWILIO.classify(raw)
+    assert (found.category is None) == (found.fate is Fate.ACCEPTED)
+    assert isinstance(TWILIO.find(raw, CALL), Found | Absent | Unanswered)
+
+
+# Look-ups
+
+
+def listed(*items: dict[str, object], more: bool = False) -> object:
+    return {"messages": list(items), "next_page_uri": "/next" if more else None}
+
+
+def item(sid: str = "SM1", seconds: float = 1, **fields: object) -> dict[str, object]:
+    """A listed message created `seconds` after the attempt was claimed."""
+    return created(sid=sid, date_created=formatdate(CALL.now / 1_000 + seconds)) | fields
+
+
+def test_the_look_up_asks_for_the_pair_newest_first_without_a_date() -> None:
+    request = TWILIO.ask(CALL)
+    assert request.method == "GET"
+    assert request.url == f"{URL}?To=%2B14155550123&From=%2B15005550006&PageSize=50"
+    assert dict(parse_qsl(urlsplit(request.url).query)) == {"To": CALL.recipient, "From": CALL.sender, "PageSize": "50"}
+    assert request.headers["Authorization"].startswith("Basic ")
+
+
+@pytest.mark.parametrize(
+    ("body", "finding"),
+    [
+        (listed(), Absent()),
+        (listed(item()), Found(("SM1",))),
+        (listed(item(body="another text")), Absent()),
+        (listed(item(body="Sent from your Twilio trial account - " + CALL.text)), Found(("SM1",))),
+        (listed(item(body=CALL.text + " ")), Found(("SM1",))),
+        (listed(item(to="+14155559999")), Absent()),
+        (listed(item(status="failed")), Absent()),
+        (listed(item(status="canceled")), Absent()),
+        (listed(item(status="undelivered")), Found(("SM1",))),
+        (listed(item(direction="inbound")), Absent()),
+        (listed(item(seconds=-SKEW_MS / 1_000)), Found(("SM1",))),
+        (listed(item(seconds=-SKEW_MS / 1_000 - 1)), Absent()),
+        (listed(item(date_created=None)), Found(("SM1",))),
+        (listed(item("SM9", 40), item("SM3", 3), item("SM5", -5)), Found(("SM3", "SM5", "SM9"))),
+        (listed(*(item(f"SM{n}", 300 - n, body="x") for n in range(49)), item("SM9")), Found(("SM9",))),
+        (listed(*(item(f"SM{n}", 300 - n, body="x") for n in range(49)), item("SM9", -90)), Absent()),
+    ],
+)
+def test_the_list_says_whether_it_was_taken(body: object, finding: object) -> None:
+    assert TWILIO.find(answer(200, body), CALL) == finding
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b"<html>"),
+        (200, {}),
+        (200, {"messages": None}),
+        (200, b'{"messages": ['),
+        (401, {"code": 20003}),
+        (429, {"code": 20429}),
+        (503, b""),
+        (200, listed(*(item(f"SM{n}", 300 - n, body="x") for n in range(50)))),
+        (200, listed(item(body="x"), more=True)),
+        (200, listed(item(body=""))),
+    ],
+)
+def test_a_list_that_proves_nothing_is_no_absence(status: int, body: object) -> None:
+    assert isinstance(TWILIO.find(answer(status, body), CALL), Unanswered)
+
+
+def test_withheld_texts_before_the_attempt_prove_nothing_either_way() -> None:
+    assert TWILIO.find(answer(200, listed(item(seconds=-3_600, body=""))), CALL) == Absent()
+
+
+def test_the_answer_of_a_full_page_of_the_longest_texts_is_read_whole() -> None:
+    page = listed(*(item(f"SM{n}", body="ж" * 1_600) for n in range(50)))
+    assert len(json.dumps(page)) < TWILIO.ask(CALL).max_answer
