@@ -40,6 +40,7 @@ from smsd.listeners.http import HttpDoor
 from smsd.listeners.unix import Peers, UnixDoor, bind
 from smsd.store import OutcomeUnknownError, StoreError
 from smsd.store.sqlite import SqliteOutbox
+from smsd.welcome import welcome
 
 log = structlog.get_logger("smsd.daemon")
 
@@ -63,8 +64,9 @@ TICK_MAX_US = 45_000_000
 class Daemon:
     """One running smsd."""
 
-    def __init__(self, settings: Config, written: logs.Logs) -> None:
+    def __init__(self, settings: Config, written: logs.Logs, *, greet: bool = False) -> None:
         self._config = settings
+        self._greet = greet
         self._logs = written
         self._clock = SystemClock()
         self._bus = Bus()
@@ -136,6 +138,9 @@ class Daemon:
             except OSError as error:
                 log.critical("a door cannot be opened", error=str(error))
                 return EX_OSERR
+            if self._greet:
+                greeting = asyncio.get_running_loop().create_task(welcome(self._bus, self._config.socket.path))
+                stack.callback(greeting.cancel)
             await self._stop.wait()
             await self._drain()
         self._notifier.close()
@@ -255,7 +260,7 @@ def main(config_path: Path | None, dev: bool) -> int:
     try:
         for warning in settings.warnings:
             log.warning(warning)
-        return uvloop.run(_run(settings, written))
+        return uvloop.run(_run(settings, written, greet=dev))
     finally:
         written.close()
 
@@ -266,5 +271,5 @@ def _settings(config_path: Path | None, dev: bool) -> Config:
     return config.load(config_path or Path("/etc/smsd/config.toml"))
 
 
-async def _run(settings: Config, written: logs.Logs) -> int:
-    return await Daemon(settings, written).run()
+async def _run(settings: Config, written: logs.Logs, *, greet: bool) -> int:
+    return await Daemon(settings, written, greet=greet).run()

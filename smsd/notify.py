@@ -40,7 +40,7 @@ class Notifier:
         self.lost = 0
         """Messages that systemd did not take."""
         if self._address:
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
             self._watchdog = WatchDog(self._socket, self._address)
         self.watchdog_usec = _watchdog_usec(environ) if self._address else None
         """systemd ends the process when no `watchdog()` arrives for this long (us); None: it does not watch."""

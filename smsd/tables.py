@@ -107,7 +107,7 @@ class Sources:
             raise ValueError("a credential is a name without slashes; use {file = ...} for a path")
         if not directory:
             raise ValueError(
-                f"$CREDENTIALS_DIRECTORY is not set; run under systemd with LoadCredential={name}:PATH, or use env, file"
+                f"$CREDENTIALS_DIRECTORY is not set; run under systemd with LoadCredential={name}:PATH, or use {{env}}"
             )
         return _read_secret(Path(directory) / name)
 

@@ -352,6 +352,12 @@ def test_a_restarted_journal_is_found_again(journaled: logs.Logs, journal: FakeJ
     journaled.events(Event(Kind.DAEMON_STOPPED, NOW))
     assert journal.read()["SMSD_EVENT"] == "daemon.stopped"
     assert journal.read()["MESSAGE"] == "log.dropped lines=1"
+    journal.socket.close()
+    Path(journal.path).unlink()
+    journal.open()
+    journaled.events(Event(Kind.DAEMON_READY, NOW))
+    assert journal.read()["SMSD_EVENT"] == "daemon.ready"
+    assert journaled.dropped == 1
 
 
 # -- never in the way

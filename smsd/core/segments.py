@@ -95,24 +95,23 @@ def _single_width(encoding: Encoding, length: int) -> Measure:
     return Measure(encoding, length, -(-length // PART[encoding]))
 
 
+_SECOND_HALF = "\U0010ffff"
+_HALVES = "x" + _SECOND_HALF
+
+
 def _double_width(encoding: Encoding, text: str, length: int, double: re.Pattern[str]) -> Measure:
     """Parts are filled in order; one that has a single place left cannot take a character of two."""
     if length <= SINGLE[encoding]:
         return Measure(encoding, length, 1)
-    part = PART[encoding]
-    before, filled, segments = 0, 0, 1
-    for match in double.finditer(text):
-        at = match.start()
-        filled += at - before
-        before = at + 1
-        segments += (filled - 1) // part if filled else 0
-        filled = (filled - 1) % part + 1 if filled else 0
-        if filled + 2 > part:
-            segments += 1
-            filled = 0
-        filled += 2
-    filled += len(text) - before
-    return Measure(encoding, length, segments + (filled - 1) // part)
+    # One character per unit; no other _SECOND_HALF can be there, for characters beyond U+FFFF are themselves of two.
+    units = double.sub(_HALVES, text)
+    at, segments = 0, 0
+    while at < length:
+        segments += 1
+        at += PART[encoding]
+        if at < length and units[at] == _SECOND_HALF:
+            at -= 1
+    return Measure(encoding, length, segments)
 
 
 def fits(size: Measure, max_length: int, max_segments: int) -> bool:
@@ -129,6 +128,8 @@ def truncate(text: str, max_length: int, max_segments: int) -> str:
     """
     if fits(measure(text), max_length, max_segments):
         return text
+    # No character takes less than one unit, so what lies behind this cannot fit.
+    text = text[: min(filter(None, (max_length, max_segments * SINGLE[Encoding.GSM7])), default=0) + 1]
     stranger = _NOT_GSM.search(text)
     first = stranger.start() if stranger else len(text)
     for tail in (ELLIPSIS, ""):

@@ -116,8 +116,8 @@ class Exchange:
             return NoConnection(f"no connection within {round(timeout_ms * CONNECT_SHARE)} ms")
         except aiohttp.ClientConnectorError as error:
             return NoConnection(_why_not(error))
-        except aiohttp.InvalidURL:
-            return NoConnection("the URL is not one")
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
+            return NoConnection("the URL is none that can be called")
         except TimeoutError:
             return NoAnswer(f"no answer within {timeout_ms} ms")
         except (aiohttp.ClientError, OSError) as error:

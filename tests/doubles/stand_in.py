@@ -24,11 +24,13 @@ import asyncio
 import contextlib
 import json
 import signal
+import socket
+import struct
 import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
@@ -107,8 +109,7 @@ class Rule:
         )
 
 
-@dataclass(slots=True)
-class Sent:
+class Sent(msgspec.Struct, gc=False):
     """One send as it arrived. `sid` is None when it was not taken."""
 
     n: int
@@ -126,7 +127,7 @@ class Sent:
     """Unix time in seconds."""
 
     def line(self) -> bytes:
-        return msgspec.json.encode(asdict(self)) + b"\n"
+        return msgspec.json.encode(self) + b"\n"
 
 
 class StandIn:
@@ -432,6 +433,14 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def reset(self) -> None:
+        """RST: what a close does when the socket may not linger."""
+        if self._transport is not None:
+            self._transport.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
+            self._transport.abort()
+
     def finish(self) -> None:
         if self._transport is not None:
             self._transport.close()
@@ -444,12 +453,12 @@ class _Connection(asyncio.Protocol):
             case "hang":
                 return
             case "reset":
-                loop.call_later(delay, self.abort)
+                loop.call_later(delay, self.reset)
             case "close":
                 loop.call_later(delay, self.finish)
             case "partial":
                 loop.call_later(delay, self.write, _answer(status, right)[:-20])
-                loop.call_later(delay + 0.02, self.abort)
+                loop.call_later(delay + 0.02, self.reset)
             case "garbage":
                 self.later(delay, b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
             case "trickle":

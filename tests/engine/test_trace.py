@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -65,7 +66,7 @@ def test_a_cut_never_leaves_half_a_text() -> None:
         assert len(trace) <= MAX_BODY + 20
 
 
-SPELLINGS = [
+SPELLINGS: list[Callable[[str], str]] = [
     lambda text: text,
     json.dumps,
     lambda text: json.dumps(text, ensure_ascii=False),

@@ -1,0 +1,93 @@
+"""What can be typed after `smsd`?
+
+The table of commands, each imported when it is typed, and what click's own errors are in sysexits(3). The commands stand
+beside this file; none of them touches the outbox.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final, NoReturn
+
+import click
+
+from smsd import __version__
+from smsd.cli.frame import EX_FAILED, EX_USAGE, EXIT_CODES
+
+COMMANDS: Final[dict[str, str]] = {
+    "run": "service",
+    "check-config": "service",
+    "send": "submit",
+    "show": "messages",
+    "queue": "messages",
+    "list": "messages",
+    "cancel": "messages",
+    "retry": "messages",
+    "stats": "state",
+    "providers": "state",
+    "pause": "state",
+    "resume": "state",
+    "ping": "state",
+    "bench": "service",
+}
+"""Command -> module of this package, in the order of the help. There it is `NAME_command`, `_` for `-`."""
+
+INTERRUPTED: Final = 130
+
+
+class Commands(click.Group):
+    """Imports a command's module when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"smsd.cli.{COMMANDS[cmd_name]}")
+        command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+@click.version_option(__version__, prog_name="smsd")
+def smsd() -> None:
+    """An outbox for text messages: what it accepts is durable, paced to the carrier, sent once, and can be explained.
+
+    \b
+    Try it:
+      smsd run --dev                       a daemon with a simulated carrier
+      smsd send +15550100123 "Hello"       prints the message's id
+      smsd show ID                         what became of it, and why
+      smsd queue                           what waits, and for what
+
+    Shell completion: eval "$(_SMSD_COMPLETE=bash_source smsd)" (or zsh_source, fish_source).
+    """
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """The console script: run a command and end the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that cannot show a character shows its number instead of ending the command.
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(_run(args))
+
+
+def _run(args: Sequence[str] | None) -> int:
+    try:
+        code = smsd.main(args, prog_name="smsd", standalone_mode=False)
+    except click.UsageError as error:
+        error.show()
+        return EX_USAGE
+    except click.ClickException as error:
+        error.show()
+        return EX_FAILED
+    except click.Abort:
+        click.echo("smsd: interrupted", err=True)
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0
