@@ -19,6 +19,7 @@ import socket
 import sqlite3
 import sys
 from collections.abc import Callable
+from datetime import UTC, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -110,7 +111,7 @@ class Daemon:
             ),
             rules=self._config.messages,
             retries=RetryBook(self._config.retry.default, self._config.retry.profiles),
-            zone=ZoneInfo(self._config.daemon.timezone),
+            zone=_zone(self._config.daemon.timezone),
             max_backlog=self._config.outbox.max_backlog,
         )
 
@@ -269,6 +270,11 @@ def _settings(config_path: Path | None, dev: bool) -> Config:
     if dev:
         return config.embedded_dev(Path.cwd() / "smsd-dev")
     return config.load(config_path or Path("/etc/smsd/config.toml"))
+
+
+def _zone(name: str) -> tzinfo:
+    """The zone; UTC needs no time zone database."""
+    return UTC if name == "UTC" else ZoneInfo(name)
 
 
 async def _run(settings: Config, written: logs.Logs, *, greet: bool) -> int:

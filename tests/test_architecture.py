@@ -62,7 +62,7 @@ LAZY: dict[str, set[str]] = {
 
 THIRD_PARTY: dict[str, set[str]] = {
     "core": {"phonenumbers"},
-    "providers": set(),
+    "providers": {"msgspec"},
     "wire": {"msgspec"},
     "client": set(),
     "cli": {"click", "rich"},

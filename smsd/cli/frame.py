@@ -1,8 +1,8 @@
 """What do all commands have in common?
 
 The options --json and --socket, the connection, how an error is told (what happened, then what to do) and which exit
-code says so to a script. It knows no command and no field of a message. Nothing here imports rich or asyncio: `smsd send`
-stands in shell loops, and whoever waits for it pays for every import.
+code says so to a script. It knows no command and no field of a message. Nothing here imports rich or asyncio: `smsd
+send` stands in shell loops, and whoever waits for it pays for every import.
 """
 
 from __future__ import annotations

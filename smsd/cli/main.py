@@ -1,7 +1,7 @@
 """What can be typed after `smsd`?
 
-The table of commands, each imported when it is typed, and what click's own errors are in sysexits(3). The commands stand
-beside this file; none of them touches the outbox.
+The table of commands, each imported when it is typed, and what click's own errors are in sysexits(3). The commands
+stand beside this file; none of them touches the outbox.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """What became of a message, what waits, and what can an operator do about it?
 
-`show`, `queue`, `list`, `cancel` and `retry`: each asks the daemon and prints its answer. What is allowed is the daemon's
-to say; why a message waits too, in its own sentence.
+`show`, `queue`, `list`, `cancel` and `retry`: each asks the daemon and prints its answer. What is allowed is the
+daemon's to say; why a message waits too, in its own sentence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 import click
 
@@ -196,7 +197,7 @@ def cancel_command(client: Client, out: Out, *, ids: tuple[str, ...]) -> None:
 @asks_daemon
 def retry_command(client: Client, out: Out, *, ids: tuple[str, ...], ttl: str | None, force: bool) -> None:
     """Send failed, undelivered or expired messages again, in a new round of attempts."""
-    _each(out, ids, lambda id: client.retry(id, ttl=ttl, force=force))
+    _each(out, ids, partial(client.retry, ttl=ttl, force=force))
 
 
 def _each(out: Out, ids: tuple[str, ...], act: Callable[[str], Document]) -> None:

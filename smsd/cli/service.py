@@ -44,9 +44,10 @@ def run_command(path: Path | None, dev: bool) -> None:
 @_CONFIG
 @AS_JSON
 def check_config_command(path: Path | None, as_json: bool) -> None:
-    """Check a configuration and print what is in force, secrets masked.
+    """Check a configuration; print what is in force.
 
-    Every fault is reported at once, with its key and remedy; the exit code is then 78. Nothing is started.
+    Secrets are masked, and nothing is started. Every fault is reported at once, with its key and remedy; the exit code
+    is then 78.
     """
     import os
 

@@ -28,7 +28,7 @@ def stats_command(client: Client, out: Out) -> None:
     facts(
         [
             *((state.capitalize(), count) for state, count in stats["states"].items()),
-            ("Sent", f"{_rates(stats)}"),
+            ("Throughput", ", ".join(f"{stats[name]} {label}" for name, label in _THROUGHPUT)),
             ("Failed today", stats["failed_today"]),
             ("Oldest due", stats["oldest_pending_at"] and when(stats["oldest_pending_at"], now)),
             ("All sent", stats["eta"] and when(stats["eta"], now)),
@@ -41,12 +41,11 @@ def stats_command(client: Client, out: Out) -> None:
         _table([*stats["providers"].values()], now)
 
 
-def _rates(stats: Document) -> str:
-    counts = (f"{stats[name]} {label}" for name, label in _RATES)
-    return ", ".join(counts)
-
-
-_RATES = (("sent_last_minute", "in the last minute"), ("sent_last_hour", "in the last hour"), ("sent_today", "today"))
+_THROUGHPUT = (
+    ("sent_last_minute", "sent in the last minute"),
+    ("sent_last_hour", "in the last hour"),
+    ("sent_today", "today"),
+)
 
 
 @click.command("providers", epilog=examples("smsd providers", "smsd providers --json | jq -r .name"))
@@ -63,17 +62,15 @@ def providers_command(client: Client, out: Out) -> None:
 
 def _table(providers: list[Document], now: datetime) -> None:
     heads = ("PROVIDER", "TYPE", "STATE", "UNTIL", "RATE", "IN FLIGHT", "LAST MINUTE", "THROTTLES/H", "REASON")
-    names = ("rate", "in_flight", "sent_last_minute", "throttles_last_hour", "reason")
-    table(
-        heads,
-        [
-            (
-                *(each[name] for name in ("name", "type", "state")),
-                when(each["until"], now),
-                *(each[name] for name in names),
-            )
-            for each in providers
-        ],
+    table(heads, [_row(provider, now) for provider in providers])
+
+
+def _row(provider: Document, now: datetime) -> tuple[object, ...]:
+    return (
+        *(provider[name] for name in ("name", "type", "state")),
+        when(provider["until"], now),
+        provider["rate"] or "unlimited",
+        *(provider[name] for name in ("in_flight", "sent_last_minute", "throttles_last_hour", "reason")),
     )
 
 

@@ -68,7 +68,7 @@ def _metadata(ctx: click.Context, option: click.Parameter, pairs: tuple[str, ...
     is_flag=False,
     flag_value=WAIT_S,
     metavar="[SECONDS]",
-    help="Wait until it is sent or has failed; 30 s unless said (--wait=5).",
+    help="Wait until it is sent or has failed; 30 s unless said (--wait=5). Put it last.",
 )
 @asks_daemon
 def send_command(client: Client, out: Out, *, to: str, text: str, wait: float | None, **fields: Any) -> None:

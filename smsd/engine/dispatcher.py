@@ -215,7 +215,7 @@ class Dispatcher:
             code=verdict.code,
             category=verdict.category,
             provider_message_id=verdict.provider_message_id,
-            trace=answer.trace,
+            trace=answer.brief if verdict.fate is Fate.ACCEPTED else answer.trace,
         )
         return await self._settle(lane, message, verdict, record)
 

@@ -155,10 +155,9 @@ async def _read(response: aiohttp.ClientResponse, limit: int, timeout_ms: int) -
     """The whole answer, or its first `limit` bytes."""
     chunks: list[bytes] = []
     size = 0
-    whole = False
     try:
         content = response.content
-        while size <= limit and not (whole := content.at_eof()):
+        while size <= limit and not content.at_eof():
             chunk = await content.readany()
             chunks.append(chunk)
             size += len(chunk)
@@ -167,10 +166,7 @@ async def _read(response: aiohttp.ClientResponse, limit: int, timeout_ms: int) -
     except (aiohttp.ClientError, OSError) as error:
         return NoAnswer(f"HTTP {response.status}, but the rest of the answer did not come: {_how_broken(error)}")
     finally:
-        if whole:
-            response.release()
-        else:
-            response.close()
+        response.release()  # for reuse when it was read to its end, else aiohttp closes it
     body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
     return Response(response.status, _headers(response.headers), body[:limit])
 

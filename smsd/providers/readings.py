@@ -25,6 +25,9 @@ from smsd.providers.base import Response, hide_numbers
 MAX_MESSAGE = 200
 """Characters of a provider's own words that are kept."""
 
+MAX_CODE = 64
+"""Characters of a code that are kept."""
+
 MAX_WAIT_MS = 366 * 86_400_000
 """A provider's wait beyond a year is read as a year: the number stays an ordinary one."""
 
@@ -42,6 +45,7 @@ class Reading:
     def verdict(self, message: str, code: str | None, wait_ms: int | None) -> Verdict:
         """The verdict, in the provider's words; a wait is kept only where one makes sense."""
         wait = wait_ms if self.fate is Fate.DEFER else None
+        code = None if code is None else code[:MAX_CODE]
         return Verdict(self.fate, self.category, self.scope, plain(message), code, retry_after_ms=wait)
 
 

@@ -38,6 +38,9 @@ PAGE_SIZE = 50
 MAX_PAGE = 1_048_576
 """Bytes of a list's answer: 50 messages of 1,600 characters, each escaped to six, are 0.5 MiB."""
 
+MAX_SID = 64
+"""An sid has 34 characters; what is much longer is none."""
+
 TRIAL = "Sent from your Twilio trial account - "
 """What Twilio puts before every text of a trial account; the list shows it."""
 
@@ -146,7 +149,7 @@ class Twilio:
         answer = json_object(response.body)
         if answer is not None and 200 <= response.status < 300:
             sid = text_of(answer, "sid")
-            return by_status(response) if sid is None else _accepted(sid, answer)
+            return by_status(response) if sid is None or len(sid) > MAX_SID else _accepted(sid, answer)
         code = text_of(answer, "code")
         reading = CODES.get(_number(code))
         if reading is None:

@@ -62,7 +62,10 @@ AcceptResult = Stored | Replay | KeyConflict | StoreError
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Begin the next attempt of message `seq` (`attempt` calls known so far) at `provider`, as `sender`."""
+    """Begin the next attempt of message `seq` (`attempt` calls known so far) at `provider`.
+
+    `sender` is used unless the caller asked for one.
+    """
 
     seq: int
     attempt: int

@@ -33,11 +33,6 @@ CACHED_STATEMENTS = 256
 class Cursor(Protocol):
     """What one statement gave."""
 
-    @property
-    def rowcount(self) -> int:
-        """Rows changed by an INSERT, UPDATE or DELETE without RETURNING."""
-        ...
-
     def fetchone(self) -> Any: ...
 
     def fetchall(self) -> list[Any]: ...
@@ -48,6 +43,12 @@ class Handle(Protocol):
 
     @property
     def in_transaction(self) -> bool: ...
+
+    @property
+    def total_changes(self) -> int:
+        """Rows inserted, changed and deleted since the connection was opened. (sqlite3's rowcount stays -1 for a
+        statement that begins with WITH.)"""
+        ...
 
     def execute(self, sql: str, parameters: Sequence[Any] = ..., /) -> Cursor: ...
 

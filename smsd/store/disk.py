@@ -86,7 +86,7 @@ class Disk:
         return True
 
     def _whole(self) -> bool:
-        """Whether the ballast is there in its full size (a crash while it was made leaves less, a new setting differs)."""
+        """Whether the ballast has its full size: a crash while it was made leaves less, a new setting differs."""
         try:
             return self._ballast.stat().st_size == self._ballast_bytes
         except FileNotFoundError:

@@ -63,13 +63,21 @@ def pieces(rows: Sequence[Sequence[object]]) -> Iterator[Sequence[Sequence[objec
             start += size
 
 
+def listed(columns: str) -> str:
+    """The {rows} of a change as a table v with these columns.
+
+    Not a WITH clause: sqlite3 knows the number of changed rows only of statements that begin with INSERT or UPDATE.
+    """
+    named = ", ".join(f"column{n} AS {name.strip()}" for n, name in enumerate(columns.split(","), 1))
+    return f"(SELECT {named} FROM (VALUES {{rows}})) AS v"
+
+
 def change(db: Handle, template: str, rows: Sequence[Sequence[object]]) -> int:
     """Run a set-wise change over the rows; the number of rows changed."""
-    changed = 0
+    before = db.total_changes
     for piece in pieces(rows):
-        sql = with_rows(template, len(piece[0]), len(piece))
-        changed += db.execute(sql, tuple(chain.from_iterable(piece))).rowcount
-    return changed
+        db.execute(with_rows(template, len(piece[0]), len(piece)), tuple(chain.from_iterable(piece)))
+    return db.total_changes - before
 
 
 def look_up(db: Handle, template: str, rows: Sequence[Sequence[object]]) -> list[Any]:
@@ -118,10 +126,11 @@ CLAIMABLE = (
 )
 
 CLAIM = (
-    "WITH v (seq, attempt, provider, sender, now) AS (VALUES {rows}) "
-    "UPDATE messages SET state = 1, attempt = messages.attempt + 1, provider = v.provider, sender = v.sender, "
+    "UPDATE messages SET state = 1, attempt = messages.attempt + 1, provider = v.provider, "
+    "sender = coalesce(messages.asked_sender, v.sender), "
     "claimed_at = v.now, uncertain = 0, uncertain_since = NULL, lookups = 0 "
-    "FROM v WHERE messages.seq = v.seq AND +messages.state = 0 AND messages.attempt = v.attempt"
+    f"FROM {listed('seq, attempt, provider, sender, now')} "
+    "WHERE messages.seq = v.seq AND +messages.state = 0 AND messages.attempt = v.attempt"
 )
 
 # --- settling --------------------------------------------------------------------------------------------------------
@@ -133,7 +142,6 @@ SETTLEABLE = (
 )
 
 SETTLE = (
-    f"WITH v ({SETTLED_COLUMNS}) AS (VALUES {{rows}}) "
     "UPDATE messages SET state = v.state, due = v.due, charged = v.charged, uncertain = v.uncertain, "
     "uncertain_since = iif(v.uncertain, coalesce(messages.uncertain_since, v.doubt_at), NULL), lookups = v.lookups, "
     "processed_at = v.processed_at, sent_at = v.sent_at, "
@@ -144,7 +152,7 @@ SETTLE = (
     )
     + ", provider_message_id = coalesce(v.pmid, messages.provider_message_id), "
     "price = coalesce(v.price, messages.price) "
-    "FROM v WHERE messages.seq = v.seq AND +messages.state = 1"
+    f"FROM {listed(SETTLED_COLUMNS)} WHERE messages.seq = v.seq AND +messages.state = 1"
 )
 
 INSERT_ATTEMPTS = f"INSERT INTO attempts ({ATTEMPT_COLUMNS}) VALUES {{rows}}"
@@ -170,10 +178,9 @@ ADD_MINUTES = (
 )
 
 ADD_PENDING = (
-    "WITH v (id, n) AS (VALUES {rows}) "
     "UPDATE flows SET pending = flows.pending + v.n, next_due = "
     "(SELECT m.due FROM messages AS m WHERE m.flow = flows.id AND m.state = 0 ORDER BY m.due, m.seq LIMIT 1) "
-    "FROM v WHERE flows.id = v.id"
+    f"FROM {listed('id, n')} WHERE flows.id = v.id"
 )
 
 # --- other transitions -----------------------------------------------------------------------------------------------
@@ -190,10 +197,9 @@ EXPIRED = grouped(
 NEXT_EXPIRY = "SELECT expires_at FROM messages WHERE state = 0 ORDER BY expires_at LIMIT 1"
 
 EXPIRE = (
-    "WITH v (seq, now, category, message, cause) AS (VALUES {rows}) "
     "UPDATE messages SET state = 7, processed_at = v.now, error_category = v.category, error_message = v.message, "
     "error_at = v.now, error_code = NULL, error_provider = NULL, error_cause = v.cause "
-    "FROM v WHERE messages.seq = v.seq AND +messages.state = 0"
+    f"FROM {listed('seq, now, category, message, cause')} WHERE messages.seq = v.seq AND +messages.state = 0"
 )
 
 CANCEL = "UPDATE messages SET state = 6, processed_at = ? WHERE seq = ? AND +state = 0"

@@ -287,7 +287,7 @@ def claimed(message: Message, claim: Claim, now: Instant) -> Message:
         state=State.PROCESSING,
         attempt=message.attempt + 1,
         provider=claim.provider,
-        sender=claim.sender,
+        sender=message.sender or claim.sender,
         claimed_at=now,
         uncertain=False,
         uncertain_since=None,
@@ -356,7 +356,7 @@ def cancel(db: Handle, tally: Tally, id: str, tenant: str | None, now: Instant) 
     if not may(message.state, Event.CANCEL):
         return WrongState(message)
     after = step(message.state, Event.CANCEL)
-    expect(db.execute(sql.CANCEL, (now, message.seq)).rowcount, 1)
+    expect(change(db, sql.CANCEL, [(now, message.seq)]), 1)
     tally.moved(message.state, after, message.priority, message.flow)
     return replace(message, state=after, processed_at=now)
 
@@ -371,7 +371,7 @@ def reopen(
     doubtful = message.state is State.FAILED and message.error and message.error.category is Category.UNCERTAIN
     if not may(message.state, Event.REOPEN) or (doubtful and not force):
         return WrongState(message)
-    expect(db.execute(sql.REOPEN, (now, expires_at, message.seq, int(message.state))).rowcount, 1)
+    expect(change(db, sql.REOPEN, [(now, expires_at, message.seq, int(message.state))]), 1)
     tally.moved(message.state, step(message.state, Event.REOPEN), message.priority, message.flow)
     return rows.message(arrays(db, sql.BY_SEQ, (message.seq,))[0])
 

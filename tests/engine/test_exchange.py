@@ -71,6 +71,30 @@ async def test_connections_are_kept_and_used_again(exchange: Exchange) -> None:
         assert (stand_in.sends, stand_in.connections) == (5, 1)
 
 
+async def test_a_proxy_in_the_environment_is_not_used(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with StandIn() as stand_in:
+        assert isinstance((await attempt(exchange, stand_in.url)).outcome, Response)
+
+
+async def test_no_cookie_is_kept(exchange: Exchange) -> None:
+    async with StandIn(Rule("answer", headers={"Set-Cookie": "a=1; Path=/"})) as stand_in:
+        stand_in.record_headers = True
+        for _ in range(2):
+            await attempt(exchange, stand_in.url.replace("127.0.0.1", "localhost"))
+        assert all("cookie" not in headers for _, _, headers in stand_in.requests)
+
+
+async def test_a_url_arrives_as_the_dialect_wrote_it(exchange: Exchange) -> None:
+    async with StandIn() as stand_in:
+        stand_in.record_headers = True
+        for target in ("/%7Ea/b%2Fc", "/a?To=%2B1%7E&x=%41"):
+            await exchange.send(twilio("http://x"), Request("GET", stand_in.url + target, {}), TIMEOUT_MS, 0.5)
+            assert stand_in.requests[-1][1] == target
+
+
 @pytest.mark.parametrize(
     ("rule", "status", "fate", "category", "wait_ms"),
     [

@@ -61,6 +61,11 @@ def test_a_403_that_says_rate_is_a_throttle(words: str) -> None:
     assert verdict.retry_after_ms == 7_000
 
 
+@pytest.mark.parametrize("status", [400, 401, 500])
+def test_only_a_403_is_searched_for_such_words(status: int) -> None:
+    assert by_status(answer(status, {"message": "rate limit"})).category is not Category.RATE_LIMITED
+
+
 def test_no_connection_and_no_answer_are_read_alike_for_all_dialects() -> None:
     refused = read(Sandbox("s"), NoConnection("refused"))
     assert (refused.fate, refused.category) == (Fate.DEFER, Category.NETWORK)

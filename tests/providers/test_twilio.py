@@ -146,7 +146,8 @@ def test_price_comes_with_its_unit_and_a_service_counts_no_segments_yet() -> Non
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>", b'{"sid": "SM', {}, {"sid": None}, {"sid": ""}, [], {"sid": ["SM1"]}, b"\xff"]
+    "body",
+    [b"", b"<html>", b'{"sid": "SM', {}, {"sid": None}, {"sid": ""}, [], {"sid": ["SM1"]}, {"sid": "S" * 65}, b"\xff"],
 )
 def test_a_2xx_that_cannot_be_read_is_uncertain(body: object) -> None:
     found = TWILIO.classify(answer(201, body))
@@ -207,6 +208,7 @@ def test_each_code_means_the_same_under_any_status(code: int, status: int) -> No
         (403, {"code": 20003, "message": "too many"}, Category.AUTH_FAILED, Fate.DEFER, "20003"),
         (400, {"code": "21610", "message": "as text"}, Category.OPTED_OUT, Fate.REFUSE, "21610"),
         (400, {"title": "T", "detail": "D", "code": 21211}, Category.INVALID_RECIPIENT, Fate.REFUSE, "21211"),
+        (400, {"code": "9" * 5_000}, Category.REJECTED, Fate.REFUSE, "9" * 64),
         (400, b'{"code": %s}' % (b"9" * 5_000), Category.REJECTED, Fate.REFUSE, None),
     ],
 )  # fmt: skip

@@ -1,0 +1,503 @@
+"""Does each command ask the right thing, say it readably and as JSON, and leave with the right code?"""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from smsd import client
+from smsd.cli.frame import exit_code
+from smsd.cli.main import COMMANDS, main
+from tests.doubles.fake_daemon import PROVIDER, Do, FakeDaemon, RefusedError
+
+TO = "+15550100123"
+UNKNOWN = "01920000-0000-7000-8000-999999999999"
+
+
+class Done(NamedTuple):
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def documents(self) -> list[Any]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDaemon]:
+    monkeypatch.setenv("SMSD_SOCKET", str(tmp_path / "s"))
+    with FakeDaemon(tmp_path / "s") as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def smsd(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in this process."""
+
+    def run(*args: str) -> Done:
+        with pytest.raises(SystemExit) as ended:
+            main(args)
+        told = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Done(ended.value.code, told.out, told.err)
+
+    return run
+
+
+def process(*args: str, stdin: bytes = b"", **environ: str) -> subprocess.CompletedProcess[bytes]:
+    """Runs a command as the process a shell would start."""
+    return subprocess.run(
+        [sys.executable, "-m", "smsd", *args],
+        check=False,
+        input=stdin,
+        capture_output=True,
+        timeout=20,
+        env={**os.environ, **environ},
+    )
+
+
+def on_terminal(*args: str, **environ: str) -> str:
+    """What a person sees on a terminal of 200 columns."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (50, 200))
+    seen = bytearray()
+
+    def read() -> None:
+        try:
+            while data := os.read(ours, 65_536):
+                seen.extend(data)
+        except OSError:
+            return  # Linux says EIO when the last writer has gone
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    subprocess.run(
+        [sys.executable, "-m", "smsd", *args],
+        stdout=theirs,
+        check=True,
+        timeout=20,
+        env={**os.environ, "TZ": "UTC", **environ},
+    )
+    os.close(theirs)
+    reader.join()
+    os.close(ours)
+    return seen.decode()
+
+
+class TestSend:
+    def test_prints_the_id(self, smsd: Run, fake: FakeDaemon) -> None:
+        done = smsd("send", TO, "Hello")
+        assert (done.code, done.err) == (0, "")
+        assert done.out.strip() in fake.messages
+        assert fake.requests == [{"op": "send", "to": TO, "text": "Hello", "ref": 1}]
+
+    def test_every_option_reaches_the_daemon(self, smsd: Run, fake: FakeDaemon) -> None:
+        at = "2026-01-02T08:00:00+01:00"
+        words = (
+            f"--from smsd --priority high --send-at {at} --ttl 2h --expires-at {at} --key k --user u --type t"
+            " --tenant a --metadata order=7 --metadata x=a=b --provider main --max-attempts 3 --profile fast"
+            " --overflow truncate"
+        )
+        done = smsd("send", TO, "Hello", *words.split(), "--json")
+        assert done.documents[0]["replayed"] is False
+        assert fake.requests == [
+            {
+                **{
+                    "op": "send",
+                    "ref": 1,
+                    "to": TO,
+                    "text": "Hello",
+                    "from": "smsd",
+                    "priority": "high",
+                    "send_at": at,
+                },
+                **{"ttl": "2h", "expires_at": at, "idempotency_key": "k", "user": "u", "type": "t", "tenant": "a"},
+                **{"metadata": {"order": "7", "x": "a=b"}, "provider": "main", "max_attempts": 3, "retry": "fast"},
+                "overflow": "truncate",
+            }
+        ]
+
+    def test_reads_the_text_from_standard_input(self, fake: FakeDaemon) -> None:
+        done = process("send", TO, "-", stdin="Grüße\nzwei\r\n".encode())
+        assert done.returncode == 0
+        assert fake.requests[0]["text"] == "Grüße\nzwei"
+
+    @pytest.mark.parametrize(
+        ("stdin", "told"), [(b"caf\xe9", b"not UTF-8 at byte 3"), (b"x" * 70_000, b"longer than any")]
+    )
+    def test_refuses_a_standard_input_that_is_no_message(self, fake: FakeDaemon, stdin: bytes, told: bytes) -> None:
+        done = process("send", TO, "-", stdin=stdin)
+        assert (done.returncode, done.stdout) == (65, b"")
+        assert told in done.stderr
+        assert fake.requests == []
+
+    def test_a_word_that_is_not_utf_8_is_refused(self, fake: FakeDaemon) -> None:
+        command = [sys.executable.encode(), b"-m", b"smsd", b"send", TO.encode(), b"caf\xe9"]
+        done = subprocess.run(command, check=False, capture_output=True, timeout=20)
+        assert (done.returncode, fake.requests) == (65, [])
+        assert b"UTF-8" in done.stderr
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ("--metadata", "no-equals-sign"),
+            ("--metadata", "=value"),
+            ("--metadata", "a=1", "--metadata", "a=2"),
+            ("--max-attempts", "0"),
+            ("--priority", "urgent"),
+            ("--wait=-1",),
+            ("--unknown",),
+            ("third",),
+        ],
+    )
+    def test_a_wrong_command_line_is_64(self, smsd: Run, fake: FakeDaemon, words: tuple[str, ...]) -> None:
+        done = smsd("send", TO, "Hello", *words)
+        assert (done.code, done.out, fake.requests) == (64, "", [])
+        assert "smsd send --help" in done.err
+
+    @pytest.mark.parametrize("state", ["sent", "delivered"])
+    def test_waits_until_it_is_sent(self, smsd: Run, fake: FakeDaemon, state: str) -> None:
+        fake.settle_as = state
+        done = smsd("send", TO, "Hello", "--wait")
+        id, told = done.out.splitlines()
+        assert (done.code, id in fake.messages) == (0, True)
+        assert told.startswith(f"{state} by ")
+        assert smsd("send", TO, "Hello", "--json", "--wait").documents[0]["state"] == state
+
+    def test_waits_no_longer_than_asked(self, smsd: Run, fake: FakeDaemon) -> None:
+        done = smsd("send", TO, "Hello", "--wait=0.1")
+        assert done.code == 75
+        assert "Not sent within 0.1 s: it is pending. It is due" in done.err
+        assert f"smsd show {done.out.strip()}" in done.err
+
+    def test_a_failure_while_waiting_is_1(self, smsd: Run, fake: FakeDaemon) -> None:
+        fake.settle_as = "failed"
+        done = smsd("send", TO, "Hello", "--wait")
+        assert done.code == 1
+        assert "The message is failed" in done.err
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("code", "expected"),
+        [
+            *(
+                (code, 65)
+                for code in ("invalid_value", "recipient_suppressed", "no_route", "key_conflict", "wrong_state")
+            ),
+            *(
+                (code, 75)
+                for code in ("backlog_full", "disk_full", "shutting_down", "outcome_unknown", "limit_exceeded")
+            ),
+            ("not_allowed", 77),
+            ("internal", 1),
+        ],
+    )
+    def test_exit_codes(self, smsd: Run, fake: FakeDaemon, code: str, expected: int) -> None:
+        fake.refuse["send"] = RefusedError(code, "Because.", "to")
+        done = smsd("send", TO, "Hello")
+        assert (done.code, done.out) == (expected, "")
+        happened, remedy = (*done.err.splitlines(), "")[:2]
+        assert happened == "smsd: Because."
+        assert remedy == "" or remedy.startswith("      ")
+        as_json = smsd("send", TO, "Hello", "--json")
+        assert (as_json.code, as_json.err) == (expected, "")
+        assert as_json.documents[0]["error"]["code"] == code
+
+    def test_every_kind_of_error_has_a_code(self) -> None:
+        for code, kind in client._KINDS.items():
+            assert exit_code(kind(code, "Because.")) in {65, 69, 75, 77}
+
+    def test_nobody_there(self, smsd: Run, tmp_path: Path) -> None:
+        done = smsd("ping", "--socket", str(tmp_path / "none"))
+        assert done.code == 69
+        assert "does not run here" in done.err
+        assert "smsd run --dev" in done.err
+        assert smsd("ping", "--json", "--socket", str(tmp_path / "none")).documents[0]["error"]["code"] == "unreachable"
+
+    def test_a_lost_send_says_how_to_look(self, smsd: Run, fake: FakeDaemon) -> None:
+        fake.script.append(Do.ACT_AND_HANG_UP)
+        done = smsd("send", TO, "Hello")
+        assert done.code == 75
+        assert "may have been taken" in done.err
+        assert "smsd list --to" in done.err
+
+    def test_what_a_provider_says_cannot_drive_the_terminal(self, smsd: Run, fake: FakeDaemon) -> None:
+        error = {"category": "REJECTED", "code": "1", "message": "\x1b]0;owned\x07\u202e", "cause": None}
+        id = fake.add(state="failed", error=error, waiting=None, text="two\nlines \x1b[2J")["id"]
+        for done in (smsd("show", id), smsd("list")):
+            assert "\\x1b]0;owned\\x07\\u202e" in done.out
+            assert "\x1b" not in done.out
+        assert "    two\n    lines \\x1b[2J\n" in smsd("show", id).out
+
+    def test_usage(self, smsd: Run) -> None:
+        assert (smsd().code, smsd("sned").code, smsd("show").code) == (64, 64, 64)
+        assert smsd("--version") == (0, "smsd, version 0.1.0\n", "")
+
+    @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "bench"])
+    def test_help_has_examples(self, smsd: Run, command: str) -> None:
+        done = smsd(command, "--help")
+        assert done.code == 0
+        assert f"Examples:\n    smsd {command}" in done.out or f"| smsd {command}" in done.out
+        assert max(map(len, done.out.splitlines())) <= 100
+
+
+class TestShow:
+    def test_a_message_that_waits(self, smsd: Run, fake: FakeDaemon) -> None:
+        waiting = {"reason": "retry", "until": "2026-01-02T03:05:05.000Z", "text": "It is tried again soon."}
+        id = fake.add(waiting=waiting, metadata={"order": "7"}, user="u-1", segments=2, truncated=True)["id"]
+        done = smsd("show", id)
+        for expected in (
+            "pending",
+            TO,
+            "It is tried again soon.",
+            "+ order",
+            "u-1",
+            "2 segments, 5 units of gsm7, truncated",
+        ):
+            assert expected in done.out
+        assert "Error" not in done.out
+        assert "None" not in done.out
+
+    def test_a_failed_one_with_its_attempts(self, smsd: Run, fake: FakeDaemon) -> None:
+        error = {"category": "EXHAUSTED", "code": "30008", "message": "used up", "cause": "NETWORK"}
+        id = fake.add(state="failed", error=error, waiting=None, attempts=1)["id"]
+        fake.attempts[id] = [
+            {
+                **{"n": 1, "started_at": "2026-01-02T03:04:05.000Z", "latency_ms": 12, "provider": "main"},
+                **{"outcome": "defer", "http_status": 503, "code": "30008", "category": "NETWORK"},
+                **{"provider_message_id": None, "trace": "503\nretry-after: 5"},
+            }
+        ]
+        done = smsd("show", id)
+        assert "EXHAUSTED: used up (code 30008), after NETWORK" in done.out
+        assert "Attempt 1 at main: defer" in done.out
+        assert "12 ms" in done.out
+        assert "      | 503\n      | retry-after: 5\n" in done.out
+        document = smsd("show", id, "--json").documents[0]
+        assert document == {"message": fake.messages[id], "attempts": fake.attempts[id]}
+
+    def test_an_unknown_id(self, smsd: Run, fake: FakeDaemon) -> None:
+        done = smsd("show", UNKNOWN)
+        assert (done.code, done.out) == (65, "")
+        assert UNKNOWN in done.err
+
+
+class TestQueueAndList:
+    def test_the_queue_says_why(self, smsd: Run, fake: FakeDaemon) -> None:
+        first, second, sent = fake.add(), fake.add(state="processing"), fake.add(state="sent", waiting=None)
+        done = smsd("queue")
+        rows = done.out.splitlines()
+        assert rows[0].split() == ["ID", "STATE", "PRIORITY", "TO", "TRIED", "UNTIL", "WHY"]
+        assert [row.split()[0] for row in rows[1:3]] == [second["id"], first["id"]]
+        assert rows[1].endswith("It is due and waits for its turn in the queue.")
+        assert rows[3] == "1 pending, 0 processing."
+        assert sent["id"] not in done.out
+        assert [each["id"] for each in smsd("queue", "--json").documents] == [second["id"], first["id"]]
+        assert len(smsd("queue", "--json", "--limit", "1").documents) == 1
+
+    def test_one_who_may_not_see_the_counts(self, smsd: Run, fake: FakeDaemon) -> None:
+        fake.refuse["stats"] = RefusedError("not_allowed", "No.")
+        assert smsd("queue") == (0, "Nothing of yours waits.\n", "")
+        fake.add()
+        assert smsd("queue").code == 0
+
+    def test_filters_and_order(self, smsd: Run, fake: FakeDaemon) -> None:
+        fake.add(to="+15550100999")
+        failed = fake.add(state="failed", waiting=None, error={"category": "REJECTED", "message": "no", "code": None})
+        sent = fake.add(state="sent", waiting=None, provider="main")
+        done = smsd("list", "--state", "failed", "--state", "sent", "--to", TO, "--since", "2026-01-01T00:00:00Z")
+        assert [row.split()[0] for row in done.out.splitlines()] == ["ID", sent["id"], failed["id"]]
+        assert done.out.splitlines()[2].endswith("REJECTED: no")
+        assert fake.requests[0].items() >= {"state": "failed,sent", "to": TO, "since": "2026-01-01T00:00:00Z"}.items()
+        assert len(smsd("list", "--json").documents) == 3
+        assert smsd("list", "--state", "expired") == (0, "", "No such messages.\n")
+
+
+class TestCancelAndRetry:
+    def test_each_message_is_told(self, smsd: Run, fake: FakeDaemon) -> None:
+        one, two, three = (fake.add(state=state)["id"] for state in ("pending", "sent", "pending"))
+        done = smsd("cancel", one, two, UNKNOWN, three)
+        assert done.out.splitlines() == [f"{one}  cancelled", f"{three}  cancelled"]
+        assert done.code == 65
+        assert f"smsd: {two}: The message is sent." in done.err
+        assert f"smsd: {UNKNOWN}: There is no message" in done.err
+        documents = smsd("cancel", one, "--json").documents
+        assert documents[0]["id"] == one
+        assert documents[0]["error"]["code"] == "wrong_state"
+
+    def test_retry(self, smsd: Run, fake: FakeDaemon) -> None:
+        id = fake.add(state="failed", waiting=None)["id"]
+        assert smsd("retry", id, "--ttl", "2h", "--force") == (0, f"{id}  pending\n", "")
+        assert fake.requests[0].items() >= {"op": "retry", "ttl": "2h", "force": True}.items()
+        assert smsd("retry", id, "--json").documents[0]["error"]["code"] == "wrong_state"
+
+    def test_a_daemon_that_is_gone_is_told_once(self, smsd: Run, tmp_path: Path) -> None:
+        done = smsd("retry", "a", "b", "c", "--socket", str(tmp_path / "none"))
+        assert (done.code, done.err.count("does not run here")) == (69, 1)
+
+
+class TestTheDaemon:
+    def test_stats(self, smsd: Run, fake: FakeDaemon) -> None:
+        done = smsd("stats")
+        for expected in (
+            "smsd 0.1.0, up 1 h",
+            "Pending",
+            "3 sent in the last minute, 40 in the last hour, 41 today",
+            "REJECTED",
+        ):
+            assert expected in done.out
+        assert smsd("stats", "--json").documents[0]["states"] == {"pending": 1, "processing": 0, "sent": 2, "failed": 1}
+
+    def test_providers(self, smsd: Run, fake: FakeDaemon) -> None:
+        head, row = smsd("providers").out.splitlines()
+        assert row.split() == ["main", "sandbox", "open", "-", "100/min", "0", "3", "0", "-"]
+        assert head.index("RATE") == row.index("100/min")
+        assert smsd("providers", "--json").documents == [PROVIDER]
+
+    def test_pause_and_resume(self, smsd: Run, fake: FakeDaemon) -> None:
+        assert smsd("pause", "main") == (0, "main is paused: paused by root\n", "")
+        assert smsd("resume", "main") == (0, "main is open\n", "")
+        assert smsd("resume", "main", "--json").documents == [PROVIDER]
+        assert smsd("pause", "other").code == 65
+
+    def test_ping(self, smsd: Run, fake: FakeDaemon) -> None:
+        assert smsd("ping").out.startswith(f"smsd 0.1.0 answers on {fake.path} in ")
+        assert smsd("ping", "--json").documents[0].items() >= {"pong": True, "socket": str(fake.path)}.items()
+
+
+class TestOnATerminal:
+    def test_times_are_local_with_a_hint_and_tables_are_drawn(self, fake: FakeDaemon) -> None:
+        id = fake.add(waiting={"reason": "scheduled", "until": "2999-01-02T03:04:05.000Z", "text": "Much later."})["id"]
+        seen = on_terminal("queue")
+        assert "2999-01-02 03:04:05 (in " in seen
+        assert "\x1b[1m" in seen, "the head is bold"
+        assert id in seen
+        assert "(in " in on_terminal("show", id)
+
+    def test_in_a_pipe_they_are_plain(self, fake: FakeDaemon) -> None:
+        fake.add(waiting={"reason": "scheduled", "until": "2999-01-02T03:04:05.000Z", "text": "Much later."})
+        done = process("queue", TZ="Europe/Berlin")
+        assert b"2999-01-02 04:04:05+01:00" in done.stdout
+        assert b"\x1b" not in done.stdout
+
+    def test_characters_the_terminal_does_not_know(self, fake: FakeDaemon) -> None:
+        id = fake.add(text="日本", waiting={"reason": "queue", "until": None, "text": "日本"})["id"]
+        for command in ("show", id), ("queue",):
+            done = process(*command, PYTHONIOENCODING="latin-1")
+            assert (done.returncode, b"\\u65e5\\u672c" in done.stdout) == (0, True)
+        assert "\\u65e5\\u672c" in on_terminal("queue", PYTHONIOENCODING="latin-1")
+
+
+class TestCheckConfig:
+    GOOD = '[providers.main]\ntype = "sandbox"\nrate = "100/min"\n'
+
+    def test_a_good_one_is_printed(self, smsd: Run, tmp_path: Path) -> None:
+        (tmp_path / "c.toml").write_text(self.GOOD)
+        done = smsd("check-config", "--config", str(tmp_path / "c.toml"))
+        assert (done.code, "[providers.main]" in done.out) == (0, True)
+        document = smsd("check-config", "--json", "--config", str(tmp_path / "c.toml")).documents[0]
+        assert document["ok"] is True
+        assert "[providers.main]" in document["config"]
+
+    def test_all_faults_at_once(self, smsd: Run, tmp_path: Path) -> None:
+        (tmp_path / "c.toml").write_text(self.GOOD.replace("100/min", "fast") + "[nonsense]\n")
+        done = smsd("check-config", "--config", str(tmp_path / "c.toml"))
+        assert (done.code, done.out) == (78, "")
+        assert "smsd: providers.main.rate: " in done.err
+        assert "smsd: nonsense: " in done.err
+        document = smsd("check-config", "--json", "--config", str(tmp_path / "c.toml")).documents[0]
+        assert document["ok"] is False
+        assert {fault["path"] for fault in document["faults"]} == {"providers.main.rate", "nonsense"}
+
+    def test_no_such_file(self, smsd: Run, tmp_path: Path) -> None:
+        done = smsd("check-config", "--config", str(tmp_path / "none.toml"))
+        assert done.code == 78
+        assert "none.toml" in done.err
+
+
+def test_dev_and_config_exclude_each_other(smsd: Run) -> None:
+    assert smsd("run", "--dev", "--config", "x.toml").code == 64
+
+
+def test_a_bad_configuration_ends_run_with_78(tmp_path: Path) -> None:
+    done = process("run", "--config", str(tmp_path / "none.toml"))
+    assert (done.returncode, b"none.toml" in done.stderr) == (78, True)
+
+
+class TestTheProcess:
+    """What a shell sees; in-process tests cannot."""
+
+    def test_send_imports_nothing_it_does_not_need(self, fake: FakeDaemon) -> None:
+        code = (
+            "import sys\n"
+            "from smsd.cli.main import main\n"
+            "try: main(sys.argv[1:])\n"
+            "except SystemExit as ended: assert ended.code == 0, ended.code\n"
+            "print(*sorted(sys.modules))\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, "send", TO, "Hello"], capture_output=True, text=True, check=True, timeout=20
+        )
+        loaded = set(done.stdout.splitlines()[-1].split())
+        assert "smsd.cli.submit" in loaded
+        heavy = {
+            "rich",
+            "aiohttp",
+            "aiosqlite",
+            "asyncio",
+            "msgspec",
+            "uvloop",
+            "sqlite3",
+            "logging",
+            "phonenumbers",
+            "ssl",
+        }
+        assert loaded.isdisjoint(heavy)
+        assert {name for name in loaded if name.startswith("smsd.")} == {
+            *("smsd.cli", "smsd.cli.frame", "smsd.cli.main", "smsd.cli.submit", "smsd.client")
+        }
+
+    def test_exit_codes(self, fake: FakeDaemon, tmp_path: Path) -> None:
+        assert process("send", TO, "Hello").returncode == 0
+        assert process("send", "nonsense", "Hello").returncode == 65
+        assert process("send").returncode == 64
+        assert process("ping", SMSD_SOCKET=str(tmp_path / "none")).returncode == 69
+
+    def test_an_interrupt_ends_it_quietly(self, fake: FakeDaemon) -> None:
+        fake.script.append(Do.STALL)
+        command = [sys.executable, "-m", "smsd", "ping"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+            while not fake.requests:
+                assert running.poll() is None
+            running.send_signal(2)
+            _, err = running.communicate(timeout=20)
+        assert (running.returncode, err.strip()) == (130, b"smsd: interrupted")
+
+    def test_a_reader_that_stops_early(self, fake: FakeDaemon) -> None:
+        for _ in range(200):
+            fake.add()
+        command = f"{sys.executable} -m smsd list --limit 200 | head -n 1"
+        done = subprocess.run(["bash", "-c", command], check=False, capture_output=True, text=True, timeout=20)
+        assert done.stdout.startswith("ID ")
+        assert "Traceback" not in done.stderr
+
+    def test_completion(self) -> None:
+        done = process(_SMSD_COMPLETE="bash_complete", COMP_WORDS="smsd pa", COMP_CWORD="1")
+        assert done.stdout == b"plain,pause\n"
