@@ -18,7 +18,7 @@ import signal
 import socket
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -39,7 +39,7 @@ from smsd.engine.lane import Setting
 from smsd.engine.settler import RetryBook
 from smsd.listeners.http import HttpDoor
 from smsd.listeners.unix import Peers, UnixDoor, bind
-from smsd.store import OutcomeUnknownError, StoreError
+from smsd.store import StoreError
 from smsd.store.sqlite import SqliteOutbox
 from smsd.welcome import welcome
 
@@ -62,6 +62,49 @@ TICK_MAX_US = 45_000_000
 """The dispatcher looks at least every 30 s; later than this it is stuck."""
 
 
+class Watch:
+    """Feeds systemd's watchdog while the loop, the outbox's writer and the dispatcher are all alive.
+
+    `beat` returns when the outbox has committed something; `unlooked_us` tells how long the dispatcher has not looked.
+    """
+
+    def __init__(
+        self,
+        notifier: notify.Notifier,
+        beat: Callable[[], Awaitable[None]],
+        unlooked_us: Callable[[], int],
+        status: Callable[[], str],
+    ) -> None:
+        self._notifier = notifier
+        self._beat = beat
+        self._unlooked_us = unlooked_us
+        self._status = status
+
+    async def run(self) -> None:
+        """Until cancelled. Never raises: whoever is watched must not die of it."""
+        usec = self._notifier.watchdog_usec
+        pause = STATUS_S if usec is None else min(STATUS_S, usec / 4e6)
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                await self.look()
+            except Exception:
+                log.exception("the watch met a fault of the daemon")
+
+    async def look(self) -> None:
+        """One proof of life; a full disk is no reason to be ended, a dispatcher that does not look is."""
+        try:
+            await self._beat()
+        except StoreError as error:
+            log.warning("the outbox's heartbeat failed", error=str(error))
+        stuck = self._unlooked_us()
+        if stuck > TICK_MAX_US:
+            log.critical("the dispatcher is stuck", seconds=stuck // 1_000_000)
+            return
+        self._notifier.watchdog()
+        self._notifier.status(self._status())
+
+
 class Daemon:
     """One running smsd."""
 
@@ -75,6 +118,9 @@ class Daemon:
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
         self._signals = 0
+        self._full = False
+        self._ready = False
+        self._draining = False
         self._exchange = Exchange()
         self._store = self._outbox()
         self._engine = Engine(
@@ -83,7 +129,7 @@ class Daemon:
             self._exchange,
             self._clock,
             self._bus,
-            random.SystemRandom().random,
+            random.random,
             lambda: str(uuid_utils.uuid7()),
             self._fail,
         )
@@ -96,10 +142,11 @@ class Daemon:
             state.state_dir / "outbox.db",
             synchronous=outbox.synchronous,
             boot_token=boot.token(state.runtime_dir),
+            boot_us=self._clock.boot,
             floor_bytes=outbox.min_free,
             ballast_bytes=outbox.ballast,
             on_fatal=self._fail,
-            on_full=self._full,
+            on_full=self._filled,
         )
 
     def _plan(self) -> Plan:
@@ -122,8 +169,11 @@ class Daemon:
             self._bus.publish(Kind.OUTBOX_BROKEN, self._clock.wall(), error=str(error))
         self._stop.set()
 
-    def _full(self, is_full: bool) -> None:
-        self._engine.service.store_full = is_full
+    def _filled(self, is_full: bool) -> None:
+        """Also called while the outbox is opened, when there is no service yet to be told."""
+        self._full = is_full
+        if self._ready:
+            self._engine.service.store_full = is_full
         self._bus.publish(Kind.OUTBOX_FULL if is_full else Kind.OUTBOX_RECOVERED, self._clock.wall())
 
     # -- life --------------------------------------------------------------------------------------------------------
@@ -131,6 +181,7 @@ class Daemon:
     async def run(self) -> int:
         """From start to end; the exit code."""
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._handle_signals())
             try:
                 await self._start(stack)
             except StoreError as error:
@@ -154,15 +205,17 @@ class Daemon:
         stack.push_async_callback(self._exchange.close)
         stack.push_async_callback(self._engine.stop)
         await self._engine.start()
+        self._ready = True
+        self._engine.service.store_full = self._full
         self._door = UnixDoor(self._engine.service, self._peers())
         stack.push_async_callback(self._door.close)
-        await self._door.listen(self._sockets())
+        await self._door.listen(self._sockets(stack))
         http = HttpDoor(self._engine.unready)
         stack.push_async_callback(http.close)
         await http.listen((each.host, each.port) for each in self._config.http.listen)
-        stack.callback(self._handle_signals())
-        watch = asyncio.get_running_loop().create_task(self._watch())
-        stack.callback(watch.cancel)
+        watch = Watch(self._notifier, self._beat, self._unlooked_us, self._status)
+        watching = asyncio.get_running_loop().create_task(watch.run())
+        stack.callback(watching.cancel)
         gc.collect()
         gc.freeze()  # what lives as long as the daemon need not be walked at every collection
         self._tell_ready(http)
@@ -171,13 +224,15 @@ class Daemon:
         group = self._config.socket.admin_group
         return Peers(os.getuid(), None if group is None else group.gid)
 
-    def _sockets(self) -> list[socket.socket]:
-        """What systemd handed over, or a socket of our own."""
+    def _sockets(self, stack: contextlib.AsyncExitStack) -> list[socket.socket]:
+        """What systemd handed over and keeps, or a socket of our own, whose file goes when it does."""
         passed = [each for _, each in notify.listen_fds() if each.family == socket.AF_UNIX]
         if passed:
             return passed
         door = self._config.socket
-        return [bind(door.path, door.mode, None if door.group is None else door.group.gid)]
+        own = bind(door.path, door.mode, None if door.group is None else door.group.gid)
+        stack.callback(door.path.unlink, missing_ok=True)
+        return [own]
 
     def _tell_ready(self, http: HttpDoor) -> None:
         self._bus.publish(
@@ -211,6 +266,7 @@ class Daemon:
         self._stop.set()
 
     async def _drain(self) -> None:
+        self._draining = True
         self._notifier.stopping()
         self._door.stop_listening()
         if isinstance(self._failure, StoreError):
@@ -219,26 +275,14 @@ class Daemon:
         left = await self._engine.drain(self._config.daemon.drain_timeout_ms / 1e3)
         self._bus.publish(Kind.DAEMON_STOPPED, self._clock.wall(), open_attempts=left)
 
-    # -- the watchdog ------------------------------------------------------------------------------------------------
+    # -- how it is ---------------------------------------------------------------------------------------------------
 
-    async def _watch(self) -> None:
-        """Feed systemd's watchdog while the loop, the outbox's writer and the dispatcher are all alive."""
-        usec = self._notifier.watchdog_usec
-        pause = STATUS_S if usec is None else min(STATUS_S, usec / 4e6)
-        while True:
-            await asyncio.sleep(pause)
-            try:
-                await self._store.beat(self._clock.wall())
-            except StoreError as error:
-                log.warning("the outbox's heartbeat failed", error=str(error))
-                if isinstance(error, OutcomeUnknownError):
-                    return
-            stuck = self._clock.boot() - self._engine.last_tick()
-            if stuck > TICK_MAX_US:
-                log.critical("the dispatcher is stuck", seconds=stuck // 1_000_000)
-                continue
-            self._notifier.watchdog()
-            self._notifier.status(self._status())
+    async def _beat(self) -> None:
+        await self._store.beat(self._clock.wall())
+
+    def _unlooked_us(self) -> int:
+        """How long the dispatcher has not looked; while draining it has no more to look for."""
+        return 0 if self._draining else self._clock.boot() - self._engine.last_tick()
 
     def _status(self) -> str:
         lanes = self._engine.lanes.values()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import signal
 import socket
 import sys
 import tempfile
@@ -312,6 +313,23 @@ class TestTime:
             slow.join()
 
 
+def test_an_interrupted_call_does_not_shift_answers(fake: FakeDaemon) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    fake.script.append(Do.STALL)
+    with Client(fake.path, timeout=5) as client:
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                signal.setitimer(signal.ITIMER_REAL, 0.1)
+                client.ping()
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert client.stats()["uptime_s"] == 3725
+    assert len(fake.connections) == 2
+
+
 class TestNobodyThere:
     def test_no_socket(self, make: Any, tmp_path: Path) -> None:
         with pytest.raises(
@@ -415,7 +433,7 @@ class TestMany:
         if isinstance(client, Client):
             assert unknown == [6, 8, 10, 12, 14, 16, 18]
         assert set(unknown) <= {6, 8, 10, 12, 14, 16, 18}, "those that had not left yet may have gone by the new one"
-        assert {each["error"]["code"] for each in results if not each["ok"]} == {"outcome_unknown"}
+        assert {each["error"]["code"] for each in results if not each["ok"]} <= {"outcome_unknown"}
         texts = [message["text"] for message in fake.messages.values()]
         assert len(texts) == len(set(texts)), "nothing was taken twice"
 
@@ -507,6 +525,7 @@ class TestAsyncOnly:
             assert (await client.stats())["uptime_s"] == 3725
             with pytest.raises(asyncio.CancelledError):
                 await abandoned
+            assert len(fake.connections) == 1
 
     async def test_leaving_a_stream_early_leaves_nothing_behind(self, fake: FakeDaemon) -> None:
         async with AsyncClient(fake.path) as client:
@@ -520,6 +539,9 @@ class TestAsyncOnly:
 
     def test_one_client_in_two_loops(self, fake: FakeDaemon) -> None:
         client = AsyncClient(fake.path)
-        assert asyncio.run(client.ping())["pong"]
-        assert asyncio.run(client.ping())["pong"]
+
+        async def several() -> int:
+            return len(await asyncio.gather(*(client.ping() for _ in range(5))))
+
+        assert asyncio.run(several()) == asyncio.run(several()) == 5
         assert len(fake.connections) == 2

@@ -94,8 +94,8 @@ class Settlement:
 
     @property
     def attempt_after(self) -> int:
-        """The number the next claim finds. No number is used twice, also not one whose call never began."""
-        return self.attempt
+        """The number the next claim finds: a released attempt was no call, and its number is used again."""
+        return self.attempt - 1 if self.released else self.attempt
 
 
 class Finding(StrEnum):

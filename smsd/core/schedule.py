@@ -439,6 +439,7 @@ class Schedule:
         taken: list[Ticket] = []
         crowded: list[str] = []
         wake: Instant | None = None
+        self._wake_later(now)
         for lane in self._lanes.values():
             if not lane.open:
                 continue

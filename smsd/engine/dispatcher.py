@@ -25,7 +25,7 @@ from smsd.engine.exchange import Answer
 from smsd.engine.feeder import Feeder
 from smsd.engine.lane import Lane
 from smsd.engine.settler import RetryBook, Settler
-from smsd.providers.base import Call, Response, read
+from smsd.providers.base import Call, NoAnswer, Request, Response, read
 from smsd.store import Claim, Due, Outbox, StoreError
 
 log = structlog.get_logger("smsd.dispatcher")
@@ -65,6 +65,8 @@ class Dispatcher:
         self._default_sender = default_sender
         self._kick = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unstarted: set[Ticket] = set()
+        """Tickets taken whose call has not begun; bounded by the lanes' max_in_flight."""
         self._draining = False
         self.ticked_at = clock.boot()
         """When the loop last looked (boot time, us): the watchdog's proof that it lives."""
@@ -117,6 +119,10 @@ class Dispatcher:
         return max(0.0, min(waits))
 
     async def _rest(self, seconds: float) -> None:
+        """Until kicked, `seconds` at most; in any case the other parts of the loop get their turn."""
+        if seconds <= 0 or self._kick.is_set():
+            await asyncio.sleep(0)
+            return
         timer = asyncio.get_running_loop().call_later(seconds, self._kick.set)
         try:
             await self._kick.wait()
@@ -129,7 +135,10 @@ class Dispatcher:
         if not tickets:
             return
         for ticket in tickets:
-            self._lanes[ticket.flow.lane].in_flight += 1
+            lane = self._lanes[ticket.flow.lane]
+            lane.in_flight += 1
+            lane.unstarted += 1
+            self._unstarted.add(ticket)
         self._start(self._begin([(ticket, self._lanes[ticket.flow.lane]) for ticket in tickets]))
 
     def _start(self, story: Coroutine[object, object, None]) -> None:
@@ -163,7 +172,15 @@ class Dispatcher:
             supply = Due(ticket.seq, ticket.attempt, ticket.due, ticket.segments)
             self._feeder.add(flow.id, flow.route, flow.priority, supply)
 
+    def _pass(self, ticket: Ticket, lane: Lane) -> None:
+        """The call begins, or never will: the slot it was claimed for is no longer owed."""
+        if ticket in self._unstarted:
+            self._unstarted.remove(ticket)
+            lane.unstarted -= 1
+            self._kick.set()
+
     def _leave(self, ticket: Ticket, lane: Lane) -> None:
+        self._pass(ticket, lane)
         lane.in_flight -= 1
         self._schedule.free(ticket)
         self._kick.set()
@@ -172,7 +189,7 @@ class Dispatcher:
         """One attempt, from the gate to its settlement."""
         settlement: Settlement | None = None
         try:
-            settlement = await self._send_and_settle(lane, message)
+            settlement = await self._send_and_settle(ticket, lane, message)
         except StoreError as error:
             log.critical("an answer could not be written down", id=message.id, error=str(error))
         finally:
@@ -180,7 +197,7 @@ class Dispatcher:
         if settlement is not None:
             self._settler.apply(message, settlement)
 
-    async def _send_and_settle(self, lane: Lane, message: Message) -> Settlement | None:
+    async def _send_and_settle(self, ticket: Ticket, lane: Lane, message: Message) -> Settlement | None:
         call = self._call(message)
         try:
             request = lane.provider.prepare(call)
@@ -188,16 +205,25 @@ class Dispatcher:
             log.exception("the adapter could not prepare the call; nothing was sent", id=message.id)
             return await self._settle(lane, message, _unprepared(lane), None)
         cost = lane.pacer.cost(message.segments)
-        if not await lane.gate.enter(cost):
+        may_begin = await lane.gate.enter(cost)
+        self._pass(ticket, lane)
+        if not may_begin:
             settlement = release(message, self._clock.wall())
             return settlement if await self._settler.write(None, settlement, None) else None
         wall, boot = self._clock.wall(), self._clock.boot()
         lane.calls_to[message.recipient] += 1
         try:
-            answer = await self._carrier.send(lane.provider, request, lane.rules.timeout_ms, self._dice())
+            answer = await self._send(lane, message, request)
             return await self._learn(lane, message, answer, wall, boot, cost)
         finally:
             lane.end_call(message.recipient)
+
+    async def _send(self, lane: Lane, message: Message, request: Request) -> Answer:
+        try:
+            return await self._carrier.send(lane.provider, request, lane.rules.timeout_ms, self._dice())
+        except Exception:
+            log.exception("the exchange failed; the outcome is unknown", id=message.id)
+            return Answer(NoAnswer("smsd's own exchange failed; see the log"), 0, request)
 
     async def _learn(
         self, lane: Lane, message: Message, answer: Answer, wall: Instant, boot: int, cost: int

@@ -20,7 +20,7 @@ from smsd.core.acceptance import MessageRules
 from smsd.core.health import Health, Standing
 from smsd.core.message import Instant, State
 from smsd.core.routing import Routes
-from smsd.core.schedule import Schedule
+from smsd.core.schedule import CAPACITY, Schedule
 from smsd.engine.bus import Bus
 from smsd.engine.carrier import Carrier
 from smsd.engine.dispatcher import Dispatcher
@@ -53,6 +53,8 @@ class Plan:
     retries: RetryBook
     zone: tzinfo
     max_backlog: int = 5_000_000
+    window: int = CAPACITY
+    """Tickets the schedule holds in memory at most."""
 
 
 class Engine:
@@ -99,7 +101,7 @@ class Engine:
     def _compose(self, recovery: Recovery) -> None:
         plan, clock, bus = self._plan, self._clock, self._bus
         kept = {health.name: health for health in recovery.providers}
-        self.schedule = Schedule([NO_ROUTE, *(setting.name for setting in plan.settings)])
+        self.schedule = Schedule([NO_ROUTE, *(setting.name for setting in plan.settings)], plan.window)
         self.schedule.set_open(NO_ROUTE, False)
         self.tally = Tally(clock, [setting.name for setting in plan.settings])
         bus.subscribe(self.tally)
@@ -225,6 +227,8 @@ class Engine:
         for task in reversed(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await self.dispatcher.drain(0)
         self._tasks.clear()
         await self._store.close()
 

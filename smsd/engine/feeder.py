@@ -59,6 +59,7 @@ class Feeder:
         if not self._schedule.knows(flow):
             self._know(flow, route, priority, next_due=None)
         self._schedule.add(flow, due, self._clock.wall())
+        self._kick()
 
     def _know(self, flow: int, route: str, priority: Priority, *, next_due: Instant | None) -> None:
         self._schedule.know_flow(flow, route, self._lane_of(route), priority, next_due=next_due)
@@ -83,12 +84,12 @@ class Feeder:
             if "," in route:
                 self._schedule.move(flow, self._lane_of(route))
         self.wake()
+        self._kick()
 
     def wake(self) -> None:
-        """Some flow may be hungry."""
+        """Some flow may be hungry. The dispatcher says so at every look, so this must not make it look again."""
         if self._schedule.hungry:
             self._hungry.set()
-        self._kick()
 
     async def run(self) -> None:
         """Feed whoever is hungry; sleep until someone is."""

@@ -30,6 +30,7 @@ from smsd.store import (
     OutcomeUnknownError,
     Records,
     Replay,
+    StoreBrokenError,
     Stored,
     StoreError,
 )
@@ -212,7 +213,9 @@ def _failed(error: StoreError) -> Refusal:
         case OutcomeUnknownError():
             text = "The commit failed: whether it was accepted is not known. Repeat with the same idempotency key."
             return _refusal("outcome_unknown", text)
-        case _:
+        case StoreBrokenError():
             return _refusal(
                 "shutting_down", "The outbox stopped; nothing was accepted. Submit again after the restart."
             )
+        case _:
+            return _refusal("internal", f"The outbox could not take it: {error}. Nothing was accepted; repeat it.")

@@ -59,6 +59,8 @@ class Lane:
         self.gate = Gate(Pacer(setting.rules.pace), clock)
         self.in_flight = 0
         """Attempts claimed and not settled."""
+        self.unstarted = 0
+        """Those of them whose call has not begun: being claimed, or waiting at the gate."""
         self.calls_to: Counter[str] = Counter()
         """Recipients of calls under way: their answers may bind a provider id that a look-up sees as free."""
         self._outbox = outbox
@@ -83,13 +85,13 @@ class Lane:
         places = self.rules.max_in_flight - self.in_flight
         if places <= 0:
             return 0
-        waiting = self.gate.waiting
-        slots = self.pacer.allowance(self._clock.boot(), CLAIM_AHEAD_US, places + waiting) - waiting
+        ahead = self.unstarted
+        slots = self.pacer.allowance(self._clock.boot(), CLAIM_AHEAD_US, places + ahead) - ahead
         return max(0, min(places, slots))
 
     def room_in_us(self) -> int | None:
         """Microseconds until a slot comes near enough to claim for; None: only a call that begins or ends makes it."""
-        if self.in_flight >= self.rules.max_in_flight or self.gate.waiting:
+        if self.in_flight >= self.rules.max_in_flight or self.unstarted:
             return None
         now = self._clock.boot()
         return max(0, self.pacer.ready_at(now) - now - CLAIM_AHEAD_US)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
 from smsd.clock import Clock
+from smsd.core.acceptance import Fault, end_of_life
 from smsd.core.events import Kind
 from smsd.core.health import Standing
 from smsd.core.message import Attempt, Instant, Message, State
@@ -148,11 +149,13 @@ class Service:
         return found
 
     async def retry(
-        self, id: str, tenant: str | None, *, ttl_ms: int | None, expires_at: Instant | None, force: bool
-    ) -> Seen | WrongState | None:
-        """An operator's retry: a new round, attempts and ttl anew."""
+        self, id: str, tenant: str | None, *, ttl: str | None, expires_at: str | None, force: bool
+    ) -> Seen | WrongState | Fault | None:
+        """An operator's retry: a new round, attempts and ttl anew. Fault: of `ttl` or `expires_at`."""
         now = self._clock.wall()
-        end = expires_at if expires_at is not None else now + (ttl_ms if ttl_ms is not None else self._ttl_ms)
+        end = end_of_life(ttl, expires_at, now, now, self._ttl_ms)
+        if isinstance(end, Fault):
+            return end
         found = await self._outbox.reopen(id, tenant, now, end, force)
         if isinstance(found, Message):
             self._bus.publish(Kind.MESSAGE_REOPENED, now, id=id, to=found.recipient, tenant=found.tenant)

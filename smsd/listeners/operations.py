@@ -18,12 +18,12 @@ from typing import Any
 import msgspec
 
 from smsd import __version__, wire
-from smsd.core import units
+from smsd.core import address, units
 from smsd.core.acceptance import Fault, Origin, Refusal
 from smsd.core.message import FINAL, Message, State
 from smsd.engine.intake import Answer, Receipt
 from smsd.engine.service import ProviderView, Seen, Service, Stats, UnknownProviderError
-from smsd.store import Query, WrongState
+from smsd.store import DiskFullError, OutcomeUnknownError, Query, StoreBrokenError, StoreError, WrongState
 
 LIST_LIMIT = 1_000
 
@@ -74,6 +74,20 @@ class ProblemError(Exception):
     def of(cls, code: str, message: str, field: str = "") -> ProblemError:
         """One fault."""
         return cls(Fault(field, code, message))
+
+
+def store_fault(error: StoreError) -> Fault:
+    """What a fault of the outbox means to who asked for an operation (what it means to a submission, intake says)."""
+    match error:
+        case DiskFullError():
+            return Fault("", "disk_full", "The outbox has no room; nothing was changed. Free disk space and repeat.")
+        case OutcomeUnknownError():
+            text = "The commit failed: whether it was done is not known. Look again after the restart of smsd."
+            return Fault("", "outcome_unknown", text)
+        case StoreBrokenError():
+            return Fault("", "shutting_down", "The outbox stopped; nothing was changed. Repeat after the restart.")
+        case _:
+            return Fault("", "internal", f"The outbox could not do it: {error}. Nothing was changed; repeat it.")
 
 
 Handler = Callable[[Service, Caller, Any], Awaitable[dict[str, object]]]
@@ -134,7 +148,7 @@ async def _list(service: Service, caller: Caller, request: wire.List) -> dict[st
     query = Query(
         tenant=tenant,
         states=_states(request.state),
-        recipient=request.to,
+        recipient=_recipient(request.to),
         user=request.user,
         campaign=request.campaign,
         category=request.category,
@@ -163,10 +177,11 @@ async def _cancel(service: Service, caller: Caller, request: wire.Cancel) -> dic
 
 
 async def _retry(service: Service, caller: Caller, request: wire.Retry) -> dict[str, object]:
-    ttl_ms, expires_at = _duration(request.ttl, "ttl"), _instant(request.expires_at, "expires_at")
-    if ttl_ms is not None and expires_at is not None:
-        raise ProblemError.of("invalid_value", "Give `ttl` or `expires_at`, not both.", "expires_at")
-    found = await service.retry(request.id, caller.sees, ttl_ms=ttl_ms, expires_at=expires_at, force=request.force)
+    found = await service.retry(
+        request.id, caller.sees, ttl=request.ttl, expires_at=request.expires_at, force=request.force
+    )
+    if isinstance(found, Fault):
+        raise ProblemError(found)
     if isinstance(found, WrongState):
         raise ProblemError.of("wrong_state", _why_not_retried(found.message), "id")
     return {"message": _view(_found(found, request.id))}
@@ -236,16 +251,17 @@ def _states(text: str | None) -> tuple[State, ...]:
     return tuple(chosen)
 
 
+def _recipient(text: str | None) -> str | None:
+    """As it is kept. A national number is refused: without the region it was submitted in, it names nobody."""
+    found = None if text is None else address.recipient(text, "")
+    if isinstance(found, address.Problem):
+        raise ProblemError.of("invalid_recipient", f"`to` {found.message}", "to")
+    return found
+
+
 def _instant(text: str | None, field: str) -> int | None:
     try:
         return None if text is None else units.instant(text)
-    except ValueError as error:
-        raise ProblemError.of("invalid_value", f"`{field}`: {error}", field) from error
-
-
-def _duration(text: str | None, field: str) -> int | None:
-    try:
-        return None if text is None else units.duration_ms(text)
     except ValueError as error:
         raise ProblemError.of("invalid_value", f"`{field}`: {error}", field) from error
 

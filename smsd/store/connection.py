@@ -33,6 +33,11 @@ CACHED_STATEMENTS = 256
 class Cursor(Protocol):
     """What one statement gave."""
 
+    @property
+    def rowcount(self) -> int:
+        """Rows changed by a statement that begins with INSERT or UPDATE; -1 for one that begins with WITH."""
+        ...
+
     def fetchone(self) -> Any: ...
 
     def fetchall(self) -> list[Any]: ...
@@ -43,12 +48,6 @@ class Handle(Protocol):
 
     @property
     def in_transaction(self) -> bool: ...
-
-    @property
-    def total_changes(self) -> int:
-        """Rows inserted, changed and deleted since the connection was opened. (sqlite3's rowcount stays -1 for a
-        statement that begins with WITH.)"""
-        ...
 
     def execute(self, sql: str, parameters: Sequence[Any] = ..., /) -> Cursor: ...
 

@@ -6,7 +6,7 @@ a bounded number of rows and hands a cursor back; nothing scans the table. Nothi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from smsd.core.message import Attempt, Instant, Message, State
@@ -21,8 +21,14 @@ from smsd.store.transitions import answer_for_key, key_row
 ROWS_LOOKED_AT = 20_000
 """What one page of a listing looks at, at most: some 10 ms."""
 
-STARTS_AT_ONCE = 1_000
-"""Attempts read at a time when starts are collected backward."""
+ATTEMPTS_AT_ONCE = 1_000
+"""Attempts read at a time when they are read backward."""
+
+BINDING_SLACK_MS = 60_000
+"""How far a provider's clock may be from ours when a look-up lists what it made since a call began."""
+
+MAX_INTEGER = 2**63 - 1
+"""SQLite's largest; above every number and time."""
 
 IN_FLIGHT_SLACK = 1_024
 """Attempts are numbered as they are settled; so many more are read before the newest starts are chosen."""
@@ -74,22 +80,55 @@ def uncertain(db: Handle, until: Instant, limit: int) -> tuple[list[Message], In
 
 
 def bound(db: Handle, provider: str, ids: Sequence[str]) -> set[str]:
-    """Those of the provider's message ids that an attempt of ours already has."""
+    """Those of the provider's message ids that an attempt of ours already has.
+
+    Ids that look-ups found are indexed. Ids that came with an answer are looked for backward, to a minute before the
+    earliest call that is in doubt: what a look-up for it can find was made after that call began, and an answer to one
+    of our calls was settled after the provider made its id.
+    """
     found: set[str] = set()
+    since = doubted_since(db)
     for start in range(0, len(ids), sql.SIZES[0]):
         some = ids[start : start + sql.SIZES[0]]
-        statement = sql.BOUND.replace("{ids}", ", ".join("?" * len(some)))
-        found.update(row[0] for row in db.execute(statement, (*some, provider)).fetchall())
+        marks = ", ".join("?" * len(some))
+        found.update(
+            r[0] for r in db.execute(sql.BOUND_BY_LOOKUP.replace("{ids}", marks), (*some, provider)).fetchall()
+        )
+        statement = sql.BOUND_BY_ANSWER.replace("{ids}", marks)
+        for low, high in stretches(db, since):
+            found.update(row[0] for row in db.execute(statement, (low, high, *some, provider)).fetchall())
     return found
+
+
+def doubted_since(db: Handle) -> Instant:
+    """How far back an answered call can matter to a look-up that is under way."""
+    earliest = db.execute(sql.EARLIEST_DOUBT).fetchone()[0]
+    newest = db.execute(sql.STEP_BACK, (MAX_INTEGER, 0)).fetchone()
+    times = [time for time in (earliest, None if newest is None else newest[1]) if time is not None]
+    return min(times, default=0) - BINDING_SLACK_MS
+
+
+def stretches(db: Handle, since: Instant) -> Iterator[tuple[int, int]]:
+    """Ranges of attempt numbers, newest first, until one begins with an attempt that was settled before `since`."""
+    high = MAX_INTEGER
+    while True:
+        row = db.execute(sql.STEP_BACK, (high, ATTEMPTS_AT_ONCE - 1)).fetchone()
+        if row is None:
+            yield 0, high
+            return
+        yield row[0], high
+        if row[1] < since:
+            return
+        high = row[0]
 
 
 def starts(db: Handle, boot: int, provider: str, since: Instant, limit: int) -> list[Start]:
     """Calls started after `since`, oldest first, at most the newest `limit`. A crashed one counts as started when it
     was found. Reads backward until an attempt was settled before `since`: what was started later was settled later."""
     found: list[Start] = []
-    before = 2**63 - 1
+    before = MAX_INTEGER
     while len(found) < limit + IN_FLIGHT_SLACK:
-        some: list[Any] = db.execute(sql.STARTS, (before, STARTS_AT_ONCE)).fetchall()
+        some: list[Any] = db.execute(sql.STARTS, (before, ATTEMPTS_AT_ONCE)).fetchall()
         for nr, name, started_at, started_boot, in_boot, settled_at, cost, outcome in some:
             before = nr
             if settled_at < since:
@@ -97,7 +136,7 @@ def starts(db: Handle, boot: int, provider: str, since: Instant, limit: int) -> 
             wall = settled_at if outcome == CRASHED else started_at
             if name == provider and wall > since:
                 found.append(Start(wall, started_boot if in_boot == boot else None, cost))
-        if len(some) < STARTS_AT_ONCE:
+        if len(some) < ATTEMPTS_AT_ONCE:
             break
     return newest(found, limit)
 
@@ -110,7 +149,7 @@ def newest(found: list[Start], limit: int) -> list[Start]:
 
 def page(db: Handle, query: Query) -> Page:
     """One page of a listing, newest first."""
-    before = 2**63 - 1 if query.before is None else query.before
+    before = MAX_INTEGER if query.before is None else query.before
     failed_only = query.states == (State.FAILED,)
     floor_sql = sql.FLOOR_OF_FAILED_PAGE if failed_only else sql.FLOOR_OF_PAGE
     floor = db.execute(floor_sql, (before, ROWS_LOOKED_AT - 1)).fetchone()

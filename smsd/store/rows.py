@@ -17,6 +17,7 @@ from smsd.core.message import (
     Draft,
     Encoding,
     Error,
+    Instant,
     Message,
     MessageId,
     Priority,
@@ -40,6 +41,10 @@ MESSAGE_COLUMNS = (
     "sent_at, processed_at, delivered_at, price"
 )
 """A whole message, in the order of message()."""
+
+_PLACE = {name.strip(): place for place, name in enumerate(MESSAGE_COLUMNS.split(","))}
+_STATE, _SENDER, _ATTEMPT = _PLACE["state"], _PLACE["sender"], _PLACE["attempt"]
+_PROVIDER, _CLAIMED_AT = _PLACE["provider"], _PLACE["claimed_at"]
 
 ATTEMPT_COLUMNS = (
     "seq, n, provider, started_at, started_boot, boot, settled_at, cost, latency_ms, outcome, http_status, code, "
@@ -153,6 +158,16 @@ def message(row: Sequence[Any]) -> Message:
     )
 
 
+def claimed(row: list[Any], provider: str, sender: str, now: Instant) -> Message:
+    """The message of a pending row, as the claim leaves it. Changed in the row: replace() on so many fields is slow."""
+    row[_STATE] = int(State.PROCESSING)
+    row[_ATTEMPT] += 1
+    row[_PROVIDER] = provider
+    row[_SENDER] = row[_SENDER] or sender
+    row[_CLAIMED_AT] = now
+    return message(row)
+
+
 def attempt_row(seq: int, settled_at: int, boot: int, attempt: Attempt) -> tuple[object, ...]:
     """An attempt of message `seq`, settled at `settled_at` in the boot numbered `boot`."""
     return (
@@ -194,7 +209,7 @@ def attempt(row: Sequence[Any]) -> Attempt:
 
 
 SETTLED_COLUMNS = (
-    "seq, state, due, charged, uncertain, doubt_at, lookups, processed_at, sent_at, clear, category, message, at, "
+    "seq, attempt, state, due, charged, uncertain, doubt_at, lookups, processed_at, sent_at, clear, category, message, at, "
     "code, provider, cause, pmid, price"
 )
 """The values of one settlement, in the order of settled_row()."""
@@ -207,6 +222,7 @@ def settled_row(settlement: Settlement) -> tuple[object, ...]:
     error = settlement.error
     return (
         settlement.seq,
+        settlement.attempt_after,
         int(state),
         settlement.due,
         settlement.charged,

@@ -210,6 +210,10 @@ class SqliteOutbox:
         """See Outbox.save_provider."""
         await self._change(lambda db, _: transitions.save_provider(db, health))
 
+    async def beat(self, now: Instant) -> None:
+        """Commit the time: proof that the writer lives. Raises StoreError."""
+        await self._change(lambda db, _: transitions.beat(db, now))
+
     async def _change(self, run: Callable[[Handle, Tally], T], size: int = 1) -> T:
         operation = Change(run, size)
         self._opened().put(operation)

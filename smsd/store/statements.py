@@ -74,10 +74,11 @@ def listed(columns: str) -> str:
 
 def change(db: Handle, template: str, rows: Sequence[Sequence[object]]) -> int:
     """Run a set-wise change over the rows; the number of rows changed."""
-    before = db.total_changes
+    changed = 0
     for piece in pieces(rows):
-        db.execute(with_rows(template, len(piece[0]), len(piece)), tuple(chain.from_iterable(piece)))
-    return db.total_changes - before
+        sql = with_rows(template, len(piece[0]), len(piece))
+        changed += db.execute(sql, tuple(chain.from_iterable(piece))).rowcount
+    return changed
 
 
 def look_up(db: Handle, template: str, rows: Sequence[Sequence[object]]) -> list[Any]:
@@ -142,7 +143,7 @@ SETTLEABLE = (
 )
 
 SETTLE = (
-    "UPDATE messages SET state = v.state, due = v.due, charged = v.charged, uncertain = v.uncertain, "
+    "UPDATE messages SET attempt = v.attempt, state = v.state, due = v.due, charged = v.charged, uncertain = v.uncertain, "
     "uncertain_since = iif(v.uncertain, coalesce(messages.uncertain_since, v.doubt_at), NULL), lookups = v.lookups, "
     "processed_at = v.processed_at, sent_at = v.sent_at, "
     "sender = iif(v.state = 0, messages.asked_sender, messages.sender), "
@@ -216,9 +217,7 @@ SAVE_PROVIDER = f"INSERT OR REPLACE INTO providers ({HEALTH_COLUMNS}) VALUES (?,
 
 OPEN_ATTEMPTS = "SELECT seq, attempt, provider, claimed_at, segments FROM messages WHERE state = 1 AND uncertain = 0"
 
-DOUBT_OPEN = (
-    "UPDATE messages SET uncertain = 1, uncertain_since = ?, due = ?, lookups = 0 WHERE state = 1 AND uncertain = 0"
-)
+DOUBT_OPEN = "UPDATE messages SET uncertain = 1, uncertain_since = ?, due = ?, lookups = 0, charged = charged + 1 WHERE state = 1 AND uncertain = 0"
 
 LAST_ACCEPTED = "SELECT created_at FROM messages ORDER BY seq DESC LIMIT 1"
 
@@ -267,7 +266,19 @@ UNCERTAIN = grouped(
 
 NEXT_UNCERTAIN = "SELECT due FROM messages WHERE state = 1 AND uncertain = 1 AND due > ? ORDER BY due LIMIT 1"
 
-BOUND = "SELECT provider_message_id FROM attempts WHERE provider_message_id IN ({ids}) AND provider = ?"
+BOUND_BY_LOOKUP = (
+    "SELECT provider_message_id FROM attempts "
+    "WHERE outcome IN ('unknown', 'crashed') AND provider_message_id IN ({ids}) AND provider = ?"
+)
+
+BOUND_BY_ANSWER = (
+    "SELECT provider_message_id FROM attempts "
+    "WHERE nr >= ? AND nr < ? AND +provider_message_id IN ({ids}) AND provider = ?"
+)
+
+EARLIEST_DOUBT = "SELECT min(claimed_at) FROM messages WHERE state = 1 AND uncertain = 1"
+
+STEP_BACK = "SELECT nr, settled_at FROM attempts WHERE nr < ? ORDER BY nr DESC LIMIT 1 OFFSET ?"
 
 STARTS = (
     "SELECT nr, provider, started_at, started_boot, boot, settled_at, cost, outcome FROM attempts WHERE nr < ? "

@@ -214,14 +214,14 @@ class Ledger:
             wanted += [(c.seq, answers, place, c, begin.now) for place, c in enumerate(begin.claims)]
         for claims in distinct(wanted, key=lambda entry: entry[0]):
             found = look_up(db, sql.CLAIMABLE, [(seq, c.attempt, now) for seq, _, _, c, now in claims])
-            before = {row[0]: rows.message(row) for row in found}
-            won = [entry for entry in claims if entry[0] in before]
+            pending = {row[0]: row for row in found}
+            won = [entry for entry in claims if entry[0] in pending]
             changed = change(db, sql.CLAIM, [(seq, c.attempt, c.provider, c.sender, now) for seq, _, _, c, now in won])
             expect(changed, len(won))
             for seq, answers, place, claim, now in won:
-                message = before[seq]
+                message = rows.claimed(pending[seq], claim.provider, claim.sender, now)
                 tally.moved(State.PENDING, State.PROCESSING, message.priority, message.flow)
-                answers[place] = claimed(message, claim, now)
+                answers[place] = message
 
     # --- settle ------------------------------------------------------------------------------------------------------
 
@@ -278,21 +278,6 @@ def count_settlement(tally: Tally, settlement: Settlement, provider: str) -> Non
             tally.failed(str(settlement.error.category))
     elif settlement.error is not None and settlement.error.category is Category.RATE_LIMITED:
         tally.called(settlement.at, provider)
-
-
-def claimed(message: Message, claim: Claim, now: Instant) -> Message:
-    """The message as CLAIM left it."""
-    return replace(
-        message,
-        state=State.PROCESSING,
-        attempt=message.attempt + 1,
-        provider=claim.provider,
-        sender=message.sender or claim.sender,
-        claimed_at=now,
-        uncertain=False,
-        uncertain_since=None,
-        lookups=0,
-    )
 
 
 KnownKeys = dict[tuple[str, str], tuple[bytes, Replay]]
@@ -379,3 +364,8 @@ def reopen(
 def save_provider(db: Handle, health: Health) -> None:
     """Keep a provider's health in place of what was known."""
     db.execute(sql.SAVE_PROVIDER, rows.health_row(health))
+
+
+def beat(db: Handle, now: Instant) -> None:
+    """Write the time down: nothing but a commit that must succeed."""
+    db.execute(sql.SET_META, ("beat", now))

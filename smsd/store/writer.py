@@ -44,7 +44,8 @@ TRY_AGAIN_S = 1.0
 """Between two tries of what keeps trying, and between two looks for room."""
 
 IDLE_S = 1.0
-"""After so long without work the -wal is checkpointed, so that a start after a crash has little to replay."""
+IDLE_ROWS = 500
+"""After so long without work, so many rows in the -wal are checkpointed: a start after a crash has little to replay."""
 
 CHECKPOINT_ROWS = 20_000
 """Rows after which it is checkpointed in any case: some tens of MiB of -wal."""
@@ -188,7 +189,7 @@ class Writer:
             async with asyncio.timeout(limit):
                 await self._wake.wait()
         except TimeoutError:
-            if self._rows_since_checkpoint and self.broken is None:
+            if self._rows_since_checkpoint >= IDLE_ROWS and self.broken is None:
                 await self._checkpoint()
 
     def _patience(self) -> float | None:
@@ -197,7 +198,7 @@ class Writer:
             return max(0.0, self._kept_until - self._loop.time())
         if self.full and self.broken is None:
             return TRY_AGAIN_S
-        if self._rows_since_checkpoint and self.broken is None:
+        if self._rows_since_checkpoint >= IDLE_ROWS and self.broken is None:
             return IDLE_S
         return None
 

@@ -164,6 +164,19 @@ def test_what_is_due_next_week_never_enters_the_window() -> None:
     assert 0 < box.schedule.held <= SLICE
 
 
+def test_a_flow_put_off_is_hungry_again_when_the_loop_looks_and_its_time_has_come() -> None:
+    schedule = Schedule([LANE])
+    outbox = FakeOutbox(schedule)
+    outbox.accept(Row(1, NOW + LOOKAHEAD_MS + 1_000, 7))
+    assert outbox.feed_all() == 0
+    work = schedule.take(NOW, {LANE: 1})
+    assert work.wake == NOW + 1_000
+    assert not schedule.hungry
+    assert schedule.take(NOW + 1_000, {LANE: 1}).tickets == ()
+    assert schedule.hungry
+    assert outbox.feed_all(NOW + 1_000) == 1
+
+
 def test_notes_of_later_meals_do_not_pile_up() -> None:
     """Due times that keep coming nearer leave no trail behind."""
     box = outbox()

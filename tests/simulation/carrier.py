@@ -33,7 +33,7 @@ from smsd.providers.base import (
 )
 from smsd.providers.base import Call as Prepared
 from tests.simulation.clock import SimulatedClock
-from tests.simulation.history import Call, Duty, History
+from tests.simulation.history import Call, History
 from tests.simulation.loop import VirtualLoop
 
 # -- dialects ---------------------------------------------------------------------------------------------------------
@@ -150,9 +150,13 @@ class Taken:
 class Account:
     """One provider's side of the wire."""
 
-    def __init__(self, name: str, rules: ProviderRules, limit: tuple[int, int] | None, lag_us: int) -> None:
+    def __init__(
+        self, name: str, rules: ProviderRules, lookup: str, limit: tuple[int, int] | None, lag_us: int
+    ) -> None:
         self.name = name
         self.rules = rules
+        self.lookup = lookup
+        """none | fuzzy | exact: what its list shows."""
         self.limit = limit
         """(units, span in us) beyond which it throttles; None: no limit of its own."""
         self.lag_us = lag_us
@@ -190,18 +194,14 @@ class Network:
         self.history = history
         self.accounts: dict[str, Account] = {}
 
-    @property
-    def duties(self) -> dict[str, Duty]:
-        return self.history.duties
-
     def line(self, life: int, alive: Callable[[], bool]) -> Line:
         """The carrier of one life of the daemon."""
         return Line(self, life, alive)
 
     def began(self, provider: str, request: Request, life: int) -> Call:
         """A call leaves the machine."""
-        id, attempt, recipient, text, sender, segments, expires_at, _ = json.loads(request.body)
-        account, wall = self.accounts[provider], self.clock.wall()
+        id, attempt, recipient, text, sender, segments, _, _ = json.loads(request.body)
+        account, wall, letter = self.accounts[provider], self.clock.wall(), self.history.by_id.get(id)
         call = Call(
             n=len(self.history.calls),
             provider=provider,
@@ -214,7 +214,8 @@ class Network:
             life=life,
             start_us=self.loop.now_us,
             wall=wall,
-            forbidden=self.duties[provider].forbids(wall) or ("expired" if wall >= expires_at else ""),
+            forbidden=self.history.duties[provider].forbids(wall, self.loop.now_us),
+            expires_at=None if letter is None else letter.expires_at,
         )
         self.history.calls.append(call)
         return call
@@ -228,7 +229,7 @@ class Network:
         now = self.loop.now_us
         call.arrived_us = now
         if fate not in {"unauthorized", "deferred"} and account.too_fast(now, call.cost):
-            call.answer = "(throttled)"
+            call.over_limit = True
         elif fate in {"taken", "lost answer", "slow"} or (fate == "garbled" and self.random.random() < 0.5):
             account.take(call, now)
 
@@ -259,7 +260,7 @@ class Line:
         fate = network.draw(account)
         network.history.note(network.loop.now_us, f"call {call.n} to {name}: {call.id[:8]} #{call.attempt} ({fate})")
         if fate == "unreached":
-            await self._pass(network.random.randint(1, min(500, timeout_ms)) / 1e3)
+            await asyncio.sleep(network.random.randint(1, min(500, timeout_ms)) / 1e3)
             return self._learn(call, "unreached", NoConnection("refused"))
         total = network.random.randint(*account.weather.latency_ms) / 1e3
         if fate == "slow":
@@ -267,12 +268,12 @@ class Line:
         if fate != "lost call":
             network.loop.call_later(total / 2, network.arrive, account, call, fate)
         if fate in {"lost answer", "lost call"}:
-            await self._pass(max(total / 2 + 0.01, network.random.uniform(0.1, 1) * timeout_ms / 1e3))
+            await asyncio.sleep(max(total / 2 + 0.01, network.random.uniform(0.1, 1) * timeout_ms / 1e3))
             return self._learn(call, "unknown", NoAnswer("the connection was lost"))
         if total > timeout_ms / 1e3:
-            await self._pass(timeout_ms / 1e3)
+            await asyncio.sleep(timeout_ms / 1e3)
             return self._learn(call, "unknown", NoAnswer("no answer in time"))
-        await self._pass(total + 0.002)
+        await asyncio.sleep(total + 0.002)
         return self._answer(account, call, fate)
 
     def _answer(self, account: Account, call: Call, fate: str) -> Outcome:
@@ -282,14 +283,14 @@ class Line:
             return self._learn(call, "unknown", _says(500, word="nonsense"))
         if call.taken:
             return self._learn(call, "accepted", _says(201, word="accepted", id=call.pmid))
-        if call.answer == "(throttled)" or fate == "throttled":
+        if call.over_limit or fate == "throttled":
             wait = network.random.choice([None, None, 0, 2_000, 45_000])
-            scope = "provider" if call.answer or network.random.random() < 0.7 else "recipient"
+            scope = "provider" if call.over_limit or network.random.random() < 0.7 else "recipient"
             if scope == "provider":
-                network.duties[account.name].throttled(call.wall, network.clock.wall(), wait)
+                network.history.duties[account.name].throttled(call.wall, network.clock.wall(), network.loop.now_us, wait)
             return self._learn(call, "throttled", _says(429, word="throttled", wait=wait, scope=scope))
         if fate == "unauthorized":
-            network.duties[account.name].refused()
+            network.history.duties[account.name].refused(network.loop.now_us)
         return self._learn(call, fate, _says(400, word=fate))
 
     def _learn(self, call: Call, answer: str, outcome: Outcome) -> Outcome:
@@ -297,26 +298,20 @@ class Line:
         call.end_us = self._network.loop.now_us
         return outcome
 
-    async def _pass(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
     async def _look_up(self, name: str, request: Request, timeout_ms: int) -> Outcome:
         network = self._network
         account = network.accounts[name]
-        await self._pass(min(network.random.randint(5, 300), timeout_ms) / 1e3)
+        await asyncio.sleep(min(network.random.randint(5, 300), timeout_ms) / 1e3)
         if network.random.random() < account.weather.lookups_fail:
             return network.random.choice([Response(503, {}, b""), NoAnswer("timeout"), NoConnection("refused")])
         id, _, recipient, text, _, _, _, claimed = json.loads(request.body)
         shown = [each for each in account.taken if each.at_us + account.lag_us <= network.loop.now_us]
-        if DIALECTS["exact"].type in request.url or self._is_exact(name):
+        if account.lookup == "exact":
             ids = [each.pmid for each in shown if each.id == id]
         else:
             ids = [each.pmid for each in shown if (each.recipient, each.text) == (recipient, text)]
         network.history.note(network.loop.now_us, f"look-up at {name}: {id[:8]} -> {ids}")
         return Response(200, {}, json.dumps(ids[::-1]).encode())
-
-    def _is_exact(self, name: str) -> bool:
-        return self._network.exact.get(name, False)
 
 
 def _says(status: int, **said: object) -> Response:

@@ -70,8 +70,12 @@ class Call:
     start_us: int
     wall: int
     forbidden: str = ""
-    """Why it should not have been made, known when it was."""
+    """Why it should not have been made, known when it was: paused, halted or cooling."""
+    expires_at: int | None = None
+    """The message's end of life, as it was known when it was made."""
     arrived_us: int | None = None
+    over_limit: bool = False
+    """It exceeded the carrier's own limit."""
     taken: bool = False
     pmid: str | None = None
     end_us: int | None = None
@@ -103,9 +107,13 @@ class Duty:
         self.cooling: tuple[int, int] | None = None
         """(since, until) by the wall clock."""
         self.kept: tuple[bool, bool, tuple[int, int] | None] = (False, False, None)
+        self._learnt_us = -1
+        """True time of the last answer that taught something: at that very instant the engine may not know yet."""
 
-    def forbids(self, wall: int) -> str:
+    def forbids(self, wall: int, now_us: int) -> str:
         """Why no call may begin now; empty: it may."""
+        if now_us == self._learnt_us:
+            return ""
         if self.paused:
             return "paused"
         if self.halted:
@@ -114,8 +122,9 @@ class Duty:
             return "cooling"
         return ""
 
-    def throttled(self, began: int, now: int, asked_ms: int | None) -> None:
+    def throttled(self, began: int, now: int, now_us: int, asked_ms: int | None) -> None:
         """A throttle of the whole provider was answered at `now` to a call begun at `began` (wall clock)."""
+        self._learnt_us = now_us
         rules = self.rules
         wait = rules.cooldown_ms
         if asked_ms is not None and rules.retry_after != "ignore":
@@ -128,8 +137,9 @@ class Duty:
             until = max(until, self.cooling[1])
         self.cooling = (now, until)
 
-    def refused(self) -> None:
+    def refused(self, now_us: int) -> None:
         """Credentials or set-up were refused."""
+        self._learnt_us = now_us
         if self.rules.on_auth_failure == "halt":
             self.halted = True
 
@@ -179,6 +189,7 @@ class History:
     """Everything that is known about one run."""
 
     letters: list[Letter] = field(default_factory=list)
+    by_id: dict[str, Letter] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     probes: list[Probe] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)

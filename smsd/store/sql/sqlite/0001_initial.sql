@@ -96,6 +96,10 @@ CREATE TABLE attempts (
 
 CREATE INDEX attempts_message ON attempts (seq, n);
 
+-- Provider message ids that a look-up found. Those that an answer gave are not indexed: they are random, and a random
+-- page per send would cost as much as the rest of the settlement.
+CREATE INDEX attempts_found ON attempts (provider_message_id) WHERE outcome IN ('unknown', 'crashed');
+
 -- Messages that share route, priority, tenant and campaign; pending and next_due are kept by the same transaction that
 -- changes the messages.
 CREATE TABLE flows (

@@ -1,0 +1,153 @@
+"""What is configured in the world of a seed?
+
+Providers of every pace, patience and honesty, retry rules, profiles. Paces run from one a minute to two thousand a
+second; how much is submitted follows from the slowest, so that every run comes to its end in hours of virtual time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC
+from random import Random
+
+from smsd.core.account import ProviderRules
+from smsd.core.acceptance import MessageRules
+from smsd.core.pacing import Pace, Window
+from smsd.core.policy import RetryRules
+from smsd.core.schedule import CAPACITY
+from smsd.engine.engine import Plan
+from smsd.engine.lane import Setting
+from smsd.engine.settler import RetryBook
+from tests.simulation.carrier import DIALECTS, Account
+
+SECOND_US = 1_000_000
+DAY_MS = 86_400_000
+
+RATES = (
+    (1, 60 * SECOND_US),
+    (1, 2 * SECOND_US),
+    (10, 60 * SECOND_US),
+    (100, 60 * SECOND_US),
+    (10, SECOND_US),
+    (600, 60 * SECOND_US),
+    (2_000, SECOND_US),
+)
+"""(units, span): 1/min, 0.5/s, 10/min, 100/min, 10/s, 600/min, 2000/s."""
+
+
+@dataclass(slots=True)
+class Provider:
+    """One provider's configuration, and the account behind it."""
+
+    name: str
+    lookup: str
+    rules: ProviderRules
+    account: Account
+    credentials: int = 1
+    enabled: bool = True
+
+    def setting(self) -> Setting:
+        """What the engine is given of it."""
+        return Setting(self.name, DIALECTS[self.lookup](self.name, f"credentials-{self.credentials}"), self.rules)
+
+
+@dataclass(slots=True)
+class World:
+    """The configuration of one seed."""
+
+    providers: dict[str, Provider]
+    retry: RetryRules
+    patient: RetryRules
+    ttl_ms: int
+    capacity: int
+    max_backlog: int
+    crash_ready: bool
+    """Faults of process and store happen in this seed."""
+    steps_forward: bool
+    """The wall clock may be set forward; then the machine is not rebooted: nobody could tell the two apart."""
+
+    def plan(self) -> Plan:
+        """What the engine is started with now."""
+        settings = tuple(each.setting() for each in self.providers.values() if each.enabled)
+        profiles = {"patient": self.patient}
+        rules = MessageRules(
+            sender="+12025550100",
+            ttl_ms=self.ttl_ms,
+            max_attempts=self.retry.max_attempts,
+            profiles={name: each.max_attempts for name, each in profiles.items()},
+        )
+        return Plan(settings, rules, RetryBook(self.retry, profiles), UTC, self.max_backlog, self.capacity)
+
+
+def configure(random: Random) -> World:
+    """Draw a configuration."""
+    names = ["alpha", "beta", "gamma"][: random.choice([1, 1, 2, 2, 3])]
+    return World(
+        providers={name: _provider(random, name, place) for place, name in enumerate(names)},
+        retry=_retry(random),
+        patient=RetryRules(max_attempts=6, delays_ms=(60_000, 120_000), jitter=random.choice(["none", "equal"])),
+        ttl_ms=random.choice([600_000, 3_600_000, DAY_MS, 3 * DAY_MS]),
+        capacity=random.choice([CAPACITY, CAPACITY, 32, 64]),
+        max_backlog=random.choice([5_000_000, 5_000_000, 40]),
+        crash_ready=random.random() < 0.75,
+        steps_forward=random.random() < 0.5,
+    )
+
+
+def _provider(random: Random, name: str, place: int) -> Provider:
+    lookup = random.choice(["none", "fuzzy", "exact"])
+    pace = _pace(random)
+    rules = ProviderRules(
+        pace=pace,
+        max_in_flight=random.choice([1, 2, 8, 32]),
+        timeout_ms=random.choice([2_000, 10_000]),
+        cooldown_ms=random.choice([5_000, 60_000, 300_000]),
+        retry_after=random.choice(["honour", "at_least_cooldown", "ignore"]),
+        on_auth_failure=random.choice(["halt", "halt", "halt", "fail", "retry"]),
+        on_uncertain=random.choice(["retry", "hold"]),
+        # A look-up that proves absence is never given up in this world: then nothing may ever be taken twice.
+        reconcile_timeout_ms=30 * DAY_MS if lookup == "exact" else random.choice([30_000, 600_000]),
+        senders=() if place == 0 and random.random() < 0.5 else (f"+1202555010{place}", f"+1202555011{place}"),
+    )
+    limit = None
+    if pace.windows and random.random() < 0.6:
+        units, span = pace.shortest.limit, pace.shortest.span_us
+        limit = (max(1, int(units * random.choice([0.5, 1.0, 2.0]))), span)
+    lag_us = random.choice([0, 1, 8]) * SECOND_US
+    return Provider(name, lookup, rules, Account(name, rules, lookup, limit, lag_us))
+
+
+def _pace(random: Random) -> Pace:
+    if random.random() < 0.1:
+        return Pace()
+    units, span = random.choice(RATES)
+    windows = [Window(units, span)]
+    if random.random() < 0.4:
+        longer = span * random.choice([5, 60])
+        windows.append(Window(max(1, int(units * longer // span * random.choice([0.3, 0.8]))), longer))
+    return Pace(
+        windows=tuple(windows),
+        burst=random.choice([1, 1, min(units, 5), units]) if units <= 100 else 1,
+        min_gap_us=random.choice([0, 0, 0, 50_000, 1_500_000]),
+        unit=random.choice(["messages", "messages", "segments"]),
+    )
+
+
+def _retry(random: Random) -> RetryRules:
+    return RetryRules(
+        max_attempts=random.choice([1, 2, 3, 5]),
+        backoff_ms=random.choice([200, 3_000, 20_000]),
+        multiplier=random.choice([1.0, 2.0, 3.0]),
+        max_backoff_ms=random.choice([30_000, 600_000]),
+        jitter=random.choice(["none", "equal", "full"]),
+        delays_ms=random.choice([(), (), (1_000, 5_000)]),
+    )
+
+
+def slowest_us(world: World) -> int:
+    """How long one segment of a message takes at the slowest provider, in the long run."""
+    spans = [
+        window.span_us // window.limit for each in world.providers.values() for window in each.rules.pace.windows
+    ]
+    gaps = [each.rules.pace.min_gap_us for each in world.providers.values()]
+    return max([1_000, *spans, *gaps])

@@ -1,0 +1,105 @@
+"""How does one look at the engine and its file from outside?
+
+Three looks: does the reason given for a waiting message hold, do the kept counts equal a recount, and does the engine
+hold anything when nothing is left to do.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+from smsd.core.message import FINAL, State
+from smsd.core.waiting import Reason
+from smsd.engine.engine import Engine
+from smsd.engine.service import Seen
+from tests.simulation.history import Probe
+
+if TYPE_CHECKING:
+    from tests.simulation.world import Run
+
+__all__ = ["Seen", "leftovers", "probe", "recount"]
+
+
+def probe(seen: Seen, now_us: int, wall: int, run: Run) -> Probe:
+    """What was said of a message, and whether it is true."""
+    waiting, message = seen.waiting, seen.message
+    if waiting is None:
+        wrong = "" if message.state in FINAL else "no reason is given"
+        return Probe(now_us, message, None, None, "", wrong)
+    wrong = "" if waiting.text else "the sentence is empty"
+    if message.state in FINAL:
+        wrong = "it is final"
+    elif not _holds(seen, wall, run):
+        wrong = f"{waiting.reason} does not hold"
+    return Probe(now_us, message, waiting.reason.value, waiting.until, waiting.text, wrong)
+
+
+def _holds(seen: Seen, wall: int, run: Run) -> bool:
+    """Whether the reason is a fact. What the carrier's truth knows is not asked of the engine."""
+    waiting, message = seen.waiting, seen.message
+    assert waiting is not None
+    route = [name for name in message.route.split(",") if name in run.config.providers]
+    enabled = [name for name in route if run.config.providers[name].enabled]
+    duties = [run.history.duties[name] for name in enabled]
+    match waiting.reason:
+        case Reason.SCHEDULED:
+            return message.due > wall and message.error is None
+        case Reason.RETRY:
+            return message.due > wall and message.error is not None
+        case Reason.PROVIDER_PAUSED:
+            return any(duty.paused for duty in duties)
+        case Reason.PROVIDER_HALTED:
+            return any(duty.halted for duty in duties)
+        case Reason.PROVIDER_COOLDOWN:
+            return any(duty.cooling is not None and duty.cooling[1] > wall for duty in duties)
+        case Reason.PROVIDER_RATE:
+            return waiting.until is not None and waiting.until > wall
+        case Reason.NO_ROUTE:
+            return not enabled
+        case Reason.STORE:
+            return run.disk.full or (run.life is not None and run.life.store.full)
+        case Reason.UNCERTAIN:
+            return message.state is State.PROCESSING and message.uncertain
+        case Reason.QUEUE:
+            return message.state is State.PROCESSING or message.due <= wall
+
+
+def recount(database: sqlite3.Connection) -> list[str]:
+    """Differences between what is kept and what is counted."""
+    found: list[str] = []
+    kept = {(s, p): n for s, p, n in database.execute("SELECT state, priority, n FROM counters") if n}
+    query = "SELECT state, priority, count(*) FROM messages GROUP BY state, priority"
+    counted = {(s, p): n for s, p, n in database.execute(query)}
+    if kept != counted:
+        found.append(f"counters {kept} but {counted} messages")
+    flows = {id: (n, due if n else None) for id, n, due in database.execute("SELECT id, pending, next_due FROM flows")}
+    query = "SELECT flow, count(*), min(due) FROM messages WHERE state = 0 GROUP BY flow"
+    pending = {flow: (n, due) for flow, n, due in database.execute(query)}
+    expected = {id: pending.get(id, (0, None)) for id in flows}
+    if flows != expected:
+        found.append(f"flows {flows} but {expected} pending")
+    failed = dict(database.execute("SELECT error_category, count(*) FROM messages WHERE state = 5 GROUP BY 1"))
+    for category, n in failed.items():
+        known = database.execute("SELECT n FROM categories WHERE category = ?", (category,)).fetchone()
+        if known is None or known[0] < n:
+            found.append(f"{n} failed by {category} but {known} counted")
+    return found
+
+
+def leftovers(engine: Engine) -> list[str]:
+    """What the engine still holds although nothing is due."""
+    counts = {
+        "attempts in flight": engine.dispatcher.in_flight,
+        "tickets": engine.schedule.held,
+        "look-ups": len(engine.reconciler._busy),
+        "promised ids": len(engine.reconciler._promised),
+        "dispatcher's tasks": len(engine.dispatcher._tasks),
+        "keys being committed": len(engine.intake._committing),
+        "submissions under way": engine.intake._under_way,
+        "replay look-ups": len(engine.intake._lookups),
+    }
+    for lane in engine.lanes.values():
+        counts[f"recipients being called by {lane.name}"] = len(lane.calls_to)
+        counts[f"attempts in the gate of {lane.name}"] = lane.gate.waiting
+    return [f"{count} {what}" for what, count in counts.items() if count]

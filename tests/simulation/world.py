@@ -1,0 +1,578 @@
+"""What is one run?
+
+A seed is drawn into a configuration and a script; the world performs the script on the real engine over the real store,
+through as many lives of the daemon as there are crashes and restarts, on one file, one clock, one network. At the end
+there is peace: fair weather, room on the disk, every provider resumed. The engine has time to come to rest; then
+everything is looked at once more and the invariants are asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from structlog.testing import capture_logs
+
+from smsd.core.acceptance import Origin
+from smsd.core.events import Event
+from smsd.core.message import FINAL, State
+from smsd.core.units import rfc3339
+from smsd.engine.bus import Bus
+from smsd.engine.engine import Engine
+from smsd.engine.intake import Answer, Receipt
+from smsd.store import StoreError
+from smsd.store import statements as sql
+from smsd.store.migrate import migrate
+from smsd.store.rows import ATTEMPT_VIEW, MESSAGE_COLUMNS, attempt, message
+from smsd.store.sqlite import SqliteOutbox
+from smsd.store.statements import arrays, grouped, width
+from tests.simulation import config, look, script
+from tests.simulation.carrier import Network, Weather
+from tests.simulation.clock import SimulatedClock
+from tests.simulation.faults import Disk, Links
+from tests.simulation.history import Duty, History, Letter
+from tests.simulation.loop import VirtualLoop
+from tests.simulation.script import Act
+
+PATIENCE_S = 3 * 86_400
+"""How long peace may last before the run counts as stuck."""
+
+FAR_MS = 20 * 86_400_000
+"""What is to be sent later than this is still waiting at the end, and rightly so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the daemon is made of; a deliberate bug is another part."""
+
+    engine: type[Engine] = Engine
+    outbox: type[SqliteOutbox] = SqliteOutbox
+
+
+SOUND = Parts()
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a caller asks for (core.acceptance.Submission)."""
+
+    to: str | None
+    text: str | None
+    from_: str | None
+    priority: str | None
+    send_at: str | None
+    ttl: str | None
+    idempotency_key: str | None
+    provider: str | None
+    max_attempts: int | None
+    retry: str | None
+    expires_at: str | None = None
+    template: str | None = None
+    vars: dict[str, object] | None = None
+    lang: str | None = None
+    campaign: str | None = None
+    user: str | None = None
+    type: str | None = None
+    metadata: dict[str, str] | None = None
+    tenant: str | None = None
+    callback_url: str | None = None
+    overflow: str | None = None
+
+
+class Life:
+    """The daemon from one start to its end."""
+
+    def __init__(self, n: int, engine: Engine, store: SqliteOutbox, links: Links) -> None:
+        self.n = n
+        self.engine = engine
+        self.store = store
+        self.links = links
+
+
+class Run:
+    """One seed."""
+
+    def __init__(self, seed: int, directory: Path, loop: VirtualLoop, parts: Parts = SOUND) -> None:
+        self.random = Random(seed)
+        self.config = config.configure(self.random)
+        self.acts, self.horizon = script.write(self.random, self.config)
+        self.parts = parts
+        self.loop = loop
+        self.path = directory / "outbox.db"
+        self.clock = SimulatedClock(loop, self.random.randrange(10**6, 10**12))
+        self.history = History(capacity=self.config.capacity)
+        self.network = Network(loop, self.clock, self.random, self.history)
+        self.disk = Disk()
+        self.life: Life | None = None
+        self.broken = asyncio.Event()
+        self._ids = 0
+        self._clients: set[asyncio.Task[None]] = set()
+        for name, each in self.config.providers.items():
+            self.network.accounts[name] = each.account
+            self.history.duties[name] = Duty(each.rules)
+
+    def note(self, what: str) -> None:
+        self.history.note(self.loop.now_us, what)
+
+    # -- the story ---------------------------------------------------------------------------------------------------
+
+    async def tell(self) -> History:
+        """The whole run; its history."""
+        self.loop.set_exception_handler(self._stray)
+        await self._start("the first start")
+        for act in self.acts:
+            await self._until(act.at_us)
+            self.note(f"{act.what} {act.amount}" if act.amount else act.what)
+            await self._perform(act)
+        await self._until(self.horizon)
+        await self._make_peace()
+        await self._come_to_rest()
+        await self._look_back()
+        return self.history
+
+    def _stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self.history.faults.append(f"nobody caught: {context.get('message')} {context.get('exception')!r}")
+
+    async def _until(self, at_us: int) -> None:
+        """Let time pass; a daemon whose outbox broke is ended and started anew, as systemd does."""
+        while (wait_us := at_us - self.loop.now_us) > 0:
+            try:
+                await asyncio.wait_for(self.broken.wait(), wait_us / 1e6)
+            except TimeoutError:
+                continue
+            await self._crash()
+            await asyncio.sleep(1)
+            await self._start("its outbox broke")
+
+    async def _perform(self, act: Act) -> None:
+        handler: Callable[[Act], Coroutine[object, object, None]] = getattr(self, f"_act_{act.what}")
+        await handler(act)
+
+    # -- life and death ----------------------------------------------------------------------------------------------
+
+    async def _start(self, why: str) -> None:
+        while self.life is None:
+            try:
+                await self._try_to_start(why)
+            except StoreError as error:
+                self.note(f"no start: {error}")
+                await self._bury(self._links)
+                await asyncio.sleep(5)
+
+    async def _try_to_start(self, why: str) -> None:
+        self.broken.clear()
+        n = len(self.history.lives)
+        self._links = links = Links(self.disk, self.random, self.random.choice([0.0, 0.002, 0.02]))
+        bus = Bus()
+        engine: Engine
+
+        def full(is_full: bool) -> None:
+            if self.life is not None:
+                engine.service.store_full = is_full
+
+        store = self.parts.outbox(
+            self.path,
+            on_fatal=lambda error: self._broke(links, error),
+            on_full=full,
+            connect=links.connect,
+            boot_token=self.clock.boot_token,
+            boot_us=self.clock.boot,
+            floor_bytes=1,
+            free=self.disk.free,
+        )
+        self._store = store
+        line = self.network.line(n, lambda: links.alive)
+        engine = self.parts.engine(
+            self.config.plan(), store, line, self.clock, bus, self.random.random, self._new_id, self._died
+        )
+        for each in self.history.duties.values():
+            each.restarted(self.clock.wall(), new_credentials=False)
+        bus.subscribe(self._heard)
+        await engine.start()
+        engine.service.store_full = store.full
+        self.history.lives.append((self.loop.now_us, why))
+        self.life = Life(n, engine, store, links)
+        self.note(f"life {n} begins ({why})")
+
+    def _broke(self, links: Links, error: StoreError) -> None:
+        if links.alive:
+            self.note(f"the outbox broke: {error}")
+            self.broken.set()
+
+    def _died(self, error: BaseException) -> None:
+        if not self.broken.is_set():
+            self.history.faults.append(f"a part of the loop died: {error!r}")
+
+    def _heard(self, event: Event) -> None:
+        fields = event.fields
+        self.note(f"  {event.kind} {fields.get('provider') or ''} {str(fields.get('id') or '')[:8]}")
+        if event.kind.startswith("provider."):
+            self.history.duties[str(fields["provider"])].keep(event.kind.value)
+
+    def _new_id(self) -> str:
+        self._ids += 1
+        return f"{self._ids:08d}-0000-7000-8000-000000000000"
+
+    async def _crash(self) -> None:
+        """Everything the daemon does ends at once; only what was committed stays."""
+        life, self.life = self.life, None
+        if life is None:
+            return
+        self.note(f"life {life.n} ends in a crash")
+        await self._bury(life.links)
+
+    async def _bury(self, links: Links) -> None:
+        links.alive = False
+        doomed = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in doomed:
+            task.cancel()
+        await asyncio.gather(*doomed, return_exceptions=True)
+        if links.made:
+            self._take_stock(links)
+        await links.cut()
+        await self._store._release()  # the files are closed already; this lets the lock file go
+
+    def _take_stock(self, links: Links) -> None:
+        """What SQLite saw, and whether the kept counts are a recount's."""
+        self.history.moves += links.moves()
+        self.history.recounts += look.recount(links.made[0].database.real)
+
+    async def _stop(self, drain_s: float) -> None:
+        life, self.life = self.life, None
+        if life is None:
+            return
+        self.note(f"life {life.n} is asked to stop")
+        left = await life.engine.drain(drain_s)
+        for task in self._clients:
+            task.cancel()
+        await asyncio.sleep(0)
+        links = life.links
+        self.note(f"life {life.n} ends; {left} attempts stay open")
+        await life.engine.stop()
+        links.alive = False
+        stray = asyncio.all_tasks() - {asyncio.current_task()} - self._clients
+        if stray:
+            self.history.faults.append(f"tasks outlive the daemon: {[task.get_coro() for task in stray]}")
+
+    # -- what happens ------------------------------------------------------------------------------------------------
+
+    async def _act_submit(self, act: Act) -> None:
+        for _ in range(act.amount):
+            if self.life is None:
+                return
+            self._submit(self._compose())
+            if self.random.random() < 0.3:
+                await asyncio.sleep(self.random.random() / 10)
+
+    def _compose(self) -> Letter:
+        random, n, wall = self.random, len(self.history.letters), self.clock.wall()
+        names = list(self.config.providers)
+        text = random.choice(["short", "x" * 200, f"number {n}", f"number {n} " + "y" * 350])
+        send_at = random.choice([None] * 6 + [wall + 30_000, wall + 1_200_000, wall - 5_000])
+        if random.random() < 0.03:
+            send_at = wall + 2 * FAR_MS
+        return Letter(
+            n=n,
+            id="",
+            recipient=f"+120255501{random.randrange(8):02d}",
+            text=text,
+            tenant=random.choice(["shop", "shop", "bank"]),
+            priority=random.choice(["high", "normal", "normal", "bulk"]),
+            sender=random.choice([None] * 8 + ["+12025550100", "+12025550111", "+12025550999"]),
+            pin=random.choice([None] * 8 + [*names, "nobody"]),
+            send_at=send_at,
+            ttl_ms=random.choice([0, 0, 0, 5_000, 60_000, 900_000]) or self.config.ttl_ms,
+            max_attempts=random.choice([None, None, None, 1, 4]),
+            profile=random.choice([None, None, None, "patient"]),
+            key=f"key-{n}" if random.random() < 0.4 else None,
+            at_us=self.loop.now_us,
+            wall=wall,
+        )
+
+    def _submit(self, letter: Letter) -> None:
+        assert self.life is not None
+        letter.expires_at = max(letter.send_at or 0, letter.wall) + letter.ttl_ms
+        submission = Submission(
+            to=letter.recipient,
+            text=letter.text,
+            from_=letter.sender,
+            priority=letter.priority,
+            send_at=None if letter.send_at is None else rfc3339(letter.send_at),
+            ttl=f"{letter.ttl_ms}ms",
+            idempotency_key=letter.key,
+            provider=letter.pin,
+            max_attempts=letter.max_attempts,
+            retry=letter.profile,
+        )
+        digest = None if letter.key is None else hashlib.sha256(repr(letter.content).encode()).digest()
+        self.history.letters.append(letter)
+        letter.id = f"{self._ids + 1:08d}-0000-7000-8000-000000000000"
+        self.history.by_id[letter.id] = letter
+        done = partial(self._answered, letter, self.life)
+        self.life.engine.intake.submit(submission, Origin(letter.tenant), digest, done)
+
+    def _answered(self, letter: Letter, life: Life, answer: Answer) -> None:
+        if not life.links.alive:
+            return
+        if letter.answered_us is not None:
+            self.history.faults.append(f"submission {letter.n} was answered twice")
+        letter.answered_us = self.loop.now_us
+        if isinstance(answer, Receipt):
+            letter.answer, letter.replayed = answer.id, answer.replayed
+        else:
+            letter.faults = tuple(fault.code for fault in answer.faults)
+
+    async def _act_replay(self, act: Act) -> None:
+        """A client repeats a submission with its key, perhaps at once, perhaps with other content."""
+        keyed = [each for each in self.history.letters if each.key is not None]
+        if self.life is None or not keyed:
+            return
+        old = self.random.choice(keyed)
+        for _ in range(self.random.choice([1, 2])):
+            again = self._compose()
+            for name in ("recipient", "text", "tenant", "priority", "sender", "pin", "send_at", "max_attempts", "key"):
+                setattr(again, name, getattr(old, name))
+            if self.random.random() < 0.2:
+                again.text += " changed"
+            self._submit(again)
+
+    def _client(self, story: Coroutine[object, object, None]) -> None:
+        """Somebody asks something of the daemon; it may be gone before it answers."""
+
+        async def ask() -> None:
+            with contextlib.suppress(StoreError):
+                await story
+
+        task = self.loop.create_task(ask())
+        self._clients.add(task)
+        task.add_done_callback(self._clients.discard)
+
+    def _some_letter(self) -> Letter | None:
+        known = [each for each in self.history.letters if each.answer == each.id]
+        return self.random.choice(known) if known and self.life is not None else None
+
+    async def _act_cancel(self, act: Act) -> None:
+        if (letter := self._some_letter()) is not None:
+            self._client(self._cancel(letter))
+
+    async def _cancel(self, letter: Letter) -> None:
+        assert self.life is not None
+        found = await self.life.engine.service.cancel(letter.id, letter.tenant)
+        if isinstance(found, look.Seen):
+            letter.cancelled_us = self.loop.now_us
+
+    async def _act_retry(self, act: Act) -> None:
+        if (letter := self._some_letter()) is not None:
+            self._client(self._retry(letter, force=self.random.random() < 0.5))
+
+    async def _retry(self, letter: Letter, *, force: bool) -> None:
+        assert self.life is not None
+        service = self.life.engine.service
+        seen = await service.get(letter.id, None)
+        if seen is None or seen.message.state not in {State.FAILED, State.EXPIRED}:
+            return
+        letter.rounds.append(self.loop.now_us)
+        letter.expires_at = max(letter.expires_at, self.clock.wall() + self.config.ttl_ms)
+        found = await service.retry(letter.id, None, ttl_ms=None, expires_at=None, force=force)
+        if isinstance(found, look.Seen):
+            letter.expires_at = found.message.expires_at
+
+    def _some_provider(self) -> str:
+        return self.random.choice([name for name, each in self.config.providers.items() if each.enabled])
+
+    async def _act_pause(self, act: Act) -> None:
+        if self.life is not None:
+            self._client(self._pause(self._some_provider()))
+
+    async def _pause(self, name: str) -> None:
+        assert self.life is not None
+        await self.life.engine.service.pause(name, "an operator said so")
+        self.history.duties[name].paused = True
+
+    async def _act_resume(self, act: Act) -> None:
+        if self.life is not None:
+            self._client(self._resume(self._some_provider()))
+
+    async def _resume(self, name: str) -> None:
+        assert self.life is not None
+        self.history.duties[name].resumed()
+        await self.life.engine.service.resume(name)
+        self.history.duties[name].resumed()
+
+    async def _act_probe(self, act: Act) -> None:
+        if self.life is not None:
+            self._client(self._probe(self.life))
+
+    async def _probe(self, life: Life) -> None:
+        self.history.most_held = max(self.history.most_held, life.engine.schedule.held)
+        for letter in self.random.sample(self.history.letters, min(5, len(self.history.letters))):
+            seen = await life.engine.service.get(letter.id, None)
+            if seen is not None:
+                self.history.probes.append(look.probe(seen, self.loop.now_us, self.clock.wall(), self))
+
+    async def _act_weather(self, act: Act) -> None:
+        account = self.random.choice(list(self.network.accounts.values()))
+        account.weather = script.turn(self.random)
+        self.note(f"  {account.name}: {account.weather}")
+
+    async def _act_step(self, act: Act) -> None:
+        self.clock.step(act.amount)
+
+    async def _act_full(self, act: Act) -> None:
+        self.disk.full = True
+        self.loop.call_later(act.amount / 1e3, setattr, self.disk, "full", False)
+
+    async def _act_commit(self, act: Act) -> None:
+        self.disk.fail_commit = self.random.choice(["written", "lost"])
+
+    async def _act_busy(self, act: Act) -> None:
+        self.disk.busy = self.random.choice([1, 5])
+
+    async def _act_reads(self, act: Act) -> None:
+        self.disk.fail_reads = self.random.choice([1, 3])
+
+    async def _act_crash(self, act: Act) -> None:
+        """Also at the worst moment: a little later than anything else happens."""
+        await asyncio.sleep(self.random.choice([0, 0.001, 0.05, 1.0]))
+        await self._crash()
+        await self._be_down(act, "a crash")
+
+    async def _act_restart(self, act: Act) -> None:
+        await self._stop(self.random.choice([0.01, 1.0, 30.0]))
+        await self._be_down(act, "a restart")
+
+    async def _be_down(self, act: Act, why: str) -> None:
+        await asyncio.sleep(self.random.choice([0.001, act.amount / 1e3]))
+        if not self.config.steps_forward and self.random.random() < 0.4:
+            boot_s = self.random.choice([5, 40])
+            await asyncio.sleep(boot_s)
+            self.clock.reboot(boot_s * 1_000_000)
+            why += " and a reboot"
+        if self.random.random() < 0.3:
+            self._reconfigure()
+        await self._start(why)
+
+    def _reconfigure(self) -> None:
+        """Somebody edits the configuration while the daemon is down."""
+        name = self.random.choice(list(self.config.providers))
+        each = self.config.providers[name]
+        others = [other for other in self.config.providers.values() if other.enabled and other is not each]
+        dispensable = others and each.lookup != "exact" and each.rules.on_uncertain == "retry"
+        if dispensable and self.random.random() < 0.5:
+            each.enabled = not each.enabled
+        else:
+            each.credentials += 1
+            duty = self.history.duties[name]
+            duty.kept = (duty.kept[0], False, duty.kept[2])
+        self.note(f"  {name}: enabled={each.enabled} credentials={each.credentials}")
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    async def _make_peace(self) -> None:
+        self.note("peace")
+        self.disk.full, self.disk.fail_commit, self.disk.busy, self.disk.fail_reads = False, "", 0, 0
+        for account in self.network.accounts.values():
+            account.weather, account.limit = Weather(), None
+        if not all(each.enabled for each in self.config.providers.values()):
+            await self._stop(1.0)
+            for each in self.config.providers.values():
+                each.enabled = True
+        await self._start("peace")
+        for _ in range(2):
+            await self._until(self.loop.now_us + 30_000_000)
+            for name in self.config.providers:
+                await self._resume(name)
+
+    async def _come_to_rest(self) -> None:
+        """Until nothing is left that could end."""
+        end = self.loop.now_us + PATIENCE_S * 1_000_000
+        while self.loop.now_us < end:
+            await self._until(self.loop.now_us + 20_000_000)
+            assert self.life is not None
+            database = self.life.links.made[0].database.real
+            far = self.clock.wall() + FAR_MS
+            live = "SELECT count(*) FROM messages WHERE state IN (0, 1) AND NOT (state = 0 AND due > ?)"
+            if database.execute(live, (far,)).fetchone()[0] == 0:
+                self.history.quiet = True
+                return
+
+    async def _look_back(self) -> None:
+        await self._until(self.loop.now_us + 60_000_000)
+        assert self.life is not None
+        life, history = self.life, self.history
+        if history.quiet:
+            history.leftovers = look.leftovers(life.engine)
+        database = life.links.made[0].database.real
+        history.outbox = [message(row) for row in arrays(database, grouped(MESSAGE_COLUMNS, "messages ORDER BY seq"))]
+        attempts = arrays(database, grouped(f"seq, {ATTEMPT_VIEW}", "(SELECT * FROM attempts ORDER BY nr)"))
+        ids = {each.seq: each.id for each in history.outbox}
+        for row in attempts:
+            history.attempts.setdefault(ids[row[0]], []).append(attempt(row[1 : 1 + width(ATTEMPT_VIEW)]))
+        for each in history.outbox:
+            if each.state not in FINAL or self.random.random() < 0.1:
+                seen = await life.engine.service.get(each.id, None)
+                assert seen is not None
+                history.probes.append(look.probe(seen, self.loop.now_us, self.clock.wall(), self))
+        self._take_stock(life.links)
+        await self._stop(5.0)
+
+
+# -- running ----------------------------------------------------------------------------------------------------------
+
+
+@cache
+def template() -> bytes:
+    """An empty outbox, migrated once per process."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "outbox.db"
+        database = sqlite3.connect(path, isolation_level=None)
+        database.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        database.execute("PRAGMA journal_mode = WAL")
+        migrate(database)
+        database.execute(sql.CHECKPOINT_LAST).fetchone()
+        database.close()
+        return path.read_bytes()
+
+
+@contextlib.contextmanager
+def state_directory() -> Iterator[Path]:
+    """A directory in memory if there is one: durability is tested elsewhere, by losing power."""
+    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    directory = Path(tempfile.mkdtemp(prefix="smsd-simulation-", dir=base))
+    try:
+        (directory / "outbox.db").write_bytes(template())
+        yield directory
+    finally:
+        shutil.rmtree(directory)
+
+
+def run(seed: int, parts: Parts = SOUND) -> History:
+    """Run one seed to its end. Raises DeadlockError and LivelockError."""
+    random = Random(seed + 10**9)
+    late = random.choice([None, lambda: random.choice([0, 0, 0, 100, 1_500]), lambda: int(random.expovariate(1e-3))])
+    loop = VirtualLoop(late)
+    with state_directory() as directory, capture_logs() as logged, contextlib.closing(loop):
+        story = Run(seed, directory, loop, parts)
+        try:
+            history = loop.run_until_complete(story.tell())
+        finally:
+            loop.set_exception_handler(lambda loop, context: None)
+            for task in asyncio.all_tasks(loop):
+                task.cancel()
+            story._links.alive = False
+            loop.run_until_complete(asyncio.sleep(0.001))
+            for link in story._links.made:
+                link.database.real.close()
+        history.faults += [f"logged: {each}" for each in logged if each.get("exc_info")]
+    return history

@@ -1,0 +1,50 @@
+"""Outboxes on real SQLite files, closed at the end whatever the test did."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smsd.store import Recovery, StoreError
+from smsd.store.sqlite import SqliteOutbox
+from tests.doubles.builders import NOW
+
+Opening = Callable[..., Awaitable["Opened"]]
+
+
+@dataclass
+class Opened:
+    """An open outbox and what it said to the daemon."""
+
+    box: SqliteOutbox
+    recovery: Recovery
+    fatal: list[StoreError] = field(default_factory=list)
+    full: list[bool] = field(default_factory=list)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the database lies."""
+    return tmp_path / "state" / "outbox.db"
+
+
+@pytest.fixture
+async def opening(path: Path) -> AsyncIterator[Opening]:
+    """Opens outboxes at `path`: `await opening(now=..., **SqliteOutbox's keywords)`."""
+    boxes: list[SqliteOutbox] = []
+
+    async def open_box(now: int = NOW, **settings: Any) -> Opened:
+        fatal: list[StoreError] = []
+        full: list[bool] = []
+        settings = {"boot_token": "boot", "boot_us": lambda: 77_000, **settings}
+        box = SqliteOutbox(path, on_fatal=fatal.append, on_full=full.append, **settings)
+        boxes.append(box)
+        return Opened(box, await box.open(now), fatal, full)
+
+    yield open_box
+    for box in boxes:
+        await box.close()

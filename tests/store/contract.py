@@ -1,0 +1,738 @@
+"""What must every outbox do? The executable meaning of smsd.store's protocols.
+
+A binding is a subclass of OutboxContract and a fixture `bench`: see test_sqlite_contract.py. The tests speak only in
+the protocols' words; another database is another fixture.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import pytest
+
+from smsd.core.health import Health
+from smsd.core.lifecycle import Event, step
+from smsd.core.message import Attempt, Draft, Error, Message, MessageId, Priority, State
+from smsd.core.policy import Settlement
+from smsd.core.verdict import Category
+from smsd.store import (
+    AcceptResult,
+    Claim,
+    Due,
+    FlowRow,
+    KeyConflict,
+    MinuteRow,
+    Outbox,
+    Query,
+    Records,
+    Recovery,
+    Replay,
+    Start,
+    StoreBrokenError,
+    Stored,
+    StoreError,
+    WrongState,
+)
+from tests.doubles.builders import NOW, draft
+
+LATER = NOW + 1_000
+SOON = NOW + 5_000
+
+
+class Box(Outbox, Records, Protocol):
+    """Both sides of one outbox."""
+
+
+@dataclass
+class Bench:
+    """One outbox, open, and how to stop and start it as the daemon would. Words for what every test does."""
+
+    box: Box
+    recovery: Recovery
+    reopener: Callable[[int, bool], Awaitable[tuple[Box, Recovery]]]
+
+    async def restart(self, now: int = LATER, *, same_boot: bool = True) -> Recovery:
+        """Close and open it again."""
+        await self.box.close()
+        self.box, self.recovery = await self.reopener(now, same_boot)
+        return self.recovery
+
+    async def accept(self, *drafts: Draft) -> list[AcceptResult]:
+        """Hand all in at once; the answers in the order in which they came."""
+        return await accept(self.box, *drafts)
+
+    async def stored(self, *drafts: Draft) -> list[int]:
+        """Accept; the numbers."""
+        results = await self.accept(*drafts)
+        assert all(isinstance(result, Stored) for result in results), results
+        return [result.seq for result in results if isinstance(result, Stored)]
+
+    async def claimed(self, *seqs: int, now: int = NOW, provider: str = "main") -> list[Message]:
+        """Claim messages that are surely claimable."""
+        claims = [Claim(seq, (await self.by_seq(seq)).attempt, provider, "+15005550006") for seq in seqs]
+        messages = await self.box.begin(claims, now)
+        assert all(message is not None for message in messages)
+        return [message for message in messages if message is not None]
+
+    async def by_seq(self, seq: int) -> Message:
+        """The message with this number."""
+        page = await self.box.page(Query(before=seq + 1, limit=1))
+        assert page.items[0].seq == seq
+        return page.items[0]
+
+    async def everything(self) -> list[Message]:
+        """All messages, oldest first, page by page."""
+        found: list[Message] = []
+        before: int | None = None
+        while True:
+            page = await self.box.page(Query(before=before, limit=97))
+            found += page.items
+            if page.next_before is None:
+                return found[::-1]
+            before = page.next_before
+
+    async def failed_as(self, category: Category, number: int = 1) -> Message:
+        """A message that ended in failed."""
+        [seq] = await self.stored(draft(number))
+        await self.claimed(seq)
+        assert await self.box.settle(settlement(seq, Event.FAIL, error=error(category)), attempt())
+        return await self.by_seq(seq)
+
+
+async def accept(box: Outbox, *drafts: Draft) -> list[AcceptResult]:
+    """Hand all in at once; the answers in the order in which they came."""
+    answers: list[AcceptResult] = []
+    ready = asyncio.get_running_loop().create_future()
+
+    def done(result: AcceptResult) -> None:
+        answers.append(result)
+        if len(answers) == len(drafts):
+            ready.set_result(None)
+
+    for one in drafts:
+        box.accept(one, done)
+    await ready
+    return answers
+
+
+def settlement(
+    seq: int, event: Event, n: int = 1, *, at: int = LATER, due: int | None = None, error: Error | None = None,
+    pmid: str | None = None, charged: int = 1, lookups: int = 0,
+) -> Settlement:  # fmt: skip
+    """What the policy would say about attempt n."""
+    state = step(State.PROCESSING, event)
+    return Settlement(
+        seq, n, event, state, at if due is None else due, charged, at, error, pmid, "0.0075" if pmid else None, lookups
+    )
+
+
+def attempt(n: int = 1, *, provider: str = "main", at: int = NOW, boot: int | None = 50, **fields: object) -> Attempt:
+    """An attempt as the dispatcher would record it."""
+    return replace(Attempt(n, provider, at, boot, 1, 120, "accepted", 201), **fields)  # type: ignore[arg-type]  # fields by name
+
+
+def error(category: Category = Category.NETWORK, at: int = LATER) -> Error:
+    """Why it did not work."""
+    return Error(category, "no connection", at, "E1", "main")
+
+
+class OutboxContract:
+    """Subclass it with a fixture `bench`."""
+
+    # --- accept ------------------------------------------------------------------------------------------------------
+
+    async def test_accepts_in_the_order_of_the_calls(self, bench: Bench) -> None:
+        seqs = await bench.stored(*(draft(n) for n in range(1, 400)))
+        assert seqs == sorted(seqs)
+        assert [m.id for m in await bench.everything()] == [draft(n).id for n in range(1, 400)]
+
+    async def test_keeps_every_field(self, bench: Bench) -> None:
+        full = draft(
+            7, sender="+14155550100", send_at=NOW - 5, truncated=True, pinned=True, user="u\u00fc", type="otp",
+            campaign="c 1", profile="fast", metadata={"a": "\0\u2028\"'", "\U0001f600": ""}, idempotency_key="k",
+            content_hash=bytes(range(32)), text="a\nb \0 \u202e\u05d0 \U0001f469\u200d\U0001f680 '\"\\ {}",
+            due=NOW + 3, length=2**40, segments=9, max_attempts=20, priority=Priority.BULK, route="main,second",
+        )  # fmt: skip
+        [result] = await bench.accept(full)
+        assert isinstance(result, Stored)
+        message = await bench.box.get(full.id, None)
+        assert message is not None
+        for name in Draft.__slots__:
+            if name != "content_hash":
+                assert getattr(message, name) == getattr(full, name), name
+        assert (message.seq, message.flow, message.state) == (result.seq, result.flow, State.PENDING)
+        assert (message.attempt, message.charged, message.round, message.error) == (0, 0, 0, None)
+        await bench.restart()
+        assert await bench.box.get(full.id, None) == message
+
+    async def test_messages_of_one_kind_share_a_flow(self, bench: Bench) -> None:
+        kinds = [
+            draft(1), draft(2), draft(3, campaign="c"), draft(4, tenant="other"), draft(5, route="b"),
+            draft(6, priority=Priority.HIGH), draft(7, campaign="c"),
+        ]  # fmt: skip
+        flows = [r.flow for r in await bench.accept(*kinds) if isinstance(r, Stored)]
+        assert flows[0] == flows[1]
+        assert flows[2] == flows[6]
+        assert len(set(flows)) == 5
+        recovery = await bench.restart()
+        assert [r.flow for r in await bench.accept(replace(draft(8), campaign="c")) if isinstance(r, Stored)] == [
+            flows[2]
+        ]
+        assert {f.id: (f.pending, f.campaign) for f in recovery.flows}[flows[2]] == (2, "c")
+
+    async def test_a_key_answers_its_first_message_again(self, bench: Bench) -> None:
+        first = draft(1, idempotency_key="k", content_hash=b"1" * 32)
+        [stored, replay, conflict, other] = await bench.accept(
+            first,
+            draft(2, idempotency_key="k", content_hash=b"1" * 32),
+            draft(3, idempotency_key="k", content_hash=b"2" * 32),
+            draft(4, idempotency_key="k", content_hash=b"2" * 32, tenant="other"),
+        )
+        assert isinstance(stored, Stored)
+        assert replay == Replay(first.id, State.PENDING, first.segments, int(first.encoding))
+        assert conflict == KeyConflict(first.id)
+        assert isinstance(other, Stored)
+        await bench.claimed(stored.seq)
+        await bench.restart()
+        again = await bench.accept(draft(5, idempotency_key="k", content_hash=b"1" * 32))
+        assert again == [Replay(first.id, State.PROCESSING, first.segments, int(first.encoding))]
+        assert await bench.box.find_key("shop", "k", b"1" * 32) == again[0]
+        assert await bench.box.find_key("shop", "k", b"2" * 32) == KeyConflict(first.id)
+        assert await bench.box.find_key("shop", "free", b"1" * 32) is None
+        assert len(await bench.everything()) == 2
+
+    async def test_one_that_cannot_be_stored_fails_alone(self, bench: Bench) -> None:
+        bad = [draft(3, text="\ud800"), draft(1), draft(4, segments=2**70)]
+        good = [draft(n) for n in (1, 2, 5, 6)]
+        results = await bench.accept(good[0], good[1], bad[0], bad[1], good[2], bad[2], good[3])
+        assert [isinstance(r, Stored) for r in results] == [True, True, False, False, True, False, True]
+        assert all(isinstance(results[n], StoreError) for n in (2, 3, 5))
+        assert [m.id for m in await bench.everything()] == [d.id for d in good]
+        await self.check(bench)
+
+    async def test_an_error_never_shows_the_text(self, bench: Bench) -> None:
+        [result] = await bench.accept(draft(1, text="secret\ud800"))
+        assert isinstance(result, StoreError)
+        assert "secret" not in f"{result} {result!r}"
+
+    async def test_after_closing_nothing_is_accepted(self, bench: Bench) -> None:
+        await bench.box.close()
+        [result] = await bench.accept(draft(1))
+        assert isinstance(result, StoreBrokenError)
+        with pytest.raises(StoreBrokenError):
+            await bench.box.begin([Claim(1, 0, "main", "x")], NOW)
+        await bench.box.close()
+        bench.box, _ = await bench.reopener(NOW, True)
+
+    async def test_closing_commits_what_waits(self, bench: Bench) -> None:
+        answers: list[AcceptResult] = []
+        for n in range(1, 50):
+            bench.box.accept(draft(n), answers.append)
+        await bench.box.close()
+        assert len(answers) == 49
+        assert all(isinstance(answer, Stored) for answer in answers)
+        bench.box, _ = await bench.reopener(NOW, True)
+        assert len(await bench.everything()) == 49
+
+    # --- begin -------------------------------------------------------------------------------------------------------
+
+    async def test_a_claim_opens_an_attempt(self, bench: Bench) -> None:
+        [seq] = await bench.stored(draft(1))
+        before = await bench.by_seq(seq)
+        [message] = await bench.box.begin([Claim(seq, 0, "main", "+15005550006")], LATER)
+        expected = replace(
+            before, state=State.PROCESSING, attempt=1, provider="main", sender="+15005550006", claimed_at=LATER
+        )
+        assert message == expected
+        assert await bench.box.get(before.id, None) == expected
+        assert await bench.box.attempts(seq) == []
+        await self.check(bench)
+
+    async def test_a_claim_keeps_the_sender_that_the_caller_asked_for(self, bench: Bench) -> None:
+        [asked, free] = await bench.stored(draft(1, sender="ACME"), draft(2))
+        messages = await bench.box.begin([Claim(seq, 0, "main", "+15005550006") for seq in (asked, free)], LATER)
+        assert [m.sender for m in messages if m] == ["ACME", "+15005550006"]
+        for seq in (asked, free):
+            await bench.box.settle(settlement(seq, Event.RETRY), attempt())
+        assert [(await bench.by_seq(seq)).sender for seq in (asked, free)] == ["ACME", None]
+
+    async def test_only_one_claim_of_a_message_wins(self, bench: Bench) -> None:
+        [a, b] = await bench.stored(draft(1), draft(2))
+        claim = Claim(a, 0, "main", "s")
+        both = await bench.box.begin([claim, claim, Claim(b, 0, "main", "s")], NOW)
+        assert [m is not None for m in both] == [True, False, True]
+        together = await asyncio.gather(*(bench.box.begin([Claim(a, n, "main", "s")], NOW) for n in (0, 1)))
+        assert together == [[None], [None]]
+        assert (await bench.by_seq(a)).attempt == 1
+        await self.check(bench)
+
+    async def test_a_claim_of_what_is_no_longer_ours_is_none(self, bench: Bench) -> None:
+        [stale, dead, alive, gone] = await bench.stored(
+            draft(1), draft(2, expires_at=LATER), draft(3, expires_at=LATER + 1), draft(4)
+        )
+        await bench.box.cancel(draft(4).id, None, NOW)
+        claims = [Claim(seq, 0, "main", "s") for seq in (dead, alive, gone, 999)]
+        results = await bench.box.begin([Claim(stale, 1, "main", "s"), *claims], LATER)
+        assert [m is not None for m in results] == [False, False, True, False, False]
+        assert await bench.box.begin([], NOW) == []
+        await self.check(bench)
+
+    async def test_claims_of_many_sizes(self, bench: Bench) -> None:
+        seqs = await bench.stored(*(draft(n) for n in range(1, 600)))
+        start = 0
+        for size in (1, 3, 4, 5, 17, 63, 65, 257):
+            some = seqs[start : start + size]
+            start += size
+            messages = await bench.box.begin([Claim(seq, 0, "main", "s") for seq in some], NOW)
+            assert [m.seq for m in messages if m] == some
+        await self.check(bench)
+
+    # --- settle ------------------------------------------------------------------------------------------------------
+
+    async def test_taken(self, bench: Bench) -> None:
+        [seq] = await bench.stored(draft(1))
+        [claimed] = await bench.claimed(seq)
+        tried = attempt(provider_message_id="SM1", trace="201")
+        assert await bench.box.settle(settlement(seq, Event.TAKEN, pmid="SM1"), tried)
+        message = await bench.by_seq(seq)
+        assert message == replace(
+            claimed, state=State.SENT, due=LATER, charged=1, sent_at=LATER, processed_at=LATER,
+            provider_message_id="SM1", price="0.0075",
+        )  # fmt: skip
+        assert await bench.box.attempts(seq) == [tried]
+        totals = await bench.box.totals(0)
+        assert totals.minutes == (MinuteRow(LATER // 60_000, "main", 1, 0, 0),)
+        await self.check(bench)
+
+    async def test_retry_then_taken_forgets_the_error(self, bench: Bench) -> None:
+        [seq] = await bench.stored(draft(1))
+        await bench.claimed(seq)
+        failed = attempt(outcome="defer", category=Category.RATE_LIMITED, http_status=429, code="20429")
+        news = settlement(seq, Event.RETRY, due=SOON, error=error(Category.RATE_LIMITED), charged=0)
+        assert await bench.box.settle(news, failed)
+        message = await bench.by_seq(seq)
+        assert (message.state, message.due, message.charged, message.attempt) == (State.PENDING, SOON, 0, 1)
+        assert message.error == error(Category.RATE_LIMITED)
+        assert (await bench.box.totals(0)).minutes == (MinuteRow(LATER // 60_000, "main", 0, 0, 1),)
+        await bench.claimed(seq, now=SOON, provider="second")
+        assert (await bench.by_seq(seq)).error == error(Category.RATE_LIMITED)
+        assert await bench.box.settle(
+            settlement(seq, Event.TAKEN, 2, pmid="SM2", at=SOON), attempt(2, provider="second", at=SOON)
+        )
+        message = await bench.by_seq(seq)
+        assert (message.state, message.error, message.provider) == (State.SENT, None, "second")
+        assert [(a.n, a.category) for a in await bench.box.attempts(seq)] == [(1, Category.RATE_LIMITED), (2, None)]
+        await self.check(bench)
+
+    async def test_fail_counts_its_category(self, bench: Bench) -> None:
+        cause = Error(Category.EXHAUSTED, "gave up", LATER, "E1", "main", Category.NETWORK)
+        [seq] = await bench.stored(draft(1))
+        await bench.claimed(seq)
+        assert await bench.box.settle(settlement(seq, Event.FAIL, error=cause), attempt(outcome="defer"))
+        message = await bench.by_seq(seq)
+        assert (message.state, message.error, message.processed_at, message.sent_at) == (
+            State.FAILED,
+            cause,
+            LATER,
+            None,
+        )
+        totals = await bench.box.totals(0)
+        assert totals.categories == {"EXHAUSTED": 1}
+        assert totals.minutes == (MinuteRow(LATER // 60_000, "main", 0, 1, 0),)
+        await self.check(bench)
+
+    async def test_late_news_is_recorded_and_changes_nothing(self, bench: Bench) -> None:
+        [seq] = await bench.stored(draft(1))
+        await bench.claimed(seq)
+        news = settlement(seq, Event.TAKEN, pmid="SM1")
+        first, second = await asyncio.gather(
+            bench.box.settle(news, attempt(provider_message_id="SM1")),
+            bench.box.settle(settlement(seq, Event.FAIL, error=error()), attempt(outcome="late")),
+        )
+        assert (first, second) == (True, False)
+        assert not await bench.box.settle(settlement(seq, Event.RETRY, 2), None)
+        assert not await bench.box.settle(settlement(999, Event.TAKEN), None)
+        assert (await bench.by_seq(seq)).state is State.SENT
+        assert [a.outcome for a in await bench.box.attempts(seq)] == ["accepted", "late"]
+        await self.check(bench)
+
+    async def test_news_of_an_older_attempt_change_nothing(self, bench: Bench) -> None:
+        [seq] = await bench.stored(draft(1))
+        await bench.claimed(seq)
+        await bench.box.settle(settlement(seq, Event.RETRY), attempt())
+        [claimed] = await bench.claimed(seq, now=LATER)
+        assert not await bench.box.settle(settlement(seq, Event.TAKEN, 1, pmid="SM1"), attempt())
+        assert await bench.by_seq(seq) == claimed
+
+    async def test_doubt_keeps_its_beginning_until_it_is_settled(self, bench: Bench) -> None:
+        [seq] = await bench.stored(draft(1))
+        await bench.claimed(seq)
+        doubt = settlement(seq, Event.DOUBT, due=SOON, error=error(Category.TIMEOUT))
+        assert await bench.box.settle(doubt, attempt(outcome="unknown", http_status=None))
+        message = await bench.by_seq(seq)
+        assert (message.state, message.uncertain, message.uncertain_since) == (State.PROCESSING, True, LATER)
+        assert (message.due, message.lookups) == (SOON, 0)
+        again = settlement(seq, Event.DOUBT, at=SOON, due=SOON + 10, lookups=1)
+        assert await bench.box.settle(again, None)
+        message = await bench.by_seq(seq)
+        assert (message.uncertain_since, message.due, message.lookups) == (LATER, SOON + 10, 1)
+        assert message.error == error(Category.TIMEOUT)
+        assert len(await bench.box.attempts(seq)) == 1
+        assert await bench.box.settle(settlement(seq, Event.TAKEN, at=SOON, pmid="SM9"), None)
+        message = await bench.by_seq(seq)
+        assert (message.state, message.uncertain, message.uncertain_since, message.lookups) == (
+            State.SENT,
+            False,
+            None,
+            0,
+        )
+        assert [(a.outcome, a.provider_message_id) for a in await bench.box.attempts(seq)] == [("unknown", "SM9")]
+        await self.check(bench)
+
+    async def test_a_settlement_must_follow_the_table(self, bench: Bench) -> None:
+        [seq] = await bench.stored(draft(1))
+        await bench.claimed(seq)
+        with pytest.raises(ValueError, match="taken cannot end in pending"):
+            await bench.box.settle(replace(settlement(seq, Event.TAKEN), state=State.PENDING), None)
+
+    async def test_a_caller_that_gives_up_stops_no_commit(self, bench: Bench) -> None:
+        [seq] = await bench.stored(draft(1))
+        await bench.claimed(seq)
+        waiting = asyncio.ensure_future(bench.box.settle(settlement(seq, Event.TAKEN, pmid="SM1"), attempt()))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await bench.stored(draft(2))
+        assert (await bench.by_seq(seq)).state is State.SENT
+
+    # --- expire, cancel, reopen --------------------------------------------------------------------------------------
+
+    async def test_what_is_past_its_time_expires(self, bench: Bench) -> None:
+        drafts = [draft(n, expires_at=NOW + n) for n in range(1, 6)]
+        seqs = await bench.stored(*drafts, draft(6, expires_at=SOON), draft(7, expires_at=NOW + 1))
+        await bench.claimed(seqs[6])
+        expired, following = await bench.box.expire(NOW + 4, 3)
+        assert [m.seq for m in expired] == seqs[:3]
+        assert following == NOW + 4
+        expired, following = await bench.box.expire(NOW + 4, 3)
+        assert [m.seq for m in expired] == [seqs[3]]
+        assert following == NOW + 5
+        message = await bench.by_seq(seqs[3])
+        assert [message] == expired
+        assert (message.state, message.processed_at) == (State.EXPIRED, NOW + 4)
+        assert message.error is not None
+        assert message.error.category is Category.EXPIRED
+        assert await bench.box.expire(NOW, 3) == ([], NOW + 5)
+        await self.check(bench)
+
+    async def test_expiry_keeps_the_last_error_as_its_cause(self, bench: Bench) -> None:
+        [seq] = await bench.stored(draft(1, expires_at=SOON))
+        await bench.claimed(seq)
+        await bench.box.settle(settlement(seq, Event.RETRY, error=error(Category.NETWORK)), attempt())
+        [message], following = await bench.box.expire(SOON, 10)
+        assert message.error is not None
+        assert (message.error.cause, following) == (Category.NETWORK, None)
+
+    async def test_cancel(self, bench: Bench) -> None:
+        [seq, other] = await bench.stored(draft(1), draft(2))
+        assert await bench.box.cancel("nobody", None, NOW) is None
+        assert await bench.box.cancel(draft(1).id, "stranger", NOW) is None
+        message = await bench.box.cancel(draft(1).id, "shop", LATER)
+        assert isinstance(message, Message)
+        assert (message.state, message.processed_at) == (State.CANCELLED, LATER)
+        assert message == await bench.by_seq(seq)
+        assert await bench.box.cancel(draft(1).id, "shop", LATER) == WrongState(message)
+        [claimed] = await bench.claimed(other)
+        assert await bench.box.cancel(draft(2).id, None, LATER) == WrongState(claimed)
+        await self.check(bench)
+
+    async def test_reopen_starts_a_new_round(self, bench: Bench) -> None:
+        before = await bench.failed_as(Category.REJECTED)
+        assert await bench.box.reopen(before.id, "stranger", LATER, SOON, False) is None
+        message = await bench.box.reopen(before.id, "shop", LATER, SOON, False)
+        assert message == replace(
+            before, state=State.PENDING, due=LATER, expires_at=SOON, round=1, charged=0, processed_at=None, sender=None
+        )
+        assert message == await bench.by_seq(before.seq)
+        assert isinstance(message, Message)
+        assert await bench.box.reopen(before.id, None, LATER, SOON, False) == WrongState(message)
+        assert len(await bench.box.attempts(before.seq)) == 1
+        [claimed] = await bench.claimed(before.seq, now=LATER)
+        assert claimed.attempt == 2
+        await self.check(bench)
+
+    async def test_reopen_of_what_may_have_arrived_needs_force(self, bench: Bench) -> None:
+        before = await bench.failed_as(Category.UNCERTAIN)
+        assert await bench.box.reopen(before.id, None, LATER, SOON, False) == WrongState(before)
+        message = await bench.box.reopen(before.id, None, LATER, SOON, True)
+        assert isinstance(message, Message)
+        assert message.state is State.PENDING
+        await self.check(bench)
+
+    async def test_an_expired_one_can_be_reopened(self, bench: Bench) -> None:
+        await bench.stored(draft(1, expires_at=LATER))
+        await bench.box.expire(LATER, 1)
+        message = await bench.box.reopen(draft(1).id, None, LATER, SOON, False)
+        assert isinstance(message, Message)
+        assert (message.state, message.expires_at) == (State.PENDING, SOON)
+        await self.check(bench)
+
+    # --- a start -----------------------------------------------------------------------------------------------------
+
+    async def test_a_first_start_finds_nothing(self, bench: Bench) -> None:
+        assert bench.recovery == Recovery((), (), 0, None, None, None, {})
+
+    async def test_a_start_finds_open_attempts_and_doubts_them(self, bench: Bench) -> None:
+        [a, b, c] = await bench.stored(draft(1, segments=3), draft(2), draft(3, expires_at=SOON, due=NOW + 7))
+        await bench.claimed(a, b, now=NOW + 2)
+        await bench.box.settle(settlement(b, Event.DOUBT, due=SOON), attempt(outcome="unknown"))
+        recovery = await bench.restart(LATER + 5)
+        assert recovery.reopened == 1
+        assert recovery.next_uncertain == LATER + 5
+        assert recovery.next_expiry == SOON
+        assert recovery.latest == LATER
+        assert recovery.counts == {(State.PENDING, Priority.NORMAL): 1, (State.PROCESSING, Priority.NORMAL): 2}
+        flow = (await bench.by_seq(c)).flow
+        assert recovery.flows == (FlowRow(flow, "main", Priority.NORMAL, "shop", None, 1, NOW + 7),)
+        message = await bench.by_seq(a)
+        assert (message.uncertain, message.uncertain_since, message.due) == (True, LATER + 5, LATER + 5)
+        [crashed] = await bench.box.attempts(a)
+        assert (crashed.n, crashed.outcome, crashed.started_at, crashed.cost) == (1, "crashed", NOW + 2, 3)
+        found, following = await bench.box.uncertain(LATER + 5, 10)
+        assert ([m.seq for m in found], following) == ([a], SOON)
+        assert await bench.box.settle(settlement(a, Event.TAKEN, at=SOON, pmid="SM1"), None)
+        assert (await bench.restart(SOON)).reopened == 0
+        await self.check(bench)
+
+    async def test_numbering_goes_on_after_a_start(self, bench: Bench) -> None:
+        first = await bench.stored(draft(1), draft(2))
+        await bench.restart()
+        assert await bench.stored(draft(3)) == [first[1] + 1]
+
+    async def test_providers_are_kept(self, bench: Bench) -> None:
+        sick = Health("main", "f00d", NOW, SOON, "429", None, "by an operator")
+        await bench.box.save_provider(Health("main", "f00d"))
+        await bench.box.save_provider(Health("second", "beef", halted="401"))
+        await bench.box.save_provider(sick)
+        recovery = await bench.restart()
+        assert set(recovery.providers) == {sick, Health("second", "beef", halted="401")}
+
+    # --- the read side -----------------------------------------------------------------------------------------------
+
+    async def test_get_respects_the_tenant(self, bench: Bench) -> None:
+        await bench.stored(draft(1))
+        assert await bench.box.get(draft(1).id, "shop") is not None
+        assert await bench.box.get(draft(1).id, "other") is None
+        assert await bench.box.get("nobody", None) is None
+
+    async def test_a_read_sees_what_was_committed_before(self, bench: Bench) -> None:
+        for n in range(1, 40):
+            await bench.stored(draft(n))
+            assert await bench.box.get(draft(n).id, None) is not None
+
+    async def test_pages_filter_and_go_on(self, bench: Bench) -> None:
+        drafts = [
+            draft(
+                n,
+                recipient=f"+1415555{n % 3:04d}",
+                tenant="ab"[n % 2],
+                user=f"u{n % 5}",
+                campaign=None if n % 4 else "c",
+                created_at=NOW + n,
+            )
+            for n in range(1, 61)
+        ]
+        await bench.stored(*drafts)
+        for query, wanted in (
+            (Query(tenant="a"), [d for d in drafts if d.tenant == "a"]),
+            (Query(recipient="+14155550001"), [d for d in drafts if d.recipient == "+14155550001"]),
+            (Query(user="u3", tenant="b"), [d for d in drafts if d.user == "u3" and d.tenant == "b"]),
+            (Query(campaign="c"), [d for d in drafts if d.campaign == "c"]),
+            (Query(since=NOW + 50), [d for d in drafts if d.created_at >= NOW + 50]),
+            (Query(states=(State.PENDING,)), drafts),
+            (Query(states=(State.FAILED, State.EXPIRED)), []),
+            (Query(states=(State.FAILED,)), []),
+        ):
+            for limit in (1, 7, 1000):
+                found: list[MessageId] = []
+                before: int | None = None
+                while True:
+                    page = await bench.box.page(replace(query, limit=limit, before=before))
+                    assert len(page.items) <= limit
+                    found += [m.id for m in page.items]
+                    if page.next_before is None:
+                        break
+                    before = page.next_before
+                assert found == [d.id for d in reversed(wanted)], (query, limit)
+
+    async def test_a_page_by_state_and_category(self, bench: Bench) -> None:
+        failed = [await bench.failed_as(c, n) for n, c in enumerate((Category.REJECTED, Category.UNCERTAIN), 1)]
+        await bench.stored(draft(3))
+        page = await bench.box.page(Query(states=(State.FAILED,)))
+        assert list(page.items) == failed[::-1]
+        assert list((await bench.box.page(Query(category="UNCERTAIN"))).items) == failed[1:]
+
+    async def test_feed_hands_out_a_flow_in_order(self, bench: Bench) -> None:
+        dues = [NOW + 30, NOW + 10, NOW + 20, NOW + 10, NOW + 90]
+        results = await bench.accept(
+            *(draft(n, due=due, segments=n) for n, due in enumerate(dues, 1)), draft(9, tenant="x")
+        )
+        flow = results[0].flow if isinstance(results[0], Stored) else -1
+        seqs = [r.seq for r in results if isinstance(r, Stored)]
+        first = await bench.box.feed(flow, None, NOW + 50, 3)
+        assert first.items == (
+            Due(seqs[1], 0, NOW + 10, 2), Due(seqs[3], 0, NOW + 10, 4), Due(seqs[2], 0, NOW + 20, 3)
+        )  # fmt: skip
+        assert (first.complete, first.next_due) == (False, None)
+        rest = await bench.box.feed(flow, (NOW + 20, seqs[2]), NOW + 50, 3)
+        assert (rest.items, rest.complete, rest.next_due) == ((Due(seqs[0], 0, NOW + 30, 1),), True, NOW + 90)
+        whole = await bench.box.feed(flow, None, NOW + 90, 5)
+        assert (len(whole.items), whole.complete, whole.next_due) == (5, True, None)
+        middle = await bench.box.feed(flow, (NOW + 10, seqs[1]), NOW + 10, 5)
+        assert [d.seq for d in middle.items] == [seqs[3]]
+        assert await bench.box.feed(999, None, NOW + 90, 5) == replace(whole, items=())
+
+    async def test_uncertain_ones_come_earliest_first(self, bench: Bench) -> None:
+        seqs = await bench.stored(*(draft(n) for n in range(1, 6)))
+        await bench.claimed(*seqs)
+        for place, seq in enumerate(seqs[:4]):
+            await bench.box.settle(settlement(seq, Event.DOUBT, due=SOON - place), attempt(outcome="unknown"))
+        found, following = await bench.box.uncertain(SOON - 1, 2)
+        assert ([m.seq for m in found], following) == ([seqs[3], seqs[2]], SOON - 1)
+        found, following = await bench.box.uncertain(SOON - 1, 9)
+        assert ([m.seq for m in found], following) == ([seqs[3], seqs[2], seqs[1]], SOON)
+        assert await bench.box.uncertain(NOW, 9) == ([], SOON - 3)
+
+    async def test_bound_ids_are_known(self, bench: Bench) -> None:
+        seqs = await bench.stored(*(draft(n) for n in range(1, 5)))
+        await bench.claimed(*seqs)
+        answered, looked_up, doubted, second = seqs
+        await bench.box.settle(settlement(answered, Event.TAKEN, pmid="SM1"), attempt(provider_message_id="SM1"))
+        await bench.box.settle(
+            settlement(second, Event.TAKEN, pmid="SM3"), attempt(provider="b", provider_message_id="SM3")
+        )
+        await bench.box.settle(settlement(looked_up, Event.DOUBT), attempt(outcome="unknown"))
+        await bench.box.settle(settlement(doubted, Event.DOUBT), attempt(outcome="unknown"))
+        await bench.box.settle(settlement(looked_up, Event.TAKEN, pmid="SM2", at=SOON), None)
+        assert await bench.box.bound("main", ["SM1", "SM2", "SM3", "SM4"]) == {"SM1", "SM2"}
+        assert await bench.box.bound("b", ["SM1", "SM2", "SM3"]) == {"SM3"}
+        assert await bench.box.bound("main", []) == set()
+        await bench.restart()
+        assert await bench.box.bound("main", ["SM1", "SM2", "SM4"]) == {"SM1", "SM2"}
+
+    async def test_starts_are_told_for_the_windows(self, bench: Bench) -> None:
+        seqs = await bench.stored(*(draft(n) for n in range(1, 7)))
+        await bench.claimed(*seqs)
+        for n, seq in enumerate(seqs[:4]):
+            await bench.box.settle(
+                settlement(seq, Event.TAKEN, at=NOW + 100 + n),
+                attempt(at=NOW + 10 * n, boot=1_000 * n, cost=n + 1, provider="main" if n else "b"),
+            )
+        expected = [Start(NOW + 10 * n, 1_000 * n, n + 1) for n in (1, 2, 3)]
+        assert await bench.box.starts("main", NOW, 10) == expected
+        assert await bench.box.starts("main", NOW + 10, 10) == expected[1:]
+        assert await bench.box.starts("main", NOW, 2) == expected[1:]
+        assert await bench.box.starts("main", NOW + 200, 2) == []
+        await bench.box.settle(settlement(seqs[4], Event.RETRY, at=NOW + 300), attempt(at=NOW + 5, boot=500))
+        assert await bench.box.starts("main", NOW, 10) == [Start(NOW + 5, 500, 1), *expected]
+        await bench.restart(LATER)
+        crashed = await bench.box.starts("main", NOW + 20, 10)
+        assert crashed[0] == expected[2]
+        assert (crashed[1].wall, crashed[1].cost, len(crashed)) == (LATER, 1, 2)
+        assert crashed[1].boot is not None
+        await bench.restart(LATER, same_boot=False)
+        assert [s.boot for s in await bench.box.starts("main", NOW, 10)] == [None] * 5
+
+    async def test_totals_tell_the_oldest(self, bench: Bench) -> None:
+        assert (await bench.box.totals(0)).oldest_pending_at is None
+        seqs = await bench.stored(draft(1, due=NOW + 9), draft(2, due=NOW + 4, tenant="x"), draft(3, due=NOW + 6))
+        assert (await bench.box.totals(0)).oldest_pending_at == NOW + 4
+        await bench.claimed(seqs[1])
+        assert (await bench.box.totals(0)).oldest_pending_at == NOW + 6
+
+    # --- all together ------------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("seed", range(6))
+    async def test_kept_counts_equal_a_recount_after_any_walk(self, bench: Bench, seed: int) -> None:
+        walk = Walk(bench, random.Random(seed))
+        for _ in range(12):
+            await walk.burst()
+            await self.check(bench)
+        await bench.restart(LATER)
+        await self.check(bench)
+
+    async def check(self, bench: Bench) -> None:
+        """Counters, flows and next due times as kept are those of the messages themselves."""
+        messages = await bench.everything()
+        totals = await bench.box.totals(0)
+        assert totals.states == dict(Counter((m.state, m.priority) for m in messages))
+        pending = [m for m in messages if m.state is State.PENDING]
+        assert totals.oldest_pending_at == min((m.due for m in pending), default=None)
+        for flow in {m.flow for m in messages}:
+            rows = sorted((m.due, m.seq) for m in pending if m.flow == flow)
+            fed = await bench.box.feed(flow, None, 2**60, 10_000)
+            assert [(d.due, d.seq) for d in fed.items] == rows
+
+
+class Walk:
+    """Seeded bursts of every operation at once, sensible and senseless."""
+
+    def __init__(self, bench: Bench, dice: random.Random) -> None:
+        self.bench = bench
+        self.dice = dice
+        self.number = 0
+        self.now = NOW
+
+    async def burst(self) -> None:
+        """Some of everything, all handed in before the first is answered."""
+        messages = await self.bench.everything()
+        self.now += self.dice.randrange(1, 2_000)
+        await asyncio.gather(
+            self.bench.accept(*(self.draft() for _ in range(self.dice.randrange(1, 30)))),
+            *(self.begin(messages) for _ in range(3)),
+            *(self.settle(m) for m in messages if m.state is State.PROCESSING and self.dice.random() < 0.7),
+            *(self.other(self.dice.choice(messages)) for _ in range(5) if messages),
+        )
+
+    def draft(self) -> Draft:
+        self.number += 1
+        key = f"k{self.dice.randrange(40)}" if self.dice.random() < 0.3 else None
+        return draft(
+            self.number if self.dice.random() < 0.98 else max(1, self.number - 1),
+            tenant=self.dice.choice("ab"),
+            campaign=self.dice.choice([None, "c"]),
+            priority=self.dice.choice(list(Priority)),
+            due=self.now + self.dice.randrange(-500, 3_000),
+            expires_at=self.now + self.dice.randrange(1, 20_000),
+            idempotency_key=key,
+            content_hash=None if key is None else bytes([self.dice.randrange(2)]) * 32,
+        )
+
+    async def begin(self, messages: list[Message]) -> None:
+        some = self.dice.sample(messages, min(len(messages), 15))
+        await self.bench.box.begin([Claim(m.seq, m.attempt, "main", "s") for m in some], self.now)
+
+    async def settle(self, message: Message) -> None:
+        event = self.dice.choice([Event.TAKEN, Event.RETRY, Event.FAIL, Event.DOUBT])
+        news = settlement(
+            message.seq, event, message.attempt - (self.dice.random() < 0.1), at=self.now,
+            due=self.now + self.dice.randrange(5_000),
+            error=None if event is Event.TAKEN else error(self.dice.choice(list(Category)), self.now),
+            pmid=f"SM{message.seq}" if event is Event.TAKEN else None,
+        )  # fmt: skip
+        await self.bench.box.settle(news, attempt(news.attempt) if self.dice.random() < 0.8 else None)
+
+    async def other(self, message: Message) -> None:
+        match self.dice.randrange(3):
+            case 0:
+                await self.bench.box.cancel(message.id, None, self.now)
+            case 1:
+                await self.bench.box.reopen(message.id, None, self.now, self.now + 9_000, self.dice.random() < 0.5)
+            case 2:
+                await self.bench.box.expire(self.now, self.dice.randrange(1, 9))

@@ -1,0 +1,39 @@
+"""Does the SQLite outbox mean what the contract says? On a thread as in the daemon, and inside the loop as in
+simulations."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+
+from smsd.store import Recovery
+from smsd.store.connection import ConnectionFactory, connect
+from tests.doubles.inline_connection import inline
+from tests.store.conftest import Opening
+from tests.store.contract import Bench, Box, OutboxContract
+
+
+class OnSqlite(OutboxContract):
+    """What both bindings share."""
+
+    factory: ClassVar[ConnectionFactory] = staticmethod(connect)
+
+    @pytest.fixture
+    async def bench(self, opening: Opening) -> Bench:
+        async def reopen(now: int, same_boot: bool) -> tuple[Box, Recovery]:
+            opened = await opening(now, connect=self.factory, boot_token="boot" if same_boot else "next")
+            return opened.box, opened.recovery
+
+        first = await opening(connect=self.factory)
+        return Bench(first.box, first.recovery, reopen)
+
+
+class TestOnAThread(OnSqlite):
+    """As the daemon runs it."""
+
+
+class TestInsideTheLoop(OnSqlite):
+    """As simulations run it."""
+
+    factory: ClassVar[ConnectionFactory] = staticmethod(inline())
