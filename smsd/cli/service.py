@@ -6,7 +6,6 @@ imported inside them: no other command waits for that.
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -78,4 +77,6 @@ def check_config_command(path: Path | None, as_json: bool) -> None:
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def bench_command(args: tuple[str, ...]) -> None:
     """Measure this machine: accept, send, latency, start."""
-    leave(import_module("smsd.bench.main").run([*args]))
+    from smsd.bench.main import run
+
+    leave(run(args))

@@ -94,10 +94,11 @@ def pad_us(span_us: int) -> int:
 class _Ring:
     """The last `limit` units of one window, by the time they were charged; the head is the oldest."""
 
-    __slots__ = ("head", "limit", "span", "times")
+    __slots__ = ("head", "limit", "span", "times", "tolerance")
 
     def __init__(self, window: Window) -> None:
         self.limit = window.limit
+        self.tolerance = pad_us(window.span_us) // 4
         self.span = window.span_us + pad_us(window.span_us)
         self.times = array("q", [_NEVER]) * window.limit
         self.head = 0
@@ -111,6 +112,18 @@ class _Ring:
         for _ in range(min(cost, self.limit)):
             self.times[self.head] = at
             self.head = self.head + 1 if self.head + 1 < self.limit else 0
+
+    def put_off(self, start: int, left: int) -> None:
+        """What was charged from `start` on counts from `left` on; the order of the ring stays."""
+        if left - start <= self.tolerance:
+            return
+        place = self.head
+        for _ in range(self.limit):
+            place = place - 1 if place else self.limit - 1
+            if self.times[place] < start:
+                return
+            if self.times[place] < left:
+                self.times[place] = left
 
     def fill(self, at: int) -> None:
         self.times = array("q", [at]) * self.limit
@@ -216,6 +229,15 @@ class Pacer:
     def force(self, now_us: int, cost: int = 1) -> None:
         """A call has started, allowed or not: one found open after a crash counts as started now."""
         self._record(now_us, cost)
+
+    def left(self, start_us: int, left_us: int) -> None:
+        """The call charged at `start_us` left the machine only at `left_us`: its windows begin then.
+
+        A busy event loop may send a call tens of milliseconds after its start; if the next window's calls leave at once,
+        the carrier would see them closer together than they were started. What the pad covers anyway is not corrected.
+        """
+        for ring in self._rings:
+            ring.put_off(start_us, left_us)
 
     def seed(self, starts: Sequence[tuple[int, int]]) -> None:
         """Earlier starts as (time, cost), oldest first; told before any other start."""

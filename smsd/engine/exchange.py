@@ -22,11 +22,14 @@ import errno
 import os
 import sys
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TextIO, TypeGuard
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.connector import Connection
 from yarl import URL
 
 from smsd import __version__
@@ -48,6 +51,8 @@ class Answer:
     outcome: Outcome
     latency_ms: int
     request: Request = field(repr=False)
+    left_after_us: int = 0
+    """How long after `send` was called the request left this machine; 0: at once, or not known."""
 
     @property
     def trace(self) -> str:
@@ -61,6 +66,48 @@ class Answer:
     def brief(self) -> str:
         """The trace without the body: enough for an attempt that went well, and a tenth of the room."""
         return brief_of(self.outcome)
+
+
+class _Departure:
+    """When a request left: loop.time(), or None."""
+
+    __slots__ = ("at",)
+
+    def __init__(self) -> None:
+        self.at: float | None = None
+
+
+_departure: ContextVar[_Departure] = ContextVar("departure")
+"""Of the exchange that runs in this context; aiohttp offers no other way from a request to its caller that costs less
+than tracing."""
+
+
+class _Departing(aiohttp.ClientRequest):
+    """A request that notes when its last byte was written.
+
+    uvloop writes at the end of the loop's turn, so the time is taken in the next one. With a body, write_bytes comes
+    after send has returned, in a task of its own.
+    """
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        response = await super().send(conn)
+        self._note()
+        return response
+
+    async def write_bytes(
+        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
+    ) -> None:
+        await super().write_bytes(writer, conn, content_length)
+        self._note()
+
+    def _note(self) -> None:
+        departure = _departure.get(None)
+        if departure is not None:
+            self.loop.call_soon(_leave, departure, self.loop)
+
+
+def _leave(departure: _Departure, loop: asyncio.AbstractEventLoop) -> None:
+    departure.at = loop.time()
 
 
 class Exchange:
@@ -78,6 +125,7 @@ class Exchange:
             headers={"User-Agent": f"smsd/{__version__}", "Accept": "application/json"},
             skip_auto_headers=("Accept-Encoding",),
             trust_env=False,
+            request_class=_Departing,
         )
 
     async def close(self) -> None:
@@ -93,11 +141,14 @@ class Exchange:
         """
         loop = asyncio.get_running_loop()
         begun = loop.time()
+        departure = _Departure()
         if _is_local(provider):
             outcome = await self._perform(provider.perform(request, draw), timeout_ms)
         else:
+            _departure.set(departure)
             outcome = await self._exchange(request, timeout_ms)
-        return Answer(outcome, round((loop.time() - begun) * 1_000), request)
+        left_after_us = 0 if departure.at is None else round((departure.at - begun) * 1e6)
+        return Answer(outcome, round((loop.time() - begun) * 1_000), request, left_after_us)
 
     async def _exchange(self, request: Request, timeout_ms: int) -> Outcome:
         if self._session is None:

@@ -166,16 +166,17 @@ class UnixDoor:
     async def close(self, timeout_s: float = 2.0) -> None:
         """Let every owed answer out, then close all connections. Idempotent."""
         self.stop_listening()
-        for connection in self._everyone():
+        for connection in self.everyone():
             connection.end()
         if self._clients:
             self._empty.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), timeout_s)
-        for connection in self._everyone():
+        for connection in self.everyone():
             connection.abort()
 
-    def _everyone(self) -> list[Connection]:
+    def everyone(self) -> list[Connection]:
+        """All connections, those included that are gone with something under way."""
         return [connection for mine in self._clients.values() for connection in mine.connections]
 
 

@@ -209,8 +209,8 @@ def attempt(row: Sequence[Any]) -> Attempt:
 
 
 SETTLED_COLUMNS = (
-    "seq, attempt, state, due, charged, uncertain, doubt_at, lookups, processed_at, sent_at, clear, category, message, at, "
-    "code, provider, cause, pmid, price"
+    "seq, attempt, state, due, charged, uncertain, doubt_at, lookups, processed_at, sent_at, clear, category, message, "
+    "at, code, provider, cause, pmid, price"
 )
 """The values of one settlement, in the order of settled_row()."""
 

@@ -443,7 +443,7 @@ def test_a_call_that_never_began_gives_its_claim_back_as_if_nothing_had_happened
     settlement = release(replace(MESSAGE, charged=2), NOW)
     assert (settlement.event, settlement.state, settlement.released) == (E.RETRY, State.PENDING, True)
     assert (settlement.due, settlement.charged, settlement.error) == (MESSAGE.due, 2, None)
-    assert settlement.attempt_after == MESSAGE.attempt
+    assert settlement.attempt_after == MESSAGE.attempt - 1
     assert not decide(MESSAGE, NETWORK, RULES, RETRY, NOW, 0.0).released
 
 

@@ -26,7 +26,7 @@ apsw.exception_for(code) to refuse."""
 _numbers = count(1)
 
 
-class _File(apsw.VFSFile):  # type: ignore[misc]  # apsw has no types
+class _File(apsw.VFSFile):
     def __init__(self, disk: Disk, name: Any, flags: list[int]) -> None:
         self._disk = disk
         self._name = Path(name.filename() if isinstance(name, apsw.URIFilename) else name or "temporary").name
@@ -49,7 +49,7 @@ class _File(apsw.VFSFile):  # type: ignore[misc]  # apsw has no types
         super().xSync(flags)
 
 
-class Disk(apsw.VFS):  # type: ignore[misc]
+class Disk(apsw.VFS):
     """A file system that tells `watch` what happens to its files."""
 
     def __init__(self, watch: Watcher) -> None:

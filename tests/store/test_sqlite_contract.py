@@ -3,8 +3,6 @@ simulations."""
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import pytest
 
 from smsd.store import Recovery
@@ -17,23 +15,28 @@ from tests.store.contract import Bench, Box, OutboxContract
 class OnSqlite(OutboxContract):
     """What both bindings share."""
 
-    factory: ClassVar[ConnectionFactory] = staticmethod(connect)
+    def factory(self) -> ConnectionFactory:
+        raise NotImplementedError
 
     @pytest.fixture
     async def bench(self, opening: Opening) -> Bench:
         async def reopen(now: int, same_boot: bool) -> tuple[Box, Recovery]:
-            opened = await opening(now, connect=self.factory, boot_token="boot" if same_boot else "next")
+            opened = await opening(now, connect=self.factory(), boot_token="boot" if same_boot else "next")
             return opened.box, opened.recovery
 
-        first = await opening(connect=self.factory)
+        first = await opening(connect=self.factory())
         return Bench(first.box, first.recovery, reopen)
 
 
 class TestOnAThread(OnSqlite):
     """As the daemon runs it."""
 
+    def factory(self) -> ConnectionFactory:
+        return connect
+
 
 class TestInsideTheLoop(OnSqlite):
     """As simulations run it."""
 
-    factory: ClassVar[ConnectionFactory] = staticmethod(inline())
+    def factory(self) -> ConnectionFactory:
+        return inline()
