@@ -122,8 +122,7 @@ class _Ring:
             place = place - 1 if place else self.limit - 1
             if self.times[place] < start:
                 return
-            if self.times[place] < left:
-                self.times[place] = left
+            self.times[place] = max(self.times[place], left)
 
     def fill(self, at: int) -> None:
         self.times = array("q", [at]) * self.limit
@@ -233,8 +232,8 @@ class Pacer:
     def left(self, start_us: int, left_us: int) -> None:
         """The call charged at `start_us` left the machine only at `left_us`: its windows begin then.
 
-        A busy event loop may send a call tens of milliseconds after its start; if the next window's calls leave at once,
-        the carrier would see them closer together than they were started. What the pad covers anyway is not corrected.
+        A busy event loop may send a call tens of milliseconds after its start; if the next window's calls then leave at
+        once, the carrier sees them closer together than they were started. What the pad covers is not corrected.
         """
         for ring in self._rings:
             ring.put_off(start_us, left_us)

@@ -214,7 +214,9 @@ class Dispatcher:
         lane.calls_to[message.recipient] += 1
         try:
             answer = await self._send(lane, message, request)
-            return await self._learn(lane, message, answer, wall, boot, cost)
+            left = boot + answer.left_after_us
+            lane.pacer.left(boot, left)
+            return await self._learn(lane, message, answer, wall, left, cost)
         finally:
             lane.end_call(message.recipient)
 

@@ -82,7 +82,7 @@ class UnixDoor:
         self.service = service
         self.limits = limits or Limits()
         self.under_way = 0
-        self._peers = peers
+        self.peers = peers
         self._clients: dict[int, _Clients] = {}
         self._servers: list[asyncio.AbstractServer] = []
         self._empty = asyncio.Event()
@@ -116,7 +116,7 @@ class UnixDoor:
             idle = next((each for each in mine.connections if not each.busy), connection)
             del mine.connections[idle]
             idle.abort()
-        return self._peers.caller(connection.uid, groups)
+        return self.peers.caller(connection.uid, groups)
 
     def active(self, connection: Connection) -> None:
         """See connection.Host."""

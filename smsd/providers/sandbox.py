@@ -7,7 +7,7 @@ answer is a function of the recipient, the attempt's number and one draw, so tha
 Its answers go the way of every provider's: a Response (small JSON) that `classify` reads, no connection, or no answer.
 Recipients in NUMBERS behave as written there, whatever the draw; every other recipient is accepted, except for the
 shares that `failures` gives to chance. Those up to ...0009 follow Twilio's test numbers where those exist
-(https://www.twilio.com/docs/iam/test-credentials). `table()` prints them all.
+(https://www.twilio.com/docs/iam/test-credentials).
 """
 
 from __future__ import annotations
@@ -108,11 +108,6 @@ SHARES: Mapping[str, str] = MappingProxyType(
     }
 )
 """Categories that `failures` may name, and the error that stands for each."""
-
-
-def table() -> str:
-    """NUMBERS as text, one recipient a line."""
-    return "".join(f"{number}  {behaviour.says}\n" for number, behaviour in NUMBERS.items())
 
 
 @dataclass(frozen=True, slots=True)

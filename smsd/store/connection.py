@@ -100,18 +100,34 @@ def open_private(path: Path) -> sqlite3.Connection:
     before = os.umask(0o077)
     try:
         connection = sqlite3.connect(
-            path,
-            timeout=BUSY_TIMEOUT_S,
-            isolation_level=None,
-            cached_statements=CACHED_STATEMENTS,
+            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, cached_statements=CACHED_STATEMENTS
         )
-        # SQLite creates the file at the first use, not at connect.
-        connection.execute("PRAGMA schema_version").fetchone()
+        try:
+            # SQLite creates the file at the first use, not at connect.
+            connection.execute("PRAGMA schema_version").fetchone()
+        except BaseException:
+            connection.close()
+            raise
         return connection
     finally:
         os.umask(before)
 
 
 async def connect(path: Path) -> Connection:
-    """The default ConnectionFactory."""
-    return ThreadConnection(await aiosqlite.Connection(lambda: open_private(path), iter_chunk_size=64))
+    """The default ConnectionFactory. Raises sqlite3.Error when the file cannot be used."""
+    failures: list[sqlite3.Error] = []
+
+    def opening() -> sqlite3.Connection:
+        # An error that leaves this function makes aiosqlite abandon its thread, which then outlives the loop. So the
+        # thread gets a connection that can be closed in order, and the error goes another way.
+        try:
+            return open_private(path)
+        except sqlite3.Error as error:
+            failures.append(error)
+            return sqlite3.connect(":memory:")
+
+    connection = ThreadConnection(await aiosqlite.Connection(opening, iter_chunk_size=64))
+    if failures:
+        await connection.close()
+        raise failures[0]
+    return connection

@@ -69,6 +69,9 @@ class Disk:
         self.release()
         if not self._ballast_bytes:
             return True
+        # Asked first: an allocation that fails half-way would have filled the disk for everybody meanwhile.
+        if self._free(self._directory) < self._ballast_bytes:
+            return False
         try:
             fd = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:

@@ -143,7 +143,8 @@ SETTLEABLE = (
 )
 
 SETTLE = (
-    "UPDATE messages SET attempt = v.attempt, state = v.state, due = v.due, charged = v.charged, uncertain = v.uncertain, "
+    "UPDATE messages SET attempt = v.attempt, state = v.state, due = v.due, charged = v.charged, "
+    "uncertain = v.uncertain, "
     "uncertain_since = iif(v.uncertain, coalesce(messages.uncertain_since, v.doubt_at), NULL), lookups = v.lookups, "
     "processed_at = v.processed_at, sent_at = v.sent_at, "
     "sender = iif(v.state = 0, messages.asked_sender, messages.sender), "
@@ -217,7 +218,10 @@ SAVE_PROVIDER = f"INSERT OR REPLACE INTO providers ({HEALTH_COLUMNS}) VALUES (?,
 
 OPEN_ATTEMPTS = "SELECT seq, attempt, provider, claimed_at, segments FROM messages WHERE state = 1 AND uncertain = 0"
 
-DOUBT_OPEN = "UPDATE messages SET uncertain = 1, uncertain_since = ?, due = ?, lookups = 0, charged = charged + 1 WHERE state = 1 AND uncertain = 0"
+DOUBT_OPEN = (
+    "UPDATE messages SET uncertain = 1, uncertain_since = ?, due = ?, lookups = 0, charged = charged + 1 "
+    "WHERE state = 1 AND uncertain = 0"
+)
 
 LAST_ACCEPTED = "SELECT created_at FROM messages ORDER BY seq DESC LIMIT 1"
 

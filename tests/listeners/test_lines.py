@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -213,7 +214,7 @@ async def exchange(directory: Path, payload: bytes, cuts: list[int]) -> list[byt
     async with running(directory) as house:
         client = await house.client()
         edges = [0, *sorted(cuts), len(payload)]
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in pairwise(edges):
             await client.raw(payload[start:end])
         client.finish()
         answers = (await client.ends()).split(b"\n")

@@ -263,9 +263,13 @@ async def test_below_the_floor_only_acceptances_stop(opening: Opening) -> None:
 
 
 async def test_a_start_without_room_for_the_ballast_refuses_until_there_is(opening: Opening) -> None:
-    opened = await opening(ballast_bytes=2**60, free=lambda _: 0)
+    room = [65_535]
+    opened = await opening(ballast_bytes=65_536, free=lambda _: room[0])
     assert opened.full == [True]
     assert isinstance((await accept(opened.box, draft(1)))[0], DiskFullError)
+    room[0] = 65_536
+    await until(lambda: not opened.box.full)
+    assert isinstance((await accept(opened.box, draft(1)))[0], Stored)
 
 
 # --- locked, damaged, read-only ---------------------------------------------------------------------------------------
@@ -301,7 +305,7 @@ async def test_a_damaged_file_breaks_with_a_remedy(opening: Opening, path: Path)
     content = bytearray(path.read_bytes())
     content[4096:] = bytes(len(content) - 4096)
     path.write_bytes(content)
-    with pytest.raises(StoreError, match="damaged|restore a backup"):
+    with pytest.raises(StoreError, match="restore a backup"):
         await opening()
 
 

@@ -1,0 +1,128 @@
+"""Does every statement of the daily flow search, and none scan? SQLite is asked for the plan of each."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+
+import pytest
+
+from smsd.core.message import State
+from smsd.store import Query, reading, statements
+from smsd.store.connection import Handle
+from smsd.store.migrate import migrate
+
+SMALL = {"flows_live", "categories", "counters", "providers"}
+"""What may be walked: tables of a few rows, and flows that have something pending."""
+
+ONE_ROW = {"LAST_ACCEPTED", "LAST_SETTLED", "NEXT_EXPIRY", "OLDEST_PENDING"}
+"""Statements that walk an index in its order and stop at the first row (LIMIT 1)."""
+
+TEXTS = {
+    name: text
+    for name, text in vars(statements).items()
+    if name.isupper() and isinstance(text, str) and text.split()[0] in {"SELECT", "INSERT", "UPDATE", "WITH"}
+}
+
+
+@pytest.fixture(scope="module")
+def db() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(connection)
+    return connection
+
+
+def filled(db: sqlite3.Connection, text: str) -> str:
+    """The statement for four rows or ids: with as many columns as make it valid."""
+    text = text.replace("{ids}", "?, ?, ?, ?")
+    if "{rows}" not in text:
+        return text
+    for columns in range(1, 40):
+        candidate = statements.with_rows(text, columns, 4)
+        try:
+            db.execute(f"EXPLAIN {candidate}", [None] * candidate.count("?"))
+        except sqlite3.OperationalError:
+            continue
+        return candidate
+    raise AssertionError(f"no number of columns makes this valid: {text}")
+
+
+def plan(db: sqlite3.Connection, sql: str) -> list[str]:
+    return [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", [None] * sql.count("?"))]
+
+
+def scans(steps: list[str]) -> list[str]:
+    """Steps that walk a whole table or index, apart from rows that the statement brought along."""
+    walked = [step for step in steps if step.startswith("SCAN")]
+    return [step for step in walked if not re.match(r"SCAN (\d+ CONSTANT ROWS?|v$|\(subquery-\d+\))", step)]
+
+
+@pytest.mark.parametrize("name", sorted(TEXTS))
+def test_no_statement_walks_a_table(db: sqlite3.Connection, name: str) -> None:
+    sql = filled(db, TEXTS[name])
+    found = [step for step in scans(plan(db, sql)) if step.split()[-1] not in SMALL]
+    if name in ONE_ROW:
+        assert sql.endswith("LIMIT 1")
+        assert len(found) <= 1
+    else:
+        assert found == []
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("FEED", "messages_pending (flow=? AND due>? AND due<?)"),
+        ("FEED_NEXT", "messages_pending (flow=? AND due>?)"),
+        ("ADD_PENDING", "messages_pending (flow=?)"),
+        ("EXPIRED", "messages_expiring (expires_at<?)"),
+        ("NEXT_EXPIRY", "messages_expiring"),
+        ("OPEN_ATTEMPTS", "messages_processing (uncertain=?)"),
+        ("DOUBT_OPEN", "messages_processing (uncertain=?)"),
+        ("UNCERTAIN", "messages_processing (uncertain=? AND due<?)"),
+        ("NEXT_UNCERTAIN", "messages_processing (uncertain=? AND due>?)"),
+        ("FLOOR_OF_FAILED_PAGE", "messages_failed (seq<?)"),
+        ("BOUND_BY_LOOKUP", "attempts_found (provider_message_id=?)"),
+        ("ATTEMPTS_OF", "attempts_message (seq=?)"),
+        ("LIVE_FLOWS", "flows_live"),
+    ],
+)
+def test_a_partial_index_is_used(db: sqlite3.Connection, name: str, index: str) -> None:
+    assert any(step.endswith(index) for step in plan(db, filled(db, TEXTS[name]))), plan(db, TEXTS[name])
+
+
+@pytest.mark.parametrize("name", ["CLAIM", "CLAIMABLE", "SETTLE", "SETTLEABLE", "EXPIRE", "CANCEL", "REOPEN"])
+def test_fenced_changes_go_by_number(db: sqlite3.Connection, name: str) -> None:
+    steps = plan(db, filled(db, TEXTS[name]))
+    assert any(re.fullmatch(r"SEARCH (messages|m) USING INTEGER PRIMARY KEY \(rowid=\?\)", step) for step in steps), (
+        steps
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        (Query(tenant="a", user="u", since=5), "SEARCH messages USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        (Query(states=(State.PENDING,)), "SEARCH messages USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        (Query(states=(State.FAILED,)), "SEARCH messages USING INDEX messages_failed (seq>? AND seq<?)"),
+    ],
+)
+def test_a_listing_looks_at_a_bounded_stretch(db: sqlite3.Connection, query: Query, expected: str) -> None:
+    seen: list[str] = []
+
+    class Explaining:
+        in_transaction = False
+
+        def execute(self, sql: str, parameters: tuple[object, ...] = (), /) -> sqlite3.Cursor:
+            seen.extend(row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", parameters))
+            return db.execute(sql, parameters)
+
+    explaining: Handle = Explaining()
+    reading.page(explaining, query)
+    assert expected in seen, seen
+    assert not [step for step in seen if "TEMP B-TREE" in step]
+    assert scans(seen) == []
+
+
+def test_a_scan_would_be_seen(db: sqlite3.Connection) -> None:
+    """The check itself: a condition that is not the index's own falls back to a scan."""
+    assert scans(plan(db, "SELECT due FROM messages WHERE state IN (0) AND flow = 1")) == ["SCAN messages"]

@@ -1,0 +1,108 @@
+"""Does the README tell the truth? Its printed parts, its paths, and its examples, run as a reader would run them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import readme
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+READY_S = 20
+
+
+def test_printed_parts_are_what_the_code_says() -> None:
+    assert readme.renewed(TEXT) == TEXT, "run: python -m tests.readme"
+
+
+def test_every_file_it_names_exists() -> None:
+    named = set(re.findall(r"`((?:smsd|tests|systemd)/[\w./]+)`", TEXT))
+    assert named
+    missing = [name for name in named if not (ROOT / name).exists()]
+    assert not missing
+
+
+def test_ci_runs_exactly_its_test_command() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    assert "<!-- test command -->" in script
+    command = readme.code(TEXT, "test command").strip()
+    assert command.startswith("python3 -m venv .venv && ")
+    assert command.endswith("-m tests")
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """The daemon of the README's first command, in an empty folder; and what it said."""
+    folder = tmp_path_factory.mktemp("dev")
+    program = "import sys; from smsd.cli.main import main; sys.argv[0] = 'smsd'; main()"
+    with (folder / "log").open("wb") as log:
+        daemon = subprocess.Popen(
+            [sys.executable, "-c", program, "run", "--dev"],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    try:
+        yield folder, _said(daemon)
+    finally:
+        daemon.terminate()
+        daemon.communicate(timeout=READY_S)
+    assert daemon.returncode == 0
+
+
+def _said(daemon: subprocess.Popen[str]) -> str:
+    assert daemon.stdout is not None
+    said = ""
+    for line in daemon.stdout:
+        said += line
+        if "Ctrl-C" in line:
+            break
+    return said
+
+
+def run(folder: Path, code: str) -> str:
+    """Run a shell example in the daemon's folder."""
+    code = code.replace("python3 -", f"{sys.executable} -").replace(".venv/bin/smsd", f"{sys.executable} -m smsd")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", code],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "SMSD_SOCKET": str(folder / "smsd-dev" / "smsd.sock")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_first_command_delivers_a_message_and_says_what_to_type_next(dev: tuple[Path, str]) -> None:
+    _, said = dev
+    assert "was accepted and synced to disk, and sent by the sandbox" in said
+    assert 'smsd send +14155550123 "Your code is 123456"' in said
+
+
+def test_the_shell_example(dev: tuple[Path, str]) -> None:
+    shown = run(dev[0], readme.code(TEXT, "example: shell"))
+    assert "+14155550123" in shown
+    assert "sent" in shown
+
+
+def test_the_socket_example(dev: tuple[Path, str]) -> None:
+    code = readme.code(TEXT, "example: socket")
+    assert '"ok":true' in run(dev[0], code)
+    assert '"replayed":true' in run(dev[0], code)
+
+
+def test_the_python_example(dev: tuple[Path, str]) -> None:
+    code = readme.code(TEXT, "example: python")
+    assert run(dev[0], f"python3 - <<'PY'\n{code}\nPY").split()[0] in {"pending", "processing", "sent"}
