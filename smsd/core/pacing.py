@@ -114,15 +114,18 @@ class _Ring:
             self.head = self.head + 1 if self.head + 1 < self.limit else 0
 
     def put_off(self, start: int, left: int) -> None:
-        """What was charged from `start` on counts from `left` on; the order of the ring stays."""
+        """The newest charge at or before `start`, and those after it, count from `left` on; the ring stays in order."""
         if left - start <= self.tolerance:
             return
-        place = self.head
+        place, charge = self.head, None
         for _ in range(self.limit):
             place = place - 1 if place else self.limit - 1
-            if self.times[place] < start:
+            at = self.times[place]
+            if charge is not None and at < charge:
                 return
-            self.times[place] = max(self.times[place], left)
+            if at <= start:
+                charge = at
+            self.times[place] = max(at, left)
 
     def fill(self, at: int) -> None:
         self.times = array("q", [at]) * self.limit

@@ -10,7 +10,7 @@ import pytest
 from smsd.core.verdict import Category, Fate, Scope, Verdict
 from smsd.providers.base import NoAnswer, NoConnection, Response, read
 from smsd.providers.console import Console
-from smsd.providers.sandbox import NUMBERS, SHARES, Sandbox, table
+from smsd.providers.sandbox import NUMBERS, SHARES, Sandbox
 from tests.providers.calls import CALL, answer, call
 
 SANDBOX = Sandbox("s")
@@ -68,11 +68,6 @@ def test_passing_trouble_passes(to: str, times: int) -> None:
 def test_magic_numbers_are_possible_numbers() -> None:
     for number in NUMBERS:
         assert phonenumbers.is_possible_number(phonenumbers.parse(number))
-
-
-def test_the_table_names_every_number() -> None:
-    lines = table().splitlines()
-    assert [line.split()[0] for line in lines] == list(NUMBERS)
 
 
 def test_shares_follow_the_draw_and_spare_magic_numbers() -> None:
