@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import structlog
+
 from smsd.clock import Clock
 from smsd.core.account import ProviderRules
 from smsd.core.events import Kind
@@ -22,7 +24,9 @@ from smsd.core.routing import Candidate
 from smsd.engine.bus import Bus
 from smsd.engine.gate import Gate
 from smsd.providers.base import Provider
-from smsd.store import Outbox
+from smsd.store import Outbox, StoreError
+
+log = structlog.get_logger("smsd.lane")
 
 CLAIM_AHEAD_US = 20_000
 """How far ahead of their slots attempts are claimed, so that their claims share a commit."""
@@ -109,10 +113,10 @@ class Lane:
             case Cooldown(until, reason):
                 cooled = self.health.cool(now, until, reason, started_at)
                 if cooled is not self.health:
-                    await self._become(cooled, Kind.PROVIDER_COOLDOWN, until=until, reason=reason)
+                    await self._learnt(cooled, Kind.PROVIDER_COOLDOWN, until=until, reason=reason)
             case Halt(reason):
                 if self.health.halted is None:
-                    await self._become(self.health.halt(reason), Kind.PROVIDER_HALTED, reason=reason)
+                    await self._learnt(self.health.halt(reason), Kind.PROVIDER_HALTED, reason=reason)
             case None:
                 pass
 
@@ -120,18 +124,27 @@ class Lane:
         """The end of a cooldown is a fact worth telling, once."""
         health = self.health
         if health.cooling_until is not None and self._clock.wall() >= health.cooling_until:
-            await self._become(health.warm(), Kind.PROVIDER_RECOVERED)
+            await self._learnt(health.warm(), Kind.PROVIDER_RECOVERED)
 
     async def pause(self, reason: str) -> None:
-        """An operator's word."""
+        """An operator's word. Raises StoreError when it holds now but would be forgotten at a restart."""
         await self._become(self.health.pause(reason), Kind.PROVIDER_PAUSED, reason=reason)
 
     async def resume(self) -> None:
-        """An operator's word; lifts pause, halt and cooldown."""
+        """An operator's word; lifts pause, halt and cooldown. Raises StoreError as `pause` does."""
         await self._become(self.health.resume(), Kind.PROVIDER_RESUMED)
+
+    async def _learnt(self, health: Health, kind: Kind, **fields: object) -> None:
+        """What the provider itself said holds, whether or not there is room to write it down."""
+        try:
+            await self._become(health, kind, **fields)
+        except StoreError as error:
+            log.error("a provider's health cannot be written down", provider=self.name, error=str(error))
 
     async def _become(self, health: Health, kind: Kind, **fields: object) -> None:
         self.health = health
         self._changed(self)
-        await self._outbox.save_provider(health)
-        self._bus.publish(kind, self._clock.wall(), provider=self.name, **fields)
+        try:
+            await self._outbox.save_provider(health)
+        finally:
+            self._bus.publish(kind, self._clock.wall(), provider=self.name, **fields)

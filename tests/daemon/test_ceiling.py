@@ -24,7 +24,7 @@ class Case:
     backlog: int
 
 
-FAST = Case("100/s", 100, 1.0, 1_000)
+FAST = Case("500/5s", 500, 5.0, 1_000)
 ASKED = Case("600/min", 600, 60.0, 2_000)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable, Iterator
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import uvloop
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from smsd import __version__
@@ -209,19 +209,28 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(line)
 
 
-async def exchange(directory: Path, payload: bytes, cuts: list[int]) -> list[bytes]:
-    """What a door of its own answers to these bytes, sent in pieces."""
-    async with running(directory) as house:
-        client = await house.client()
-        edges = [0, *sorted(cuts), len(payload)]
-        for start, end in pairwise(edges):
-            await client.raw(payload[start:end])
-        client.finish()
-        answers = (await client.ends()).split(b"\n")
-        other = await house.client()
-        assert (await other.ask(op="ping"))["ok"] is True, "the door is alive"
+async def exchange(house: House, payload: bytes, cuts: list[int]) -> list[bytes]:
+    """What is answered to these bytes, sent in pieces."""
+    client = await house.client()
+    edges = [0, *sorted(cuts), len(payload)]
+    for start, end in pairwise(edges):
+        await client.raw(payload[start:end])
+    client.finish()
+    answers = (await client.ends()).split(b"\n")
     assert answers.pop() == b""
+    other = await house.client()
+    assert (await other.ask(op="ping"))["ok"] is True, "the door is alive"
     return answers
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[bytes, list[int]], list[bytes]]]:
+    """Exchanges with one house, on a loop of its own: examples are many and tests without a loop."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        keeper = running(tmp_path_factory.mktemp("lasting"))
+        house = runner.run(keeper.__aenter__())
+        yield lambda payload, cuts: runner.run(exchange(house, payload, cuts))
+        runner.run(keeper.__aexit__(None, None, None))
 
 
 @given(
@@ -229,17 +238,15 @@ async def exchange(directory: Path, payload: bytes, cuts: list[int]) -> list[byt
     cuts=st.lists(st.integers(0, 600), max_size=6),
 )
 @example(lines=[b"\xff", b"", b'{"op":"ping"}'], cuts=[1, 2, 3])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None)
 def test_one_answer_a_line_in_order(
-    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], cuts: list[int]
+    lasting: Callable[[bytes, list[int]], list[bytes]], lines: list[bytes], cuts: list[int]
 ) -> None:
     marked: list[bytes] = []
     for number, line in enumerate(lines):
         marked += [line, b'{"op":"ping","ref":"mark %d"}' % number]
     payload = b"\n".join(marked)
-    inside = [cut for cut in cuts if cut < len(payload)]
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        answers = runner.run(exchange(tmp_path_factory.mktemp("door"), payload, inside))
+    answers = lasting(payload, [cut for cut in cuts if cut < len(payload)])
     wanted = [line for line in payload.split(b"\n") if line.strip(BLANK)]
     assert len(answers) == len(wanted)
     for line, answer in zip(wanted, answers, strict=True):

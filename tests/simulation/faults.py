@@ -93,7 +93,7 @@ class Link:
         self._alive = alive
         self._delay = delay
         self._turn = asyncio.Lock()
-        self._open = True
+        self.is_open = True
 
     async def run(self, fn: Callable[[Handle], T]) -> T:
         """Like ThreadConnection.run: once called it is carried out, even if the caller stops waiting."""
@@ -102,14 +102,14 @@ class Link:
     async def _work(self, fn: Callable[[Handle], T]) -> T:
         async with self._turn:
             await asyncio.sleep(self._delay())
-            if not self._alive() or not self._open:
+            if not self._alive() or not self.is_open:
                 raise asyncio.CancelledError
             return fn(self.database)
 
     async def close(self) -> None:
         """Idempotent."""
-        if self._open:
-            self._open = False
+        if self.is_open:
+            self.is_open = False
             self.database.real.close()
 
 

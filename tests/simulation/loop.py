@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 SPINS = 50_000
 """Turns of the loop at one instant before it counts as a livelock; a burst of 100 submissions takes some hundreds."""
 
-EARLY_S = 0.0005
+EARLY_US = 500
 """Timers may fire this much early, as uvloop's do (they are whole milliseconds): the engine must look again."""
 
 
@@ -51,7 +51,8 @@ class _Selector(selectors.BaseSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop on virtual time, which starts at 0. `lateness` draws how late (us) it wakes from each rest."""
+    """An event loop on virtual time, which starts at 0. `lateness` draws how late (us) it wakes from a rest; less
+    than 0: that much early, at most EARLY_US."""
 
     def __init__(self, lateness: Callable[[], int] | None = None) -> None:
         self.now_us = 0
@@ -61,21 +62,28 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._spins = 0
         self._lateness = lateness
         super().__init__(_Selector(self._rest))
-        self._clock_resolution = EARLY_S
+        self._clock_resolution = 1e-9
 
     def time(self) -> float:
         return self.now_us / 1e6
 
+    def refresh(self) -> None:
+        """After a livelock: what is left may be cleaned up."""
+        self._spins = 0
+
     def _rest(self, timeout: float | None) -> None:
+        self._clock_resolution = 1e-9
         if timeout is None:
             raise DeadlockError(f"nothing to do and no timer at {self.now_us} us")
         if timeout <= 0:
             self._spins += 1
-            if self._spins > SPINS:
+            if self._spins == SPINS:
                 raise LivelockError(f"{SPINS} turns of the loop at {self.now_us} us")
             return
         self._spins = 0
         self.turns += 1
-        self.now_us += max(1, round(timeout * 1e6))
-        if self._lateness is not None:
-            self.now_us += self._lateness()
+        wait_us = max(1, round(timeout * 1e6))
+        late_us = 0 if self._lateness is None else self._lateness()
+        if late_us < 0 and wait_us > 4 * EARLY_US:
+            self._clock_resolution = EARLY_US / 1e6
+        self.now_us += max(wait_us + late_us, wait_us - EARLY_US + 1) if wait_us > 4 * EARLY_US else wait_us

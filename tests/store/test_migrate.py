@@ -64,7 +64,7 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(database: sqlite3.Conn
 def test_a_newer_file_is_refused(database: sqlite3.Connection) -> None:
     migrate(database)
     database.execute("PRAGMA user_version = 999")
-    with pytest.raises(StoreError, match="newer smsd .schema 999"):
+    with pytest.raises(StoreError, match="newer smsd"):
         migrate(database)
     database.close()
 
