@@ -63,7 +63,7 @@ class Size:
 
 
 FULL: Final = Size(100_000, 20_000, 16_000, 10.0, 1_000_000, 5, 8.0, 20, 2.0, 240.0)
-QUICK: Final = Size(30_000, 5_000, 5_000, 3.0, 100_000, 3, 3.0, 9, 0.7, 60.0)
+QUICK: Final = Size(20_000, 4_000, 4_000, 2.0, 100_000, 2, 2.0, 5, 0.5, 60.0)
 
 
 class Bench:
@@ -235,8 +235,7 @@ def backlog(bench: Bench) -> Figures:
 def _compared(bench: Bench, full: Site, empty: Site) -> float:
     count = bench.size.deliver // bench.size.rounds
     full.carrier.forget()
-    for site in (full, empty):
-        _delivered(bench, site, count)
+    _delivered(bench, full, WARM)
     rates: dict[Site, list[float]] = {full: [], empty: []}
     for turn in range(bench.size.rounds):
         for site in (full, empty) if turn % 2 else (empty, full):

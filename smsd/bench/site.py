@@ -65,7 +65,7 @@ class Deadline:
         end = self.within(seconds)
         while not holds():
             if time.monotonic() > end:
-                raise MeasureError(f"not in time: {what}")
+                raise MeasureError(f"{what}: not within {seconds:g} s")
             time.sleep(look_s)
 
 
@@ -192,7 +192,10 @@ class Carrier:
 
     def wait_for(self, count: int, seconds: float) -> None:
         """Until `count` messages came."""
-        self._deadline.until(lambda: self.arrived() >= count, f"{count:,} messages at the carrier", seconds)
+        try:
+            self._deadline.until(lambda: self.arrived() >= count, "all", seconds)
+        except MeasureError as error:
+            raise MeasureError(f"{self.arrived():,} of {count:,} messages had reached the carrier; {error}") from None
 
 
 class Load:

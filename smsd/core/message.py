@@ -34,12 +34,10 @@ class State(IntEnum):
 
     @property
     def label(self) -> str:
-        return self.name.lower()
+        return self._name_.lower()  # three a message are asked for; `name` takes three times as long
 
 
-FINAL = frozenset(
-    {State.SENT, State.DELIVERED, State.UNDELIVERED, State.FAILED, State.CANCELLED, State.EXPIRED}
-)
+FINAL = frozenset({State.SENT, State.DELIVERED, State.UNDELIVERED, State.FAILED, State.CANCELLED, State.EXPIRED})
 """States in which smsd owes the message nothing more by itself."""
 
 
@@ -52,7 +50,7 @@ class Priority(IntEnum):
 
     @property
     def label(self) -> str:
-        return self.name.lower()
+        return self._name_.lower()  # three a message are asked for; `name` takes three times as long
 
 
 class Encoding(IntEnum):
@@ -63,7 +61,7 @@ class Encoding(IntEnum):
 
     @property
     def label(self) -> str:
-        return self.name.lower()
+        return self._name_.lower()  # three a message are asked for; `name` takes three times as long
 
 
 @dataclass(frozen=True, slots=True)

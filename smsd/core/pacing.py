@@ -114,18 +114,15 @@ class _Ring:
             self.head = self.head + 1 if self.head + 1 < self.limit else 0
 
     def put_off(self, start: int, left: int) -> None:
-        """The newest charge at or before `start`, and those after it, count from `left` on; the ring stays in order."""
+        """What was charged from `start` on counts from `left` on; the ring stays in order."""
         if left - start <= self.tolerance:
             return
-        place, charge = self.head, None
+        place = self.head
         for _ in range(self.limit):
             place = place - 1 if place else self.limit - 1
-            at = self.times[place]
-            if charge is not None and at < charge:
+            if self.times[place] < start:
                 return
-            if at <= start:
-                charge = at
-            self.times[place] = max(at, left)
+            self.times[place] = max(self.times[place], left)
 
     def fill(self, at: int) -> None:
         self.times = array("q", [at]) * self.limit

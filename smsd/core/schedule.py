@@ -197,10 +197,15 @@ class Lane:
         """Take all tickets out (of one flow, or of all)."""
         out: list[Ticket] = []
         for ring in self.rounds.values():
-            for flow in ring:
-                if only is None or flow is only:
-                    out += flow.ready
-                    flow.ready.clear()
+            leaving = [flow for flow in ring if only is None or flow is only]
+            for flow in leaving:
+                out += flow.ready
+                flow.ready.clear()
+                flow.in_ring = False
+            if leaving:
+                staying = [flow for flow in ring if flow.in_ring]
+                ring.clear()
+                ring.extend(staying)
         out += [entry[2] for entry in self.waiting if not entry[2].gone and (only is None or entry[2].flow is only)]
         self.waiting = [entry for entry in self.waiting if only is not None and entry[2].flow is not only]
         heapq.heapify(self.waiting)

@@ -205,17 +205,18 @@ class Dispatcher:
             log.exception("the adapter could not prepare the call; nothing was sent", id=message.id)
             return await self._settle(lane, message, _unprepared(lane), None)
         cost = lane.pacer.cost(message.segments)
-        may_begin = await lane.gate.enter(cost)
+        started = await lane.gate.enter(cost)
         self._pass(ticket, lane)
-        if not may_begin:
-            settlement = release(message, self._clock.wall())
+        wall = self._clock.wall()
+        if started is None or wall >= message.expires_at:
+            # Turned away; or its end of life came while it waited for its slot, and the janitor expires it.
+            settlement = release(message, wall)
             return settlement if await self._settler.write(None, settlement, None) else None
-        wall, boot = self._clock.wall(), self._clock.boot()
         lane.calls_to[message.recipient] += 1
         try:
             answer = await self._send(lane, message, request)
-            left = boot + answer.left_after_us
-            lane.pacer.left(boot, left)
+            left = started + answer.left_after_us
+            lane.pacer.left(started, left)
             return await self._learn(lane, message, answer, wall, left, cost)
         finally:
             lane.end_call(message.recipient)

@@ -109,7 +109,7 @@ class Engine:
         for setting in plan.settings:
             health = self._known_health(setting, kept.get(setting.name))
             self.lanes[setting.name] = Lane(setting, health, self._store, bus, clock, self.feeder.lane_changed)
-        self.settler = Settler(self._store, self.feeder, bus, self._doubt)
+        self.settler = Settler(self._store, self.feeder, bus, self._doubt, self._notice_expiry)
         self.reconciler = Reconciler(
             self._store, self.lanes, self._carrier, self.settler, plan.retries, clock, self._dice
         )
@@ -149,6 +149,9 @@ class Engine:
 
     def _doubt(self, due: Instant) -> None:
         self.reconciler.doubt(due)
+
+    def _notice_expiry(self, expires_at: Instant) -> None:
+        self.janitor.notice(expires_at)
 
     def _intake(self) -> Intake:
         routes = Routes([lane.candidate for lane in self.lanes.values()], self._plan.rules.sender)

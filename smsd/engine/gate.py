@@ -40,22 +40,25 @@ class Gate:
         """Claimed attempts whose call has not begun."""
         return len(self._queue)
 
-    async def enter(self, cost: int) -> bool:
-        """Wait for the turn and charge `cost` units. False: the gate is closed; the call must not begin."""
+    async def enter(self, cost: int) -> int | None:
+        """Wait for the turn and charge `cost` units; the boot time (us) at which they were charged, which is now.
+
+        None: the gate is closed; the call must not begin.
+        """
         if not self._open:
-            return False
-        if not self._queue and self._start(cost):
-            return True
+            return None
+        if not self._queue and (started := self._start(cost)) is not None:
+            return started
         turn = _Turn(cost)
         self._queue.append(turn)
         self._arm()
         try:
             while await turn.call:
                 turn.call = asyncio.get_running_loop().create_future()
-                if self._queue[0] is turn and self._start(cost):
-                    return True
+                if self._queue[0] is turn and (started := self._start(cost)) is not None:
+                    return started
                 self._arm()
-            return False
+            return None
         finally:
             self._queue.remove(turn)
             self._arm()
@@ -68,12 +71,12 @@ class Gate:
                 if not turn.call.done():
                     turn.call.set_result(False)
 
-    def _start(self, cost: int) -> bool:
+    def _start(self, cost: int) -> int | None:
         now = self._clock.boot()
         if self.pacer.ready_at(now, cost) > now:
-            return False
+            return None
         self.pacer.start(now, cost)
-        return True
+        return now
 
     def _arm(self) -> None:
         """Wake the first in the queue when its slot comes. A timer may fire early; whoever is woken looks again."""

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from smsd.clock import Clock
 from smsd.core.acceptance import Fault, MessageRules, Origin, Refusal, Submission, accept
@@ -36,8 +37,7 @@ from smsd.store import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """Accepted: it is on disk."""
 
     id: str
@@ -164,17 +164,17 @@ class Intake:
 
     def _stored(self, draft: Draft, done: Done, result: AcceptResult) -> None:
         self._under_way -= 1
-        match result:
-            case Stored(seq, flow):
-                answer: Answer = Receipt(draft.id, State.PENDING, draft.segments, draft.encoding, replayed=False)
-                self._tell(draft)
-                self._feeder.add(flow, draft.route, draft.priority, Due(seq, 0, draft.due, draft.segments))
-                self._feeder.wake()
-                self._notice_expiry(draft.expires_at)
-            case Replay() | KeyConflict():
-                answer = _replayed(result)
-            case _:
-                answer = _failed(result)
+        if isinstance(result, Stored):
+            answer: Answer = Receipt(draft.id, State.PENDING, draft.segments, draft.encoding, replayed=False)
+            self._tell(draft)
+            due = Due(result.seq, 0, draft.due, draft.segments)
+            self._feeder.add(result.flow, draft.route, draft.priority, due)
+            self._feeder.wake()
+            self._notice_expiry(draft.expires_at)
+        elif isinstance(result, StoreError):
+            answer = _failed(result)
+        else:
+            answer = _replayed(result)
         if draft.idempotency_key is not None:
             self._answer_repeats(draft, answer)
         done(answer)

@@ -36,11 +36,19 @@ class RetryBook:
 class Settler:
     """Writes settlements down and lets them take effect."""
 
-    def __init__(self, outbox: Outbox, feeder: Feeder, bus: Bus, doubt: Callable[[Instant], None]) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        feeder: Feeder,
+        bus: Bus,
+        doubt: Callable[[Instant], None],
+        notice_expiry: Callable[[Instant], None],
+    ) -> None:
         self._outbox = outbox
         self._feeder = feeder
         self._bus = bus
         self._doubt = doubt
+        self._notice_expiry = notice_expiry
 
     async def write(self, lane: Lane | None, settlement: Settlement, attempt: Attempt | None) -> bool:
         """Make it durable, and the provider's health with it. False: late news, nothing changed. Raises StoreError."""
@@ -58,6 +66,8 @@ class Settler:
             case State.PENDING:
                 supply = Due(message.seq, settlement.attempt_after, settlement.due, message.segments)
                 self._feeder.add(message.flow, message.route, message.priority, supply)
+                # Its end of life may have come while it was not pending, and passed unnoticed.
+                self._notice_expiry(message.expires_at)
             case State.PROCESSING:
                 self._doubt(settlement.due)
             case _:

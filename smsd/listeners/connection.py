@@ -89,12 +89,13 @@ class _Slot:
 
     __slots__ = ("answer", "operation", "ref", "request", "size")
 
+    request: msgspec.Struct
+    size: int
+
     def __init__(self, answer: bytes | None = None) -> None:
         self.answer = answer
         self.operation: Operation | None = None
-        self.request: msgspec.Struct | None = None
         self.ref: wire.Ref = None
-        self.size = 0
 
 
 class Connection(asyncio.Protocol):
@@ -133,7 +134,14 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is one without inheriting from it
         self.transport.set_write_buffer_limits(high=self._limits.unread)
-        self._caller = self._door.joined(self)
+        try:
+            self._caller = self._door.joined(self)
+        except OSError:
+            log.exception("the system does not say who a client is; it is closed")
+            self.abort()
+            return
+        self._origin = self._caller.origin
+        self._intake = self._door.service.intake
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ending = self._lost = True
@@ -215,9 +223,8 @@ class Connection(asyncio.Protocol):
         slot = _Slot()
         self._slots.append(slot)
         try:
-            decoded = wire.decode_line(line, REQUESTS)
-            operation = OPERATIONS[decoded.op]
-            slot.ref = decoded.ref
+            op, slot.ref, request = wire.decode_line(line, REQUESTS)
+            operation = OPERATIONS[op]
             operation.admit(self._caller)
         except wire.WireError as error:
             slot.answer = wire.encode_error(error.ref, self._all_faults(error))
@@ -225,24 +232,23 @@ class Connection(asyncio.Protocol):
         except ProblemError as problem:
             slot.answer = wire.encode_error(slot.ref, problem.faults)
             return
-        if isinstance(decoded.request, wire.Submission):
-            self._submit(slot, decoded.request)
+        if isinstance(request, wire.Submission):
+            self._submit(slot, request)
         else:
-            slot.operation, slot.request, slot.size = operation, decoded.request, len(line)
+            slot.operation, slot.request, slot.size = operation, request, len(line)
             self._waiting += slot.size
 
     def _all_faults(self, error: wire.WireError) -> tuple[Fault, ...]:
         """Those of the line, and those of what could be read of a submission."""
         if error.partial is None:
             return error.faults
-        return error.joined(self._door.service.intake.examine(error.partial, self._caller.origin))
+        return error.joined(self._intake.examine(error.partial, self._origin))
 
     def _submit(self, slot: _Slot, submission: wire.Submission) -> None:
         self._started()
         try:
             content_hash = wire.content_hash(submission) if submission.idempotency_key is not None else None
-            intake = self._door.service.intake
-            intake.submit(submission, self._caller.origin, content_hash, partial(self._submitted, slot))
+            self._intake.submit(submission, self._origin, content_hash, partial(self._submitted, slot))
         except RecursionError:
             self._answer(slot, wire.encode_error(slot.ref, (TOO_DEEP,)))
         except Exception:
@@ -253,10 +259,8 @@ class Connection(asyncio.Protocol):
         if isinstance(answer, Refusal):
             self._answer(slot, wire.encode_error(slot.ref, answer.faults))
         else:
-            label, encoding = answer.state.label, answer.encoding.label
-            self._answer(
-                slot, wire.encode_accepted(slot.ref, answer.id, label, answer.segments, encoding, answer.replayed)
-            )
+            id, state, segments, encoding, replayed = answer
+            self._answer(slot, wire.encode_accepted(slot.ref, id, state.label, segments, encoding.label, replayed))
 
     async def _perform(self, slot: _Slot, operation: Operation) -> None:
         try:

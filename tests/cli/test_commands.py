@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from smsd import client
 from smsd.cli.frame import exit_code
 from smsd.cli.main import COMMANDS, main
+from smsd.client.errors import KINDS
 from tests.doubles.fake_daemon import PROVIDER, Do, FakeDaemon, RefusedError
 
 TO = "+15550100123"
@@ -221,7 +221,7 @@ class TestErrors:
         assert as_json.documents[0]["error"]["code"] == code
 
     def test_every_kind_of_error_has_a_code(self) -> None:
-        for code, kind in client._KINDS.items():
+        for code, kind in KINDS.items():
             assert exit_code(kind(code, "Because.")) in {65, 69, 75, 77}
 
     def test_nobody_there(self, smsd: Run, tmp_path: Path) -> None:
@@ -471,7 +471,8 @@ class TestTheProcess:
         }
         assert loaded.isdisjoint(heavy)
         assert {name for name in loaded if name.startswith("smsd.")} == {
-            *("smsd.cli", "smsd.cli.frame", "smsd.cli.main", "smsd.cli.submit", "smsd.client")
+            *("smsd.cli", "smsd.cli.frame", "smsd.cli.main", "smsd.cli.submit", "smsd.client"),
+            *(f"smsd.client.{name}" for name in ("errors", "link", "loss", "many", "place", "sync", "words")),
         }
 
     def test_exit_codes(self, fake: FakeDaemon, tmp_path: Path) -> None:

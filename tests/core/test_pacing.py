@@ -349,6 +349,29 @@ def test_the_ceiling_holds_over_a_restart(window: Window, pause: int) -> None:
     assert len(after) >= 0.98 * (2 * window.limit) - 3
 
 
+def test_a_call_that_left_late_counts_from_when_it_left() -> None:
+    window = Window(3, SECOND)
+    pacer = Pacer(Pace((window,), burst=3))
+    starts = [BOOT, BOOT + 1, BOOT + 2]
+    for at in starts:
+        pacer.start(at)
+    pacer.left(BOOT + 1, BOOT + 40_000)
+    span = SECOND + pad_us(SECOND)
+    assert pacer.opens_at() == BOOT + span
+    pacer.start(BOOT + span)
+    assert pacer.opens_at() == BOOT + 40_000 + span
+
+
+def test_what_left_late_within_the_pad_is_not_corrected_and_no_other_window_is_touched() -> None:
+    pacer = Pacer(Pace((Window(2, SECOND),), burst=2))
+    pacer.start(BOOT)
+    opens = pacer.opens_at()
+    pacer.left(BOOT, BOOT + pad_us(SECOND) // 4)
+    assert pacer.opens_at() == opens
+    pacer.left(BOOT, BOOT + 50_000)
+    assert pacer.opens_at() == opens, "the unused unit of the window is still free"
+
+
 @pytest.mark.parametrize("window", [Window(1, MINUTE), Window(600, MINUTE), Window(2_000, SECOND)])
 def test_in_doubt_every_window_is_full(window: Window) -> None:
     pacer = Pacer(Pace((window,)))

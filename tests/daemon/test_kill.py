@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import time
+from typing import Any
 
 import pytest
 
@@ -51,7 +52,7 @@ def crashed(client: Client, id: str) -> int:
     return sum(attempt["outcome"] == "crashed" for attempt in attempts)
 
 
-def prepare(site: Site, *rules: Rule, **provider: object) -> Carrier:
+def prepare(site: Site, *rules: Rule, **provider: Any) -> Carrier:
     carrier = site.carrier("--latency-ms", SLOW_MS)
     carrier.script(*rules, HICCUP)
     site.configure(carrier.url, rate="1000/s", **provider)
@@ -59,9 +60,7 @@ def prepare(site: Site, *rules: Rule, **provider: object) -> Carrier:
 
 
 @pytest.mark.parametrize("seed", [1])
-def test_with_look_up_every_promise_is_kept_exactly_once(
-    site: Site, seed: int, request: pytest.FixtureRequest
-) -> None:
+def test_with_look_up_every_promise_is_kept_exactly_once(site: Site, seed: int, request: pytest.FixtureRequest) -> None:
     carrier = prepare(site)
     load = run_under_fire(site, kills(request), seed)
     lost, doubled = exactly_once(load.promised.values(), carrier.taken())

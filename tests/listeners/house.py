@@ -6,11 +6,11 @@ import asyncio
 import itertools
 import json
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from smsd.core.acceptance import MessageRules
 from smsd.core.account import ProviderRules
@@ -76,7 +76,7 @@ class Outbox(SqliteOutbox):
     ) -> Message | WrongState | None:
         return await self._after(super().reopen(id, tenant, now, expires_at, force))
 
-    async def _after(self, change: Any) -> Any:
+    async def _after(self, change: Coroutine[Any, Any, T]) -> T:
         if self.fault is not None:
             change.close()
             raise self.fault
@@ -128,6 +128,14 @@ class Client:
         async with asyncio.timeout(10):
             return await self.reader.read()
 
+    def deafen(self) -> None:
+        """Read no more."""
+        cast(asyncio.Transport, self.writer.transport).pause_reading()
+
+    def listen(self) -> None:
+        """Read again."""
+        cast(asyncio.Transport, self.writer.transport).resume_reading()
+
     def finish(self) -> None:
         """Say no more; still listen."""
         self.writer.write_eof()
@@ -135,12 +143,6 @@ class Client:
     def vanish(self) -> None:
         """Be gone."""
         self.writer.transport.abort()
-
-    @property
-    def file(self) -> int:
-        """The socket's descriptor."""
-        number: int = self.writer.get_extra_info("socket").fileno()
-        return number
 
 
 class House:

@@ -215,6 +215,7 @@ class Network:
             start_us=self.loop.now_us,
             wall=wall,
             forbidden=self.history.duties[provider].forbids(wall, self.loop.now_us),
+            latest_wall=self.clock.latest(0 if letter is None else letter.at_us),
             expires_at=None if letter is None else letter.expires_at,
         )
         self.history.calls.append(call)

@@ -30,23 +30,26 @@ END;
 """
 
 
-def failure(code: int, text: str) -> sqlite3.OperationalError:
-    """An error as the sqlite3 module raises it."""
-    error = sqlite3.OperationalError(text)
-    error.sqlite_errorcode = code
-    return error
-
-
 @dataclass(slots=True)
 class Disk:
     """What the database's disk does; outlives the daemon, as a disk does."""
 
+    now_us: Callable[[], int]
     full: bool = False
     fail_commit: str = ""
     """The next commit's sync fails: "written" (it is on disk all the same) or "lost"."""
     busy: int = 0
     """So many transactions find the lock taken."""
     fail_reads: int = 0
+    failed_us: int = -1_000_000
+    """When it failed last (true time): what the daemon told of at that moment may not be written down."""
+
+    def fail(self, code: int, text: str) -> sqlite3.OperationalError:
+        """An error as the sqlite3 module raises it."""
+        self.failed_us = self.now_us()
+        error = sqlite3.OperationalError(text)
+        error.sqlite_errorcode = code
+        return error
 
     def free(self, path: Path) -> int:
         """Bytes free, as statvfs would say: none, or plenty."""
@@ -69,29 +72,36 @@ class Database:
             self._commit_fails()
         elif sql == "BEGIN IMMEDIATE" and self._disk.busy:
             self._disk.busy -= 1
-            raise failure(sqlite3.SQLITE_BUSY, "database is locked")
+            raise self._disk.fail(sqlite3.SQLITE_BUSY, "database is locked")
         elif self._disk.fail_reads and not self.real.in_transaction and sql.startswith("SELECT"):
             self._disk.fail_reads -= 1
-            raise failure(sqlite3.SQLITE_IOERR_READ, "disk I/O error")
+            raise self._disk.fail(sqlite3.SQLITE_IOERR_READ, "disk I/O error")
         return self.real.execute(sql, parameters)
 
     def _commit_fails(self) -> None:
         disk = self._disk
         if disk.full and self.real.total_changes:  # a reader's COMMIT writes nothing and meets no full disk
-            raise failure(sqlite3.SQLITE_FULL, "database or disk is full")
+            raise self._disk.fail(sqlite3.SQLITE_FULL, "database or disk is full")
         if disk.fail_commit:
             written, disk.fail_commit = disk.fail_commit == "written", ""
             self.real.execute("COMMIT" if written else "ROLLBACK")
-            raise failure(sqlite3.SQLITE_IOERR_FSYNC, "disk I/O error")
+            raise self._disk.fail(sqlite3.SQLITE_IOERR_FSYNC, "disk I/O error")
 
 
 class Link:
     """A store.connection.Connection of one life: in the loop, in order, and dead when the daemon is."""
 
-    def __init__(self, database: Database, alive: Callable[[], bool], delay: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        alive: Callable[[], bool],
+        delay: Callable[[], float],
+        closing: Callable[[sqlite3.Connection], None],
+    ) -> None:
         self.database = database
         self._alive = alive
         self._delay = delay
+        self._closing = closing
         self._turn = asyncio.Lock()
         self.is_open = True
 
@@ -107,19 +117,28 @@ class Link:
             return fn(self.database)
 
     async def close(self) -> None:
-        """Idempotent."""
+        """After what was handed in before. Idempotent."""
+        async with self._turn:
+            self.cut()
+
+    def cut(self) -> None:
+        """At once."""
         if self.is_open:
             self.is_open = False
+            self._closing(self.database.real)
             self.database.real.close()
 
 
 class Links:
-    """The ConnectionFactory of one life, and what SQLite saw in it."""
+    """The ConnectionFactory of one life. `last` is shown the writer's database before it is closed."""
 
-    def __init__(self, disk: Disk, random: Random, slowest_s: float) -> None:
+    def __init__(
+        self, disk: Disk, random: Random, slowest_s: float, last: Callable[[sqlite3.Connection], None]
+    ) -> None:
         self._disk = disk
         self._random = random
         self._slowest_s = slowest_s
+        self._last = last
         self.alive = True
         self.made: list[Link] = []
 
@@ -129,20 +148,31 @@ class Links:
         if not self.made:
             real.execute("PRAGMA temp_store = MEMORY")  # as the store sets it: changing it later would drop the watch
             real.executescript(WATCH)
-        link = Link(Database(real, self._disk), lambda: self.alive, self._draw)
+        closing = self._reader_closes if self.made else self._last
+        link = Link(Database(real, self._disk), lambda: self.alive, self._draw, closing)
         self.made.append(link)
         return link
 
     def _draw(self) -> float:
         return self._random.random() * self._slowest_s
 
-    def moves(self) -> list[Move]:
-        """All changes of state that were committed in this life."""
-        found = self.made[0].database.real.execute("SELECT * FROM moves ORDER BY rowid").fetchall() if self.made else []
-        return [Move(seq, State(before), State(after), n, m) for seq, before, after, n, m in found]
+    @staticmethod
+    def _reader_closes(database: sqlite3.Connection) -> None:
+        """Nothing is asked of it."""
 
-    async def cut(self) -> None:
+    @property
+    def database(self) -> sqlite3.Connection:
+        """The writer's."""
+        return self.made[0].database.real
+
+    def cut(self) -> None:
         """The daemon is gone: nothing is written any more, and the files are let go."""
         self.alive = False
         for link in reversed(self.made):
-            await link.close()
+            link.cut()
+
+
+def moves(database: sqlite3.Connection) -> list[Move]:
+    """All changes of state that were committed in a writer's life."""
+    found = database.execute("SELECT * FROM moves ORDER BY rowid").fetchall()
+    return [Move(seq, State(before), State(after), n, m) for seq, before, after, n, m in found]

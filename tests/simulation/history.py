@@ -71,6 +71,8 @@ class Call:
     wall: int
     forbidden: str = ""
     """Why it should not have been made, known when it was: paused, halted or cooling."""
+    latest_wall: int = 0
+    """The latest that the wall clock had shown by then, since the message was submitted."""
     expires_at: int | None = None
     """The message's end of life, as it was known when it was made."""
     arrived_us: int | None = None
@@ -107,6 +109,8 @@ class Duty:
         self.cooling: tuple[int, int] | None = None
         """(since, until) by the wall clock."""
         self.kept: tuple[bool, bool, tuple[int, int] | None] = (False, False, None)
+        self.unsure = False
+        """The database failed when the daemon told of a change: what is kept is what the file says."""
         self._learnt_us = -1
         """True time of the last answer that taught something: at that very instant the engine may not know yet."""
 
@@ -148,18 +152,20 @@ class Duty:
         self.paused, self.halted, self.cooling = False, False, None
         self.kept = (False, False, None)
 
-    def keep(self, what: str) -> None:
-        """The daemon says that it has written this down."""
+    def keep(self, what: str, wall: int) -> None:
+        """The daemon has written this down."""
         paused, halted, cooling = self.kept
         match what:
             case "provider.paused":
-                self.kept = (True, halted, cooling)
+                self.kept = (self.paused, halted, cooling)
             case "provider.halted":
-                self.kept = (paused, True, cooling)
+                self.kept = (paused, self.halted, cooling)
             case "provider.cooldown":
                 self.kept = (paused, halted, self.cooling)
             case "provider.recovered":
                 self.kept = (paused, halted, None)
+                if self.cooling is not None and wall >= self.cooling[1]:
+                    self.cooling = None
             case _:
                 pass
 
@@ -194,6 +200,8 @@ class History:
     probes: list[Probe] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
     duties: dict[str, Duty] = field(default_factory=dict)
+    lookups: dict[str, str] = field(default_factory=dict)
+    """Provider -> what its look-up proves."""
     lives: list[tuple[int, str]] = field(default_factory=list)
     """Starts of the daemon: (true time, how the one before ended)."""
     faults: list[str] = field(default_factory=list)

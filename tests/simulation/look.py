@@ -18,7 +18,9 @@ from tests.simulation.history import Probe
 if TYPE_CHECKING:
     from tests.simulation.world import Run
 
-__all__ = ["Seen", "leftovers", "probe", "recount"]
+
+LATE_MS = 40_000
+"""A message is expired at the latest when the daemon next looks at the clock anyhow."""
 
 
 def probe(seen: Seen, now_us: int, wall: int, run: Run) -> Probe:
@@ -30,6 +32,8 @@ def probe(seen: Seen, now_us: int, wall: int, run: Run) -> Probe:
     wrong = "" if waiting.text else "the sentence is empty"
     if message.state in FINAL:
         wrong = "it is final"
+    elif message.state is State.PENDING and message.expires_at + LATE_MS < wall and not run.disk.full:
+        wrong = "its end of life has passed"
     elif not _holds(seen, wall, run):
         wrong = f"{waiting.reason} does not hold"
     return Probe(now_us, message, waiting.reason.value, waiting.until, waiting.text, wrong)
@@ -85,6 +89,15 @@ def recount(database: sqlite3.Connection) -> list[str]:
         if known is None or known[0] < n:
             found.append(f"{n} failed by {category} but {known} counted")
     return found
+
+
+def written(database: sqlite3.Connection, name: str) -> tuple[bool, bool, tuple[int, int] | None]:
+    """What the file says of a provider: paused, halted, cooling."""
+    query = "SELECT paused IS NOT NULL, halted IS NOT NULL, cooling_since, cooling_until FROM providers WHERE name = ?"
+    row = database.execute(query, (name,)).fetchone()
+    if row is None:
+        return False, False, None
+    return bool(row[0]), bool(row[1]), None if row[3] is None else (row[2], row[3])
 
 
 def leftovers(engine: Engine) -> list[str]:

@@ -31,6 +31,7 @@ from smsd.core.units import rfc3339
 from smsd.engine.bus import Bus
 from smsd.engine.engine import Engine
 from smsd.engine.intake import Answer, Receipt
+from smsd.engine.service import Seen, Service
 from smsd.store import StoreError
 from smsd.store import statements as sql
 from smsd.store.migrate import migrate
@@ -40,7 +41,7 @@ from smsd.store.statements import arrays, grouped, width
 from tests.simulation import config, look, script
 from tests.simulation.carrier import Network, Weather
 from tests.simulation.clock import SimulatedClock
-from tests.simulation.faults import Disk, Links
+from tests.simulation.faults import Disk, Links, moves
 from tests.simulation.history import Duty, History, Letter
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.script import Act
@@ -113,14 +114,17 @@ class Run:
         self.clock = SimulatedClock(loop, self.random.randrange(10**6, 10**12))
         self.history = History(capacity=self.config.capacity)
         self.network = Network(loop, self.clock, self.random, self.history)
-        self.disk = Disk()
+        self.disk = Disk(lambda: loop.now_us)
         self.life: Life | None = None
         self.broken = asyncio.Event()
+        self.down_us = 0
+        """How long the daemon was down on purpose: the script waits for it."""
         self._ids = 0
         self._clients: set[asyncio.Task[None]] = set()
         for name, each in self.config.providers.items():
             self.network.accounts[name] = each.account
             self.history.duties[name] = Duty(each.rules)
+            self.history.lookups[name] = each.lookup
 
     def note(self, what: str) -> None:
         self.history.note(self.loop.now_us, what)
@@ -132,10 +136,10 @@ class Run:
         self.loop.set_exception_handler(self._stray)
         await self._start("the first start")
         for act in self.acts:
-            await self._until(act.at_us)
+            await self._until(act.at_us + self.down_us)
             self.note(f"{act.what} {act.amount}" if act.amount else act.what)
             await self._perform(act)
-        await self._until(self.horizon)
+        await self._until(self.horizon + self.down_us)
         await self._make_peace()
         await self._come_to_rest()
         await self._look_back()
@@ -173,7 +177,7 @@ class Run:
     async def _try_to_start(self, why: str) -> None:
         self.broken.clear()
         n = len(self.history.lives)
-        self._links = links = Links(self.disk, self.random, self.random.choice([0.0, 0.002, 0.02]))
+        self._links = links = Links(self.disk, self.random, self.random.choice([0.0, 0.002, 0.02]), self._take_stock)
         bus = Bus()
         engine: Engine
 
@@ -217,8 +221,11 @@ class Run:
     def _heard(self, event: Event) -> None:
         fields = event.fields
         self.note(f"  {event.kind} {fields.get('provider') or ''} {str(fields.get('id') or '')[:8]}")
-        if event.kind.startswith("provider."):
-            self.history.duties[str(fields["provider"])].keep(event.kind.value)
+        if not event.kind.startswith("provider."):
+            return
+        duty = self.history.duties[str(fields["provider"])]
+        duty.keep(event.kind.value, self.clock.wall())
+        duty.unsure = duty.unsure or self.broken.is_set() or self.loop.now_us - self.disk.failed_us < 100_000
 
     def _new_id(self) -> str:
         self._ids += 1
@@ -238,15 +245,17 @@ class Run:
         for task in doomed:
             task.cancel()
         await asyncio.gather(*doomed, return_exceptions=True)
-        if links.made and links.made[0].is_open:
-            self._take_stock(links)
-        await links.cut()
+        links.cut()
         await self._store._release()  # the files are closed already; this lets the lock file go
 
-    def _take_stock(self, links: Links) -> None:
-        """What SQLite saw, and whether the kept counts are a recount's."""
-        self.history.moves += links.moves()
-        self.history.recounts += look.recount(links.made[0].database.real)
+    def _take_stock(self, database: sqlite3.Connection) -> None:
+        """At the end of a life: what SQLite saw, whether the kept counts are a recount's, what is kept of providers."""
+        for name, duty in self.history.duties.items():
+            if duty.unsure:
+                duty.kept = look.written(database, name)
+                duty.unsure = False
+        self.history.moves += moves(database)
+        self.history.recounts += look.recount(database)
 
     async def _stop(self, drain_s: float) -> None:
         life, self.life = self.life, None
@@ -275,8 +284,7 @@ class Run:
         self.loop.refresh()
         if doomed:
             self.loop.run_until_complete(asyncio.wait(doomed, timeout=1))
-        for link in self._links.made:
-            link.database.real.close()
+        self._links.cut()
 
     # -- what happens ------------------------------------------------------------------------------------------------
 
@@ -371,34 +379,35 @@ class Run:
         self._clients.add(task)
         task.add_done_callback(self._clients.discard)
 
+    def _service(self) -> Service:
+        assert self.life is not None
+        return self.life.engine.service
+
     def _some_letter(self) -> Letter | None:
         known = [each for each in self.history.letters if each.answer == each.id]
         return self.random.choice(known) if known and self.life is not None else None
 
     async def _act_cancel(self, act: Act) -> None:
         if (letter := self._some_letter()) is not None:
-            self._client(self._cancel(letter))
+            self._client(self._cancel(self._service(), letter))
 
-    async def _cancel(self, letter: Letter) -> None:
-        assert self.life is not None
-        found = await self.life.engine.service.cancel(letter.id, letter.tenant)
-        if isinstance(found, look.Seen):
+    async def _cancel(self, service: Service, letter: Letter) -> None:
+        found = await service.cancel(letter.id, letter.tenant)
+        if isinstance(found, Seen):
             letter.cancelled_us = self.loop.now_us
 
     async def _act_retry(self, act: Act) -> None:
         if (letter := self._some_letter()) is not None:
-            self._client(self._retry(letter, force=self.random.random() < 0.5))
+            self._client(self._retry(self._service(), letter, force=self.random.random() < 0.5))
 
-    async def _retry(self, letter: Letter, *, force: bool) -> None:
-        assert self.life is not None
-        service = self.life.engine.service
+    async def _retry(self, service: Service, letter: Letter, *, force: bool) -> None:
         seen = await service.get(letter.id, None)
         if seen is None or seen.message.state not in {State.FAILED, State.EXPIRED}:
             return
         letter.rounds.append(self.loop.now_us)
         letter.expires_at = max(letter.expires_at, self.clock.wall() + self.config.ttl_ms)
         found = await service.retry(letter.id, None, ttl=None, expires_at=None, force=force)
-        if isinstance(found, look.Seen):
+        if isinstance(found, Seen):
             letter.expires_at = found.message.expires_at
 
     def _some_provider(self) -> str:
@@ -406,22 +415,19 @@ class Run:
 
     async def _act_pause(self, act: Act) -> None:
         if self.life is not None:
-            self._client(self._pause(self._some_provider()))
+            self._client(self._pause(self._service(), self._some_provider()))
 
-    async def _pause(self, name: str) -> None:
-        assert self.life is not None
-        await self.life.engine.service.pause(name, "an operator said so")
+    async def _pause(self, service: Service, name: str) -> None:
         self.history.duties[name].paused = True
+        await service.pause(name, "an operator said so")
 
     async def _act_resume(self, act: Act) -> None:
         if self.life is not None:
-            self._client(self._resume(self._some_provider()))
+            self._client(self._resume(self._service(), self._some_provider()))
 
-    async def _resume(self, name: str) -> None:
-        assert self.life is not None
+    async def _resume(self, service: Service, name: str) -> None:
         self.history.duties[name].resumed()
-        await self.life.engine.service.resume(name)
-        self.history.duties[name].resumed()
+        await service.resume(name)
 
     async def _act_probe(self, act: Act) -> None:
         if self.life is not None:
@@ -466,6 +472,7 @@ class Run:
         await self._be_down(act, "a restart")
 
     async def _be_down(self, act: Act, why: str) -> None:
+        began_us = self.loop.now_us
         await asyncio.sleep(self.random.choice([0.001, act.amount / 1e3]))
         if not self.config.steps_forward and self.random.random() < 0.4:
             boot_s = self.random.choice([5, 40])
@@ -474,6 +481,7 @@ class Run:
             why += " and a reboot"
         if self.random.random() < 0.3:
             self._reconfigure()
+        self.down_us += self.loop.now_us - began_us
         await self._start(why)
 
     def _reconfigure(self) -> None:
@@ -505,7 +513,7 @@ class Run:
         for _ in range(2):
             await self._until(self.loop.now_us + 30_000_000)
             for name in self.config.providers:
-                await self._resume(name)
+                await self._resume(self._service(), name)
 
     async def _come_to_rest(self) -> None:
         """Until nothing is left that could end."""
@@ -513,7 +521,7 @@ class Run:
         while self.loop.now_us < end:
             await self._until(self.loop.now_us + 20_000_000)
             assert self.life is not None
-            database = self.life.links.made[0].database.real
+            database = self.life.links.database
             far = self.clock.wall() + FAR_MS
             live = "SELECT count(*) FROM messages WHERE state IN (0, 1) AND NOT (state = 0 AND due > ?)"
             if database.execute(live, (far,)).fetchone()[0] == 0:
@@ -526,7 +534,7 @@ class Run:
         life, history = self.life, self.history
         if history.quiet:
             history.leftovers = look.leftovers(life.engine)
-        database = life.links.made[0].database.real
+        database = life.links.database
         history.outbox = [message(row) for row in arrays(database, grouped(MESSAGE_COLUMNS, "messages ORDER BY seq"))]
         attempts = arrays(database, grouped(f"seq, {ATTEMPT_VIEW}", "(SELECT * FROM attempts ORDER BY nr)"))
         ids = {each.seq: each.id for each in history.outbox}
@@ -534,10 +542,8 @@ class Run:
             history.attempts.setdefault(ids[row[0]], []).append(attempt(row[1 : 1 + width(ATTEMPT_VIEW)]))
         for each in history.outbox:
             if each.state not in FINAL or self.random.random() < 0.1:
-                seen = await life.engine.service.get(each.id, None)
-                assert seen is not None
+                seen = Seen(each, None) if (found := await self._service().get(each.id, None)) is None else found
                 history.probes.append(look.probe(seen, self.loop.now_us, self.clock.wall(), self))
-        self._take_stock(life.links)
         await self._stop(5.0)
 
 

@@ -394,6 +394,18 @@ class OutboxContract:
         assert [(a.outcome, a.provider_message_id) for a in await bench.box.attempts(seq)] == [("unknown", "SM9")]
         await self.check(bench)
 
+    async def test_a_released_claim_leaves_no_trace(self, bench: Bench) -> None:
+        [seq] = await bench.stored(draft(1))
+        before = await bench.by_seq(seq)
+        await bench.claimed(seq)
+        released = replace(settlement(seq, Event.RETRY, due=before.due, charged=0), released=True)
+        assert await bench.box.settle(released, None)
+        after = await bench.by_seq(seq)
+        assert (after.state, after.attempt, after.charged, after.due) == (State.PENDING, 0, 0, before.due)
+        assert await bench.box.attempts(seq) == []
+        assert (await bench.claimed(seq))[0].attempt == 1
+        await self.check(bench)
+
     async def test_a_settlement_must_follow_the_table(self, bench: Bench) -> None:
         [seq] = await bench.stored(draft(1))
         await bench.claimed(seq)
@@ -502,6 +514,7 @@ class OutboxContract:
         assert recovery.flows == (FlowRow(flow, "main", Priority.NORMAL, "shop", None, 1, NOW + 7),)
         message = await bench.by_seq(a)
         assert (message.uncertain, message.uncertain_since, message.due) == (True, LATER + 5, LATER + 5)
+        assert (message.attempt, message.charged) == (1, 1), "its call may have been made"
         [crashed] = await bench.box.attempts(a)
         assert (crashed.n, crashed.outcome, crashed.started_at, crashed.cost) == (1, "crashed", NOW + 2, 3)
         found, following = await bench.box.uncertain(LATER + 5, 10)

@@ -28,6 +28,7 @@ from smsd.store import (
     StoreError,
 )
 from smsd.store.connection import Connection, Handle, connect
+from smsd.store.disk import Disk as Space
 from smsd.store.sqlite import SqliteOutbox
 from tests.doubles.apsw_connection import Disk, on_disk
 from tests.doubles.builders import NOW, draft
@@ -246,20 +247,54 @@ async def test_below_the_floor_only_acceptances_stop(opening: Opening) -> None:
     room = [10_000]
     opened = await opening(floor_bytes=8_000, free=lambda _: room[0])
     box = opened.box
-    await accept(box, draft(1))
+    [first] = await opened_before(box)
     room[0] = 7_999
     await asyncio.sleep(1.05)  # the floor is looked at once a second
     [refused] = await accept(box, draft(2))
     assert isinstance(refused, DiskFullError)
-    await begin(box, 1)
-    assert await box.settle(settlement(1, Event.TAKEN), attempt())
-    room[0] = 8_500  # not enough: an eighth more than the floor is asked for
-    await asyncio.sleep(1.1)
-    assert isinstance((await accept(box, draft(3)))[0], DiskFullError)
+    await begin(box, first)
+    assert await box.settle(settlement(first, Event.TAKEN), attempt())
     room[0] = 9_000
     await until(lambda: not box.full)
     assert isinstance((await accept(box, draft(4)))[0], Stored)
     assert opened.full == [True, False]
+
+
+async def opened_before(box: SqliteOutbox) -> list[int]:
+    """One message accepted while there was room."""
+    return [result.seq for result in await accept(box, draft(1)) if isinstance(result, Stored)]
+
+
+def test_the_floor_is_looked_at_once_a_second_and_does_not_flap(tmp_path: Path) -> None:
+    room, looks = [10_000], [0]
+
+    def free(_: Path) -> int:
+        looks[0] += 1
+        return room[0]
+
+    space = Space(tmp_path, floor_bytes=8_000, ballast_bytes=0, free=free)
+    assert not space.low(0.0)
+    room[0] = 7_999
+    assert not space.low(0.99)
+    assert space.low(1.0)
+    assert looks == [2]
+    room[0] = 8_999
+    assert not space.roomy(), "an eighth more than the floor is asked for"
+    room[0] = 9_000
+    assert space.roomy()
+    assert not Space(tmp_path, floor_bytes=0, ballast_bytes=0, free=lambda _: 0).low(0.0)
+
+
+def test_the_ballast_gets_the_size_that_is_asked_for(tmp_path: Path) -> None:
+    ballast = tmp_path / "outbox.ballast"
+    for size in (4_096, 8_192):
+        assert Space(tmp_path, floor_bytes=0, ballast_bytes=size).fill()
+        assert ballast.stat().st_size == size
+        assert ballast.stat().st_blocks * 512 >= size, "it holds real blocks"
+    space = Space(tmp_path, floor_bytes=0, ballast_bytes=0)
+    assert space.fill()
+    assert not ballast.exists()
+    assert not space.release()
 
 
 async def test_a_start_without_room_for_the_ballast_refuses_until_there_is(opening: Opening) -> None:

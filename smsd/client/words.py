@@ -1,0 +1,129 @@
+"""What is said to the daemon, and what does its answer say?
+
+Requests and answers as dictionaries and as lines of JSON, the bounds of both, and which request may be said twice. The
+answers are the daemon's own: no field's meaning is known here, and no socket.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from smsd.client.errors import SmsdError, SubmissionInvalid, refusal
+from smsd.client.loss import StrangerError
+
+Document = dict[str, Any]
+"""A JSON object as the daemon sent it."""
+
+Documents = list[Document]
+
+TIMEOUT: Final = 30.0
+"""Seconds a call may take unless told otherwise: a commit on a busy disk takes seconds, and nothing takes longer."""
+
+WINDOW: Final = 256
+"""Requests without an answer on one connection; the daemon stops reading at 1,000."""
+
+LINE_BYTES: Final = 65_536
+"""Longest request with its newline; the daemon closes the connection above it."""
+
+ANSWER_BYTES: Final = 16 << 20
+"""Longest answer taken: a full page of a listing is well below it."""
+
+PAGE: Final = 200
+"""Messages asked for at once by list()."""
+
+
+def submission(to: str, text: str, fields: Mapping[str, Any]) -> Document:
+    """The request that submits a message. `from_` stands for `from`, a word of Python; None means absent."""
+    request: Document = {"op": "send", "to": to, "text": text}
+    for name, value in fields.items():
+        if value is not None:
+            request["from" if name == "from_" else name] = value
+    return request
+
+
+def submission_of(item: Mapping[str, Any]) -> Document:
+    """The request for one item of send_many; what `to` and `text` lack the daemon names."""
+    fields = {name: value for name, value in item.items() if name not in {"to", "text"}}
+    return submission(item.get("to", ""), item.get("text", ""), fields)
+
+
+def encode(request: Document) -> bytes:
+    """One line. Raises SubmissionInvalid for what JSON cannot say or the daemon would not read to its end."""
+    try:
+        line = json.dumps(request, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    except UnicodeEncodeError:
+        raise SubmissionInvalid("invalid_value", "It holds characters that are not Unicode text; send UTF-8.") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        message = f"It holds a value JSON cannot carry ({error}); pass strings, numbers and objects of strings."
+        raise SubmissionInvalid("invalid_value", message) from None
+    if len(line) > LINE_BYTES:
+        raise SubmissionInvalid("too_long", f"It takes {len(line):,} bytes as JSON; at most {LINE_BYTES:,} are read.")
+    return line
+
+
+def decode(line: bytes, ref: int) -> Document:
+    """The answer, which must be to request `ref`; raises StrangerError when it is not smsd's."""
+    try:
+        answer = json.loads(line)
+    except (ValueError, RecursionError):
+        raise StrangerError from None
+    if not isinstance(answer, dict) or answer.get("ref") != ref or not isinstance(answer.get("ok"), bool):
+        raise StrangerError
+    return answer
+
+
+def result_of(answer: Document) -> Document:
+    """The answer without its envelope. Raises what the daemon's error says."""
+    if answer["ok"]:
+        return {name: value for name, value in answer.items() if name not in {"ok", "ref"}}
+    raise refusal(answer.get("error") or {})
+
+
+def document_at(result: Document, name: str) -> Document:
+    """The one object the result carries under `name`."""
+    found: Document = result[name]
+    return found
+
+
+def documents_at(result: Document, name: str) -> Documents:
+    """The list of objects the result carries under `name`."""
+    found: Documents = result[name]
+    return found
+
+
+def line_of_result(index: int, outcome: Document | SmsdError) -> Document:
+    """What send_many says of one message."""
+    if isinstance(outcome, SmsdError):
+        return {"index": index, "ok": False, "error": outcome.document()}
+    return {"index": index, "ok": True, **outcome}
+
+
+def page_request(filters: Mapping[str, Any], limit: int | None, cursor: str | None) -> Document:
+    """The request for the next page of a listing of which `limit` messages are still wanted (None: all)."""
+    size = PAGE if limit is None else min(limit, PAGE)
+    given = {name: value for name, value in filters.items() if value is not None}
+    return {"op": "list", **given, "limit": size, **({} if cursor is None else {"cursor": cursor})}
+
+
+def retry_request(id: str, ttl: str | None, force: bool) -> Document:
+    """The request that opens a new round for a message."""
+    return {"op": "retry", "id": id, **({} if ttl is None else {"ttl": ttl}), **({"force": True} if force else {})}
+
+
+READS: Final = frozenset({"get", "list", "attempts", "stats", "providers", "ping"})
+"""Operations that change nothing."""
+
+_REPEATABLE: Final = READS | {"pause", "resume"}
+"""Operations that do no harm when the daemon sees them twice."""
+
+
+def repeatable(request: Document) -> bool:
+    """Whether it may be said again when nobody knows if the daemon saw it."""
+    return request["op"] in _REPEATABLE or (request["op"] == "send" and bool(request.get("idempotency_key")))
+
+
+def acts(request: Document) -> bool:
+    """Whether it changes something, so that it matters if the daemon saw it."""
+    return request["op"] not in READS

@@ -1,0 +1,57 @@
+"""Does each of the daemon's error codes reach the caller as its own exception, with what to do about it?"""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+from smsd.client import (
+    KeyConflict,
+    LimitExceeded,
+    NotAllowed,
+    NotFound,
+    QueueUnavailable,
+    SmsdError,
+    SubmissionInvalid,
+    WrongState,
+)
+from tests.client.conftest import TO
+from tests.doubles.fake_daemon import FakeDaemon, RefusedError
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("invalid_recipient", SubmissionInvalid),
+        ("text_too_long", SubmissionInvalid),
+        ("no_route", SubmissionInvalid),
+        ("not_available", SubmissionInvalid),
+        ("backlog_full", QueueUnavailable),
+        ("disk_full", QueueUnavailable),
+        ("shutting_down", QueueUnavailable),
+        ("outcome_unknown", QueueUnavailable),
+        ("limit_exceeded", LimitExceeded),
+        ("not_allowed", NotAllowed),
+        ("unauthenticated", NotAllowed),
+        ("not_found", NotFound),
+        ("wrong_state", WrongState),
+        ("key_conflict", KeyConflict),
+        ("internal", SmsdError),
+        ("unknown_op", SmsdError),
+    ],
+)
+def test_each_code_is_its_own_kind(make: Any, fake: FakeDaemon, code: str, kind: type[SmsdError]) -> None:
+    fake.refuse["send"] = RefusedError(code, "Because.", "to")
+    with pytest.raises(SmsdError) as caught:
+        make().send(TO, "Hello")
+    error = caught.value
+    assert type(error) is kind
+    assert (error.code, error.message, error.field) == (code, "Because.", "to")
+    assert error.errors == [{"code": code, "message": "Because.", "field": "to"}]
+    assert str(error).startswith("Because.")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), copy.document(), copy.remedy) == (kind, error.document(), error.remedy)
+    if isinstance(error, QueueUnavailable):
+        assert error.maybe_taken is (code == "outcome_unknown")

@@ -1,0 +1,165 @@
+"""Is what waits committed together, bounded, in order, and is everybody told, whoever else fails?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from smsd.core.lifecycle import Event
+from smsd.store import AcceptResult, Claim, KeyConflict, Stored, StoreError, writer
+from smsd.store.connection import Connection, Handle, connect
+from tests.doubles.builders import NOW, draft
+from tests.store.conftest import Opening
+from tests.store.contract import accept, attempt, settlement
+
+
+class Counting:
+    """A connection that notes the transactions and checkpoints that passed."""
+
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+
+    def count(self, beginning: str) -> int:
+        return sum(sql.startswith(beginning) for sql in self.statements)
+
+    def factory(self) -> Callable[[Path], Awaitable[Connection]]:
+        async def traced(path: Path) -> Connection:
+            connection = await connect(path)
+
+            def watch(db: Handle) -> None:
+                db.set_trace_callback(self.statements.append)  # type: ignore[attr-defined]  # sqlite3's own
+
+            await connection.run(watch)
+            return connection
+
+        return traced
+
+
+async def test_what_waits_is_one_transaction(opening: Opening) -> None:
+    seen = Counting()
+    box = (await opening(connect=seen.factory())).box
+    await accept(box, *(draft(n) for n in range(1, 201)))
+    seen.statements.clear()
+    await asyncio.gather(
+        accept(box, *(draft(n) for n in range(300, 400))),
+        box.begin([Claim(seq, 0, "main", "s") for seq in range(1, 65)], NOW),
+        *(box.settle(settlement(seq, Event.TAKEN), attempt()) for seq in range(65, 129)),
+    )
+    assert seen.count("COMMIT") <= 2
+    assert len(seen.statements) < 60, "statements are set-wise"
+
+
+async def test_a_batch_is_bounded(opening: Opening) -> None:
+    seen = Counting()
+    box = (await opening(connect=seen.factory())).box
+    seen.statements.clear()
+    await accept(box, *(draft(n) for n in range(1, 2 * writer.MAX_ROWS + 2)))
+    assert seen.count("COMMIT") >= 3
+    assert box.waiting == 0
+
+
+async def test_a_bad_row_costs_few_transactions(opening: Opening) -> None:
+    seen = Counting()
+    box = (await opening(connect=seen.factory())).box
+    seen.statements.clear()
+    drafts = [draft(n) for n in range(1, 1_001)]
+    drafts[617] = draft(618, text="\ud800")
+    results = await accept(box, *drafts)
+    assert [n for n, result in enumerate(results) if not isinstance(result, Stored)] == [617]
+    assert seen.count("BEGIN") < 25, "halves, not one by one"
+    assert [r.seq for r in results if isinstance(r, Stored)] == sorted(r.seq for r in results if isinstance(r, Stored))
+
+
+async def test_a_flow_of_an_undone_batch_is_not_remembered(opening: Opening) -> None:
+    """The first of a flow fails; the next of it must not point to a flow that was rolled back."""
+    box = (await opening()).box
+    [bad] = await accept(box, draft(1, campaign="c", text="\ud800"))
+    assert isinstance(bad, StoreError)
+    [good] = await accept(box, draft(2, campaign="c"))
+    assert isinstance(good, Stored)
+    fed = await box.feed(good.flow, None, NOW, 10)
+    assert [due.seq for due in fed.items] == [good.seq]
+
+
+async def test_a_key_of_an_undone_batch_is_free(opening: Opening) -> None:
+    box = (await opening()).box
+    [bad] = await accept(box, draft(1, idempotency_key="k", content_hash=b"1" * 32, text="\ud800"))
+    assert isinstance(bad, StoreError)
+    [good, other] = await accept(
+        box,
+        draft(2, idempotency_key="k", content_hash=b"2" * 32),
+        draft(3, idempotency_key="k", content_hash=b"1" * 32),
+    )
+    assert isinstance(good, Stored)
+    assert other == KeyConflict(draft(2).id)
+
+
+async def test_a_caller_that_fails_holds_up_nobody(opening: Opening) -> None:
+    box = (await opening()).box
+    reported: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    answers: list[AcceptResult] = []
+
+    def failing(result: AcceptResult) -> None:
+        raise ZeroDivisionError
+
+    box.accept(draft(1), failing)
+    box.accept(draft(2), answers.append)
+    await accept(box, draft(3))
+    assert isinstance(answers[0], Stored)
+    assert [type(context["exception"]) for context in reported] == [ZeroDivisionError]
+
+
+async def test_an_answer_may_hand_in_the_next(opening: Opening) -> None:
+    box = (await opening()).box
+    answers: list[AcceptResult] = []
+    ended = asyncio.Event()
+
+    def next_one(result: AcceptResult) -> None:
+        answers.append(result)
+        if len(answers) < 20:
+            box.accept(draft(len(answers) + 1), next_one)
+        else:
+            ended.set()
+
+    box.accept(draft(1), next_one)
+    async with asyncio.timeout(10):
+        await ended.wait()
+    assert all(isinstance(answer, Stored) for answer in answers)
+
+
+async def test_the_wal_is_checkpointed_at_a_size_and_when_idle(opening: Opening, path: Path) -> None:
+    seen = Counting()
+    box = (await opening(connect=seen.factory())).box
+
+    async def checkpoints(n: int) -> None:
+        async with asyncio.timeout(5):
+            while seen.count("PRAGMA wal_checkpoint(PASSIVE)") < n:
+                await asyncio.sleep(0.01)
+
+    before = asyncio.get_running_loop().time()
+    await accept(box, *(draft(n) for n in range(1, writer.CHECKPOINT_ROWS + writer.MAX_ROWS)))
+    await checkpoints(1)
+    accepted = path.stat().st_size
+    assert accepted > 2_000_000
+    await accept(box, *(draft(n) for n in range(30_000, 30_000 + writer.IDLE_ROWS)))
+    await checkpoints(2)
+    assert asyncio.get_running_loop().time() - before > writer.IDLE_S
+    assert path.stat().st_size > accepted
+
+
+async def test_closing_leaves_one_whole_file(opening: Opening, path: Path) -> None:
+    box = (await opening()).box
+    await accept(box, *(draft(n) for n in range(1, 100)))
+    await box.close()
+    assert sorted(file.name for file in path.parent.iterdir()) == ["outbox.db", "outbox.lock"]
+
+
+async def test_an_outbox_is_opened_once(opening: Opening) -> None:
+    box = (await opening()).box
+    with pytest.raises(StoreError, match="open already"):
+        await box.open(NOW)
+    assert isinstance((await accept(box, draft(1)))[0], Stored)
