@@ -54,6 +54,7 @@ _ROWS: Final = (
     Row("slow", "end to end, carrier answers after 50 ms, 256 in flight", "messages/s", 2_500, 4_000),
     Row("latency_p50", "added latency at 200 messages/s, median", "ms", 2, 1, less_is_better=True, digits=2),
     Row("latency_p99", "added latency at 200 messages/s, 99th of 100", "ms", 8, 3, less_is_better=True, digits=2),
+    Row("latency_commits", "  the median, in bare commits of one row", "commits", digits=1),
     Row("memory_idle", "memory, idle", "MiB", 70, 50, less_is_better=True, digits=1),
     Row("memory_pending", "memory, {pending:,} pending", "MiB", 150, 100, less_is_better=True, digits=1),
     Row("ready", "ready after kill -9, {pending:,} pending", "s", 2, 1, less_is_better=True, digits=2),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -50,7 +51,7 @@ def run(args: Sequence[str]) -> int:
     """`smsd bench ARGS`; the exit code. SystemExit for --help and faulty arguments."""
     given = _parse(args)
     size = QUICK if given.quick else FULL
-    began = time.monotonic()
+    began, load = time.monotonic(), os.getloadavg()[0]
     readings: dict[str, Reading] = {}
     with _ends_by_exception():
         try:
@@ -65,7 +66,7 @@ def run(args: Sequence[str]) -> int:
             code = INTERRUPTED
     ordered = [readings[name] for name in ROWS if name in readings]
     seconds = time.monotonic() - began
-    report = Report(ordered, machine(given.dir), size.pending, given.quick, seconds)
+    report = Report(ordered, machine(given.dir), load, size.pending, given.quick, seconds)
     print(json.dumps(report.document()) if given.json else report.text())
     return code
 

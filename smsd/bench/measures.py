@@ -187,7 +187,11 @@ def _delivered(bench: Bench, site: Site, count: int) -> float:
 
 
 def latency(bench: Bench) -> Figures:
-    """From a line's leaving the client to its message's arrival at the carrier, at an even, modest rate."""
+    """From a line's leaving the client to its message's arrival at the carrier, at an even, modest rate.
+
+    Two commits lie between, the message's and the attempt's; beside it, how long a bare one takes.
+    """
+    commits = references.commits(bench.directory() / "bare.db", bench.size.bare_s)
     warm = LATENCY_PER_S // 2
     count = warm + round(bench.size.latency_s * LATENCY_PER_S)
     with bench.site() as site:
@@ -200,6 +204,7 @@ def latency(bench: Bench) -> Figures:
     hundredths = statistics.quantiles(added[warm:], n=100)
     yield "latency_p50", hundredths[49]
     yield "latency_p99", hundredths[98]
+    yield "latency_commits", hundredths[49] / 1_000 * commits
 
 
 def memory(bench: Bench) -> Figures:
@@ -304,7 +309,7 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "accept": Measure(accept, ("accept", "commits", "accept_per_commit", "lines", "accept_share")),
     "deliver": Measure(deliver, ("deliver", "posts", "deliver_share", "cpu")),
     "slow": Measure(slow, ("slow",)),
-    "latency": Measure(latency, ("latency_p50", "latency_p99")),
+    "latency": Measure(latency, ("latency_p50", "latency_p99", "latency_commits")),
     "memory": Measure(memory, ("memory_idle",)),
     "backlog": Measure(backlog, ("memory_pending", "ready", "backlog_share")),
     "ceiling": Measure(ceiling, ("ceiling_share", "ceiling_peak")),

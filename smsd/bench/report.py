@@ -15,6 +15,8 @@ from typing import Final
 
 from smsd.bench.bars import Row
 
+BUSY_LOAD: Final = 0.5
+
 _HEADS: Final = ("MEASURE", "VALUE", "UNIT", "BAR", "GOAL", "VALUE/BAR", "VERDICT")
 _SAID: Final = {"goal": "goal reached", "bar": "bar held", "missed": "BAR MISSED", "below goal": "below the goal"}
 
@@ -45,6 +47,8 @@ class Report:
 
     readings: Sequence[Reading]
     machine: str
+    load: float
+    """Processes that wanted a core in the minute before it began: what else the machine was doing."""
     pending: int
     quick: bool
     seconds: float
@@ -53,6 +57,7 @@ class Report:
         """For programs. `bar` and `goal` are upper bounds where `less_is_better`."""
         return {
             "machine": self.machine,
+            "load_before": round(self.load, 2),
             "quick": self.quick,
             "pending": self.pending,
             "seconds": round(self.seconds, 1),
@@ -64,14 +69,14 @@ class Report:
         cells = [_HEADS, *(self._cells(reading) for reading in self.readings)]
         widths = [max(len(row[n]) for row in cells) for n in range(len(_HEADS))]
         table = [_laid_out(row, widths) for row in cells]
-        failed = [f"{_title(reading.row)} failed: {reading.failure}" for reading in self.readings if reading.failure]
+        failed = [f"{reading.row.name} failed: {reading.failure}" for reading in self.readings if reading.failure]
         short = [
             f"Quick: {self.pending:,} messages lie pending instead of a million, and loads are short; "
             "measure without --quick before you compare."
         ]
-        return "\n".join(
-            [self.machine, "", *table, "", *dict.fromkeys(failed), *(short if self.quick else [])]
-        ).rstrip()
+        busy = [f"Something else was using the machine (load {self.load:.1f} at the start): it can do more than this."]
+        notes = [*failed, *(busy if self.load > BUSY_LOAD else []), *(short if self.quick else [])]
+        return "\n".join([self.machine, "", *table, "", *notes]).rstrip()
 
     def _title(self, row: Row) -> str:
         return row.title.format(pending=self.pending)
@@ -88,10 +93,6 @@ class Report:
             _number(reading.ratio, 2),
             _SAID.get(reading.verdict, reading.verdict),
         )
-
-
-def _title(row: Row) -> str:
-    return row.name
 
 
 def _item(reading: Reading, title: str) -> dict[str, object]:

@@ -55,18 +55,21 @@ class Deadline:
 
     def within(self, seconds: float) -> float:
         """The earlier of `seconds` from now and the run's end, as time.monotonic(). MeasureError when it is past."""
-        now = time.monotonic()
-        if now >= self._at:
-            raise MeasureError(f"the {self._seconds:g} s of the whole run are over")
-        return min(now + seconds, self._at)
+        self._not_over()
+        return min(time.monotonic() + seconds, self._at)
 
     def until(self, holds: Callable[[], bool], what: str, seconds: float, look_s: float = LOOK_S) -> None:
-        """Look until it holds. MeasureError, naming `what`, when it does not within `seconds`."""
+        """Look until it holds. MeasureError, naming `what`, when it does not within `seconds` or by the run's end."""
         end = self.within(seconds)
         while not holds():
             if time.monotonic() > end:
+                self._not_over()
                 raise MeasureError(f"{what}: not within {seconds:g} s")
             time.sleep(look_s)
+
+    def _not_over(self) -> None:
+        if time.monotonic() >= self._at:
+            raise MeasureError(f"the {self._seconds:g} s of the whole run are over")
 
 
 class Child:
@@ -120,7 +123,8 @@ class Child:
         assert self._process.stdout is not None
         while b"\n" not in self._said:
             if not select.select([self._process.stdout], [], [], max(0.0, end - time.monotonic()))[0]:
-                raise MeasureError(f"{self.name} said nothing for too long")
+                self._deadline.within(0)
+                raise MeasureError(f"{self.name} said nothing within {seconds:g} s")
             data = os.read(self._process.stdout.fileno(), 1 << 16)
             if not data:
                 raise MeasureError(self.last_words())
@@ -195,7 +199,7 @@ class Carrier:
         try:
             self._deadline.until(lambda: self.arrived() >= count, "all", seconds)
         except MeasureError as error:
-            raise MeasureError(f"{self.arrived():,} of {count:,} messages had reached the carrier; {error}") from None
+            raise MeasureError(f"{self.arrived():,} of {count:,} messages reached the carrier; {error}") from None
 
 
 class Load:

@@ -89,7 +89,7 @@ def bound(db: Handle, provider: str, ids: Sequence[str]) -> set[str]:
     found: set[str] = set()
     since = doubted_since(db)
     for start in range(0, len(ids), sql.SIZES[0]):
-        some = ids[start : start + sql.SIZES[0]]
+        some = [rows.storable(id) for id in ids[start : start + sql.SIZES[0]]]
         marks = ", ".join("?" * len(some))
         found.update(
             r[0] for r in db.execute(sql.BOUND_BY_LOOKUP.replace("{ids}", marks), (*some, provider)).fetchall()

@@ -87,11 +87,12 @@ def number_boot(db: Handle, token: str | None) -> int:
 
 
 def latest_time(db: Handle) -> Instant | None:
-    """The latest wall time that the newest rows tell of."""
+    """The latest wall time that the newest rows and the last heartbeat tell of."""
     accepted = db.execute(sql.LAST_ACCEPTED).fetchone()
     settled = db.execute(sql.LAST_SETTLED).fetchone()
     claimed = db.execute(sql.LAST_CLAIMED).fetchone()
-    times = [row[0] for row in (accepted, settled, claimed) if row is not None and row[0] is not None]
+    beat = db.execute(sql.GET_META, ("beat",)).fetchone()
+    times = [row[0] for row in (accepted, settled, claimed, beat) if row is not None and row[0] is not None]
     return max(times, default=None)
 
 

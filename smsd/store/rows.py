@@ -68,6 +68,17 @@ _PRIORITIES = tuple(Priority)
 _ENCODINGS = tuple(Encoding)
 
 
+def storable(text: str | None) -> str | None:
+    """A provider's words as UTF-8 can hold them: half a surrogate pair becomes a question mark.
+
+    They come from JSON, where anything can be escaped, and an outcome must not be lost for the sake of its wording.
+    (A submission with such a text is refused instead.)
+    """
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def accepted_row(draft: Draft, seq: int, flow: int) -> tuple[object, ...]:
     """A draft as the row of message `seq` in `flow`."""
     return (
@@ -114,48 +125,14 @@ def message(row: Sequence[Any]) -> Message:
     if category is not None:
         cause = None if error_cause is None else Category(error_cause)
         error = Error(Category(category), error_message, error_at, error_code, error_provider, cause)
+    # By position, in the order of Message's fields; the contract compares every field after a round trip.
     return Message(
-        seq,
-        MessageId(id_),
-        _STATES[state],
-        recipient,
-        text,
-        tenant,
-        route,
-        flow,
-        _PRIORITIES[priority],
-        created_at,
-        due,
-        expires_at,
-        segments,
-        _ENCODINGS[encoding],
-        length,
-        max_attempts,
-        sender,
-        send_at,
-        truncated != 0,
-        pinned != 0,
-        user,
-        type_,
-        campaign,
-        profile,
-        None if metadata is None else json.loads(metadata),
-        idempotency_key,
-        attempt_,
-        charged,
-        round_,
-        provider,
-        provider_message_id,
-        claimed_at,
-        uncertain != 0,
-        uncertain_since,
-        lookups,
-        error,
-        sent_at,
-        processed_at,
-        delivered_at,
-        price,
-    )
+        seq, MessageId(id_), _STATES[state], recipient, text, tenant, route, flow, _PRIORITIES[priority], created_at,
+        due, expires_at, segments, _ENCODINGS[encoding], length, max_attempts, sender, send_at, truncated != 0,
+        pinned != 0, user, type_, campaign, profile, None if metadata is None else json.loads(metadata),
+        idempotency_key, attempt_, charged, round_, provider, provider_message_id, claimed_at, uncertain != 0,
+        uncertain_since, lookups, error, sent_at, processed_at, delivered_at, price,
+    )  # fmt: skip
 
 
 def claimed(row: list[Any], provider: str, sender: str, now: Instant) -> Message:
@@ -182,10 +159,10 @@ def attempt_row(seq: int, settled_at: int, boot: int, attempt: Attempt) -> tuple
         attempt.latency_ms,
         attempt.outcome,
         attempt.http_status,
-        attempt.code,
+        storable(attempt.code),
         None if attempt.category is None else str(attempt.category),
-        attempt.provider_message_id,
-        attempt.trace,
+        storable(attempt.provider_message_id),
+        storable(attempt.trace),
     )
 
 
@@ -233,8 +210,8 @@ def settled_row(settlement: Settlement) -> tuple[object, ...]:
         at if state is State.SENT else None,
         state is State.SENT,
         *((None,) * 6 if error is None else error_values(error)),
-        settlement.provider_message_id,
-        settlement.price,
+        storable(settlement.provider_message_id),
+        storable(settlement.price),
     )
 
 
@@ -242,9 +219,9 @@ def error_values(error: Error) -> tuple[object, ...]:
     """An error as category, message, at, code, provider, cause."""
     return (
         str(error.category),
-        error.message,
+        storable(error.message),
         error.at,
-        error.code,
+        storable(error.code),
         error.provider,
         None if error.cause is None else str(error.cause),
     )

@@ -147,11 +147,13 @@ class SqliteOutbox:
 
     async def close(self) -> None:
         """See Outbox.close."""
-        if self._writer is not None:
-            await self._writer.close()
-            if self._writing is not None and not self.broken:
-                await self._writing.run(checkpoint_last)
-        await self._release()
+        try:
+            if self._writer is not None:
+                await self._writer.close()
+                if self._writing is not None and not self.broken:
+                    await self._writing.run(checkpoint_last)
+        finally:
+            await self._release()
 
     async def _release(self) -> None:
         """Close what is open, the reader first: the last connection to close removes the -wal, and that is a write."""
@@ -270,9 +272,15 @@ class SqliteOutbox:
 
 
 def checkpoint_last(db: Handle) -> None:
-    """Empty the -wal, so that the next start has nothing to replay and a copy of the one file is whole. A failure costs
-    only that: what was acknowledged is in the -wal."""
-    db.execute(sql.CHECKPOINT_LAST).fetchone()
+    """Empty the -wal, so that the next start has nothing to replay and a copy of the one file is whole.
+
+    Want of room or a lock costs only that: what was acknowledged is in the -wal. Any other failure raises StoreError.
+    """
+    try:
+        db.execute(sql.CHECKPOINT_LAST).fetchone()
+    except Exception as error:
+        if fault(error) not in {Fault.FULL, Fault.BUSY}:
+            raise StoreError(f"the outbox could not be closed in order ({describe(error)})") from error
 
 
 def opening_failed(path: Path, error: Exception) -> StoreError:

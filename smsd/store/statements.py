@@ -37,11 +37,6 @@ CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 CHECKPOINT_LAST = "PRAGMA wal_checkpoint(TRUNCATE)"
 
 
-def width(columns: str) -> int:
-    """How many columns a list of names has."""
-    return columns.count(",") + 1
-
-
 def prefixed(alias: str, columns: str) -> str:
     """The names of a list of columns, each with a table's alias."""
     return ", ".join(f"{alias}.{name.strip()}" for name in columns.split(","))

@@ -9,6 +9,7 @@ callers belong to `writer`; what should happen to a message belongs to `core.pol
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -33,7 +34,7 @@ FLOWS_KNOWN = 10_000
 EXPIRED_MESSAGE = "its time to live ran out before it could be sent"
 
 
-class Operation:
+class Operation(ABC):
     """One caller's wish. `size`: rows it writes, for the batch's bound."""
 
     __slots__ = ()
@@ -41,13 +42,13 @@ class Operation:
     keeps_trying = False
     """Whether it waits for room when the disk is full instead of failing: its outcome is a fact already."""
 
+    @abstractmethod
     def resolve(self) -> None:
         """It is durable: tell the caller. On the event loop."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fail(self, error: StoreError) -> None:
         """It is not, or nobody knows: tell the caller. On the event loop."""
-        raise NotImplementedError
 
 
 class Accept(Operation):
@@ -131,14 +132,12 @@ class Ledger:
         self._next_seq = 1
         self._next_flow = 1
         self._flows: OrderedDict[tuple[str, int, str, str | None], int] = OrderedDict()
-        self._seq_before = 1
-        self._flow_before = 1
 
     def start(self, db: Handle, boot: int) -> None:
         """Learn from the database where numbering goes on; `boot` is the number of the present boot."""
         self.boot = boot
-        self._next_seq = self._seq_before = (db.execute(sql.LAST_SEQ).fetchone()[0] or 0) + 1
-        self._next_flow = self._flow_before = (db.execute(sql.LAST_FLOW).fetchone()[0] or 0) + 1
+        self._next_seq = (db.execute(sql.LAST_SEQ).fetchone()[0] or 0) + 1
+        self._next_flow = (db.execute(sql.LAST_FLOW).fetchone()[0] or 0) + 1
 
     def apply(self, db: Handle, operations: Sequence[Operation]) -> None:
         """Write the operations into the open transaction and leave each its result."""
@@ -153,14 +152,12 @@ class Ledger:
         tally.write(db)
 
     def committed(self) -> None:
-        """What apply() numbered is durable."""
-        self._seq_before, self._flow_before = self._next_seq, self._next_flow
+        """What apply() wrote is durable."""
         while len(self._flows) > FLOWS_KNOWN:
             self._flows.popitem(last=False)
 
     def undone(self) -> None:
-        """The transaction is rolled back: its numbers are free again and its flows do not exist."""
-        self._next_seq, self._next_flow = self._seq_before, self._flow_before
+        """The transaction is rolled back: its flows may not exist. Its numbers stay used: a gap harms nobody."""
         self._flows.clear()
 
     # --- accept ------------------------------------------------------------------------------------------------------
@@ -243,7 +240,10 @@ class Ledger:
             tally.moved(State.PROCESSING, settlement.state, priority, flow)
             count_settlement(tally, settlement, provider)
             if settle.attempt is None and settlement.provider_message_id is not None:
-                db.execute(sql.BIND_ATTEMPT, (settlement.provider_message_id, settlement.seq, settlement.attempt))
+                db.execute(
+                    sql.BIND_ATTEMPT,
+                    (rows.storable(settlement.provider_message_id), settlement.seq, settlement.attempt),
+                )
         expect(change(db, sql.SETTLE, in_time), len(in_time))
         change(db, sql.INSERT_ATTEMPTS, attempts)
 

@@ -14,7 +14,7 @@ What a failure means, and what follows:
 - one row cannot be stored: the batch is undone and tried in halves, so that only that row's caller sees an error.
 - anything else before COMMIT: nothing was written; the outbox is broken.
 - anything else during COMMIT: it may be on disk or not (an fsync that failed must never be repeated: the kernel may
-  have dropped the pages, https://www.postgresql.org/docs/current/fsyncgate or LWN 752063). The callers get
+  have dropped the pages: https://lwn.net/Articles/752063/). The callers get
   OutcomeUnknownError; the outbox is broken.
 - the -wal is no longer the file that SQLite opened: the commit may be in a deleted file. As above.
 

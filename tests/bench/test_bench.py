@@ -109,7 +109,7 @@ def test_a_path_too_long_for_a_socket_is_refused(tmp_path: Path, capsys: pytest.
 def test_a_measure_that_fails_says_why_for_each_of_its_rows(tmp_path: Path) -> None:
     bench = Bench(tmp_path, replace(QUICK, limit_s=0))
     readings = [*take("latency", bench)]
-    assert [reading.row.name for reading in readings] == ["latency_p50", "latency_p99"]
+    assert [reading.row.name for reading in readings] == ["latency_p50", "latency_p99", "latency_commits"]
     assert {reading.failure for reading in readings} == {"the 0 s of the whole run are over"}
     assert {reading.verdict for reading in readings} == {"failed"}
     assert not processes_in(tmp_path)
@@ -150,13 +150,14 @@ def test_the_table_shows_what_failed_and_what_missed() -> None:
         Reading(ROWS["commits"], 1_234.5),
         Reading(ROWS["ready"], None, "the daemon said no"),
     ]
-    report = Report(readings, "a machine", 1_000_000, quick=False, seconds=61.0)
+    report = Report(readings, "a machine", 0.6, 1_000_000, quick=False, seconds=61.0)
     text = report.text().splitlines()
     assert text[3].endswith("19,000  messages/s  >= 20,000  >= 40,000       0.95  BAR MISSED")
     assert text[4].split() == ["bare", "sqlite3,", "WAL,", "FULL,", "one", "row", "a", "commit", "1,234", "commits/s"]
     assert text[5].startswith("ready after kill -9, 1,000,000 pending")
     assert text[5].endswith("failed")
-    assert text[-1] == "ready failed: the daemon said no"
+    assert text[-2] == "ready failed: the daemon said no"
+    assert "(load 0.6 at the start)" in text[-1]
     document = json.loads(json.dumps(report.document()))
     accept, commits, ready = document["measures"]
     assert (accept["ratio"], accept["verdict"]) == (0.95, "missed")

@@ -7,6 +7,7 @@ it acknowledges anything more.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -295,11 +296,12 @@ def small_disk(site: Site) -> Iterator[Path]:
 
 
 def fill(disk: Path, leave: int) -> Path:
-    """A file that leaves so many bytes free."""
+    """A file that leaves so many bytes free; the daemon, too, is writing."""
     filler = disk / "filler"
     free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-    with filler.open("wb") as file:
-        file.write(b"\0" * max(0, free - leave))
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.tell() < free - leave:
+            file.write(bytes(min(65_536, free - leave - file.tell())))
     return filler
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,12 @@ def on_disk(disk: Disk) -> ConnectionFactory:
     async def connect(path: Path) -> Connection:
         database = translated(lambda: apsw.Connection(str(path), vfs=disk.name))
         database.set_busy_timeout(100)
-        return InlineConnection(ApswHandle(database), lambda: translated(database.close))
+
+        def close() -> None:
+            # SQLite closes even when its last checkpoint fails and tells nobody; apsw hands on what the disk raised.
+            with suppress(apsw.Error):
+                database.close()
+
+        return InlineConnection(ApswHandle(database), close)
 
     return connect

@@ -21,7 +21,7 @@ from smsd.engine.engine import Engine, Plan
 from smsd.engine.intake import Answer, Receipt
 from smsd.engine.lane import Setting
 from smsd.engine.settler import RetryBook
-from smsd.providers.base import NoAnswer, NoConnection, Outcome, Provider, Request, Response
+from smsd.providers.base import NoAnswer, NoConnection, Outcome, Request, Response
 from smsd.providers.twilio import Twilio
 from smsd.store.sqlite import SqliteOutbox
 from smsd.wire import Submission, content_hash
@@ -115,7 +115,7 @@ class Rig:
         self.clock = SimulatedClock(self.loop, boot_us=3_600_000_000)
         self.carrier = Carrier(self.clock)
         self.events: list[Event] = []
-        self.providers: list[tuple[Provider, ProviderRules]] = [(twilio(), self.rules())]
+        self.providers: list[tuple[Twilio, ProviderRules]] = [(twilio(), self.rules())]
         self.messages = MessageRules()
         self.retry = RetryRules(jitter="none")
         self.deaths: list[BaseException] = []

@@ -193,6 +193,8 @@ class Network:
         self.random = random
         self.history = history
         self.accounts: dict[str, Account] = {}
+        self.next_call = asyncio.Event()
+        """Set whenever a call begins."""
 
     def line(self, life: int, alive: Callable[[], bool]) -> Line:
         """The carrier of one life of the daemon."""
@@ -219,6 +221,7 @@ class Network:
             expires_at=None if letter is None else letter.expires_at,
         )
         self.history.calls.append(call)
+        self.next_call.set()
         return call
 
     def draw(self, account: Account) -> str:

@@ -87,7 +87,7 @@ def configure(random: Random) -> World:
         retry=_retry(random),
         patient=RetryRules(max_attempts=6, delays_ms=(60_000, 120_000), jitter=random.choice(["none", "equal"])),
         ttl_ms=random.choice([600_000, 3_600_000, DAY_MS, 3 * DAY_MS]),
-        capacity=random.choice([CAPACITY, CAPACITY, 32, 64]),
+        capacity=random.choice([CAPACITY, CAPACITY, 12, 24]),
         max_backlog=random.choice([5_000_000, 5_000_000, 40]),
         crash_ready=random.random() < 0.75,
         steps_forward=random.random() < 0.5,
@@ -99,7 +99,7 @@ def _provider(random: Random, name: str, place: int) -> Provider:
     pace = _pace(random)
     rules = ProviderRules(
         pace=pace,
-        max_in_flight=random.choice([1, 2, 8, 32]),
+        max_in_flight=random.choice([1, 1, 2, 8, 32]),
         timeout_ms=random.choice([2_000, 10_000]),
         cooldown_ms=random.choice([5_000, 60_000, 300_000]),
         retry_after=random.choice(["honour", "at_least_cooldown", "ignore"]),

@@ -211,6 +211,7 @@ class History:
     leftovers: list[str] = field(default_factory=list)
     """What the engine still held when all was quiet."""
     most_held: int = 0
+    """Tickets in memory at most, without those being sent."""
     capacity: int = 0
     outbox: list[Message] = field(default_factory=list)
     """All messages at the end."""

@@ -32,11 +32,16 @@ def probe(seen: Seen, now_us: int, wall: int, run: Run) -> Probe:
     wrong = "" if waiting.text else "the sentence is empty"
     if message.state in FINAL:
         wrong = "it is final"
-    elif message.state is State.PENDING and message.expires_at + LATE_MS < wall and not run.disk.full:
+    elif message.state is State.PENDING and message.expires_at + LATE_MS < wall and _steady(run, now_us):
         wrong = "its end of life has passed"
     elif not _holds(seen, wall, run):
         wrong = f"{waiting.reason} does not hold"
     return Probe(now_us, message, waiting.reason.value, waiting.until, waiting.text, wrong)
+
+
+def _steady(run: Run, now_us: int) -> bool:
+    """Whether the daemon has had time to see what the clock says, and room to write."""
+    return not run.disk.full and now_us - run.clock.stepped_us > LATE_MS * 1_000
 
 
 def _holds(seen: Seen, wall: int, run: Run) -> bool:
@@ -48,7 +53,7 @@ def _holds(seen: Seen, wall: int, run: Run) -> bool:
     duties = [run.history.duties[name] for name in enabled]
     match waiting.reason:
         case Reason.SCHEDULED:
-            return message.due > wall and message.error is None
+            return message.due > wall and (message.error is None or message.attempt == 0)
         case Reason.RETRY:
             return message.due > wall and message.error is not None
         case Reason.PROVIDER_PAUSED:

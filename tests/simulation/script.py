@@ -20,6 +20,7 @@ STORMS: tuple[dict[str, int], ...] = (
     {"taken": 50, "lost answer": 25, "lost call": 15, "garbled": 5, "slow": 5},
     {"taken": 20, "throttled": 60, "deferred": 20},
     {"unreached": 100},
+    {"deferred": 100},
     {"lost call": 50, "lost answer": 50},
     {"taken": 80, "unauthorized": 20},
     {"taken": 50, "slow": 50},
@@ -37,7 +38,7 @@ class Act:
     """Milliseconds, a count, or nothing, as the act needs."""
 
 
-OPERATORS = (("cancel", 6), ("retry", 6), ("pause", 2), ("resume", 3), ("probe", 6), ("replay", 6))
+OPERATORS = (("cancel", 6), ("retry", 6), ("pause", 4), ("resume", 6), ("probe", 6), ("replay", 6))
 CALAMITIES = (("crash", 3), ("restart", 2), ("full", 2), ("commit", 2), ("busy", 2), ("reads", 2))
 
 
@@ -45,9 +46,9 @@ def write(random: Random, world: World) -> tuple[list[Act], int]:
     """The acts in order, and when the last of them is over."""
     texts = random.randint(5, 60)
     pace_us = slowest_us(world)
-    horizon = max(texts * pace_us * 2, random.choice([2, 20, 60]) * MINUTE_US)
+    horizon = max(texts * pace_us * 2, random.choice([1, 5, 40]) * MINUTE_US)
     acts = _bursts(random, texts, horizon)
-    acts += _some(random, horizon, random.randint(4, 25), OPERATORS)
+    acts += _some(random, horizon, random.randint(4, 35), OPERATORS)
     acts += [Act(random.randrange(horizon), "weather") for _ in range(random.randint(1, 4) * len(world.providers))]
     if world.crash_ready:
         acts += _some(random, horizon, random.randint(1, 6), CALAMITIES)
@@ -76,6 +77,6 @@ def turn(random: Random) -> Weather:
     """The weather turns."""
     return Weather(
         fates=dict(random.choice(STORMS)),
-        latency_ms=random.choice([(1, 20), (50, 400), (500, 1_900)]),
+        latency_ms=random.choice([(1, 20), (50, 400), (500, 1_900), (1_500, 6_000)]),
         lookups_fail=random.choice([0.0, 0.0, 0.3, 1.0]),
     )

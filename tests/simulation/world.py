@@ -32,12 +32,12 @@ from smsd.engine.bus import Bus
 from smsd.engine.engine import Engine
 from smsd.engine.intake import Answer, Receipt
 from smsd.engine.service import Seen, Service
-from smsd.store import StoreError
+from smsd.store import Query, StoreError
 from smsd.store import statements as sql
 from smsd.store.migrate import migrate
 from smsd.store.rows import ATTEMPT_VIEW, MESSAGE_COLUMNS, attempt, message
 from smsd.store.sqlite import SqliteOutbox
-from smsd.store.statements import arrays, grouped, width
+from smsd.store.statements import arrays, grouped
 from tests.simulation import config, look, script
 from tests.simulation.carrier import Network, Weather
 from tests.simulation.clock import SimulatedClock
@@ -45,9 +45,6 @@ from tests.simulation.faults import Disk, Links, moves
 from tests.simulation.history import Duty, History, Letter
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.script import Act
-
-PATIENCE_S = 3 * 86_400
-"""How long peace may last before the run counts as stuck."""
 
 FAR_MS = 20 * 86_400_000
 """What is to be sent later than this is still waiting at the end, and rightly so."""
@@ -59,6 +56,8 @@ class Parts:
 
     engine: type[Engine] = Engine
     outbox: type[SqliteOutbox] = SqliteOutbox
+    patience_s: int = 3 * 86_400
+    """How long peace may last before the run counts as stuck."""
 
 
 SOUND = Parts()
@@ -220,6 +219,8 @@ class Run:
 
     def _heard(self, event: Event) -> None:
         fields = event.fields
+        if self.life is not None:
+            self.history.most_held = max(self.history.most_held, self.life.engine.schedule.held - self.life.engine.dispatcher.in_flight)
         self.note(f"  {event.kind} {fields.get('provider') or ''} {str(fields.get('id') or '')[:8]}")
         if not event.kind.startswith("provider."):
             return
@@ -310,10 +311,10 @@ class Run:
             text=text,
             tenant=random.choice(["shop", "shop", "bank"]),
             priority=random.choice(["high", "normal", "normal", "bulk"]),
-            sender=random.choice([None] * 8 + ["+12025550100", "+12025550111", "+12025550999"]),
-            pin=random.choice([None] * 8 + [*names, "nobody"]),
+            sender=random.choice([None] * 12 + ["+12025550100", "+12025550111", "+12025550999"]),
+            pin=random.choice([None] * 16 + [*names, "nobody"]),
             send_at=send_at,
-            ttl_ms=random.choice([0, 0, 0, 5_000, 60_000, 900_000]) or self.config.ttl_ms,
+            ttl_ms=random.choice([0, 0, 0, 1_500, 5_000, 60_000, 900_000]) or self.config.ttl_ms,
             max_attempts=random.choice([None, None, None, 1, 4]),
             profile=random.choice([None, None, None, "patient"]),
             key=f"key-{n}" if random.random() < 0.4 else None,
@@ -368,12 +369,12 @@ class Run:
                 again.text += " changed"
             self._submit(again)
 
-    def _client(self, story: Coroutine[object, object, None]) -> None:
+    def _client(self, story: Callable[[], Coroutine[object, object, None]]) -> None:
         """Somebody asks something of the daemon; it may be gone before it answers."""
 
         async def ask() -> None:
             with contextlib.suppress(StoreError):
-                await story
+                await story()
 
         task = self.loop.create_task(ask())
         self._clients.add(task)
@@ -385,25 +386,32 @@ class Run:
 
     def _some_letter(self) -> Letter | None:
         known = [each for each in self.history.letters if each.answer == each.id]
-        return self.random.choice(known) if known and self.life is not None else None
+        return self.random.choice(known) if known else None
 
     async def _act_cancel(self, act: Act) -> None:
-        if (letter := self._some_letter()) is not None:
-            self._client(self._cancel(self._service(), letter))
+        if self.life is not None:
+            self._client(partial(self._cancel, self._service(), self._some_letter()))
 
-    async def _cancel(self, service: Service, letter: Letter) -> None:
+    async def _cancel(self, service: Service, letter: Letter | None) -> None:
+        """Any message, or one that is being sent at this moment."""
+        under_way, _ = await service.page(Query(states=(State.PROCESSING,), limit=20))
+        if under_way and self.random.random() < 0.7:
+            letter = self.history.by_id[self.random.choice(under_way).message.id]
+        if letter is None:
+            return
         found = await service.cancel(letter.id, letter.tenant)
         if isinstance(found, Seen):
             letter.cancelled_us = self.loop.now_us
 
     async def _act_retry(self, act: Act) -> None:
-        if (letter := self._some_letter()) is not None:
-            self._client(self._retry(self._service(), letter, force=self.random.random() < 0.5))
+        if self.life is not None:
+            self._client(partial(self._retry, self._service(), force=self.random.random() < 0.5))
 
-    async def _retry(self, service: Service, letter: Letter, *, force: bool) -> None:
-        seen = await service.get(letter.id, None)
-        if seen is None or seen.message.state not in {State.FAILED, State.EXPIRED}:
+    async def _retry(self, service: Service, *, force: bool) -> None:
+        ended, _ = await service.page(Query(states=(State.FAILED, State.EXPIRED), limit=20))
+        if not ended:
             return
+        letter = self.history.by_id[self.random.choice(ended).message.id]
         letter.rounds.append(self.loop.now_us)
         letter.expires_at = max(letter.expires_at, self.clock.wall() + self.config.ttl_ms)
         found = await service.retry(letter.id, None, ttl=None, expires_at=None, force=force)
@@ -415,7 +423,7 @@ class Run:
 
     async def _act_pause(self, act: Act) -> None:
         if self.life is not None:
-            self._client(self._pause(self._service(), self._some_provider()))
+            self._client(partial(self._pause, self._service(), self._some_provider()))
 
     async def _pause(self, service: Service, name: str) -> None:
         self.history.duties[name].paused = True
@@ -423,7 +431,7 @@ class Run:
 
     async def _act_resume(self, act: Act) -> None:
         if self.life is not None:
-            self._client(self._resume(self._service(), self._some_provider()))
+            self._client(partial(self._resume, self._service(), self._some_provider()))
 
     async def _resume(self, service: Service, name: str) -> None:
         self.history.duties[name].resumed()
@@ -431,12 +439,13 @@ class Run:
 
     async def _act_probe(self, act: Act) -> None:
         if self.life is not None:
-            self._client(self._probe(self.life))
+            self._client(partial(self._probe, self.life))
 
     async def _probe(self, life: Life) -> None:
-        self.history.most_held = max(self.history.most_held, life.engine.schedule.held)
-        for letter in self.random.sample(self.history.letters, min(5, len(self.history.letters))):
-            seen = await life.engine.service.get(letter.id, None)
+        waiting, _ = await life.engine.service.page(Query(states=(State.PENDING, State.PROCESSING), limit=100))
+        others = [letter.id for letter in self.random.sample(self.history.letters, min(2, len(self.history.letters)))]
+        for id in [*(each.message.id for each in self.random.sample(waiting, min(6, len(waiting)))), *others]:
+            seen = await life.engine.service.get(id, None)
             if seen is not None:
                 self.history.probes.append(look.probe(seen, self.loop.now_us, self.clock.wall(), self))
 
@@ -449,25 +458,38 @@ class Run:
         self.clock.step(act.amount)
 
     async def _act_full(self, act: Act) -> None:
+        await self._moment()
         self.disk.full = True
         self.loop.call_later(act.amount / 1e3, setattr, self.disk, "full", False)
 
     async def _act_commit(self, act: Act) -> None:
+        await self._moment()
         self.disk.fail_commit = self.random.choice(["written", "lost"])
 
     async def _act_busy(self, act: Act) -> None:
+        await self._moment()
         self.disk.busy = self.random.choice([1, 5])
 
     async def _act_reads(self, act: Act) -> None:
         self.disk.fail_reads = self.random.choice([1, 3])
 
+    async def _moment(self) -> None:
+        """Most faults come at a bad moment: just when a call begins, or a little later."""
+        began_us = self.loop.now_us
+        if self.life is not None and self.random.random() < 0.7:
+            self.network.next_call.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.network.next_call.wait(), self.random.choice([30, 600]))
+            await asyncio.sleep(self.random.choice([0, 0, 0.001, 0.02, 0.2, 2.0]))
+        self.down_us += self.loop.now_us - began_us
+
     async def _act_crash(self, act: Act) -> None:
-        """Also at the worst moment: a little later than anything else happens."""
-        await asyncio.sleep(self.random.choice([0, 0.001, 0.05, 1.0]))
+        await self._moment()
         await self._crash()
         await self._be_down(act, "a crash")
 
     async def _act_restart(self, act: Act) -> None:
+        await self._moment()
         await self._stop(self.random.choice([0.01, 1.0, 30.0]))
         await self._be_down(act, "a restart")
 
@@ -517,7 +539,7 @@ class Run:
 
     async def _come_to_rest(self) -> None:
         """Until nothing is left that could end."""
-        end = self.loop.now_us + PATIENCE_S * 1_000_000
+        end = self.loop.now_us + self.parts.patience_s * 1_000_000
         while self.loop.now_us < end:
             await self._until(self.loop.now_us + 20_000_000)
             assert self.life is not None
@@ -539,7 +561,7 @@ class Run:
         attempts = arrays(database, grouped(f"seq, {ATTEMPT_VIEW}", "(SELECT * FROM attempts ORDER BY nr)"))
         ids = {each.seq: each.id for each in history.outbox}
         for row in attempts:
-            history.attempts.setdefault(ids[row[0]], []).append(attempt(row[1 : 1 + width(ATTEMPT_VIEW)]))
+            history.attempts.setdefault(ids[row[0]], []).append(attempt(row[1:]))
         for each in history.outbox:
             if each.state not in FINAL or self.random.random() < 0.1:
                 seen = Seen(each, None) if (found := await self._service().get(each.id, None)) is None else found

@@ -394,6 +394,21 @@ class OutboxContract:
         assert [(a.outcome, a.provider_message_id) for a in await bench.box.attempts(seq)] == [("unknown", "SM9")]
         await self.check(bench)
 
+    async def test_a_providers_garbage_does_not_lose_the_outcome(self, bench: Bench) -> None:
+        [seq, found] = await bench.stored(draft(1), draft(2))
+        await bench.claimed(seq, found)
+        why = Error(Category.REJECTED, "no \ud800 \0", LATER, "\udfff", "main")
+        news = replace(settlement(seq, Event.FAIL, error=why, pmid="\ud800"), price="\ud800")
+        tried = attempt(trace="\ud83d", code="\ud83d", provider_message_id="\ud83d", outcome="refuse")
+        assert await bench.box.settle(news, tried)
+        message = await bench.by_seq(seq)
+        assert message.error is not None
+        assert (message.state, message.error.message, message.error.code) == (State.FAILED, "no ? \0", "?")
+        assert (await bench.box.attempts(seq))[0].trace == "?"
+        await bench.box.settle(settlement(found, Event.DOUBT), attempt(outcome="unknown"))
+        assert await bench.box.settle(settlement(found, Event.TAKEN, pmid="SM\ud800"), None)
+        assert await bench.box.bound("main", ["SM\ud800"]) == {"SM?"}
+
     async def test_a_released_claim_leaves_no_trace(self, bench: Bench) -> None:
         [seq] = await bench.stored(draft(1))
         before = await bench.by_seq(seq)

@@ -180,7 +180,7 @@ async def test_a_full_disk_refuses_what_can_be_refused_and_keeps_trying_the_rest
     assert not settling.done()
     # Its place is freed: what was kept goes through by itself; the ballast comes back, then acceptances.
     disk.code = None
-    assert await settling
+    assert await asyncio.wait_for(settling, 10)
     await until(lambda: not box.full)
     assert ballast.stat().st_size == 65_536
     assert opened.full == [True, False]
@@ -241,6 +241,23 @@ async def test_what_never_gets_room_fails_when_smsd_stops(opening: Opening) -> N
         await settling
     disk.code = None
     assert (await opening(LATER, connect=disk.factory())).recovery.reopened == 1
+
+
+@pytest.mark.parametrize("code", [apsw.SQLITE_FULL, apsw.SQLITE_IOERR_WRITE])
+async def test_a_last_checkpoint_that_fails_loses_nothing(opening: Opening, code: int) -> None:
+    disk = Refusal("write", "outbox.db")
+    box = (await opening(connect=disk.factory())).box
+    await accept(box, *(draft(n) for n in range(1, 30)))
+    disk.code = code
+    if code == apsw.SQLITE_FULL:
+        await box.close()
+    else:
+        with pytest.raises(StoreError, match="check the disk"):
+            await box.close()
+    assert disk.refused
+    disk.code = None
+    again = (await opening(connect=disk.factory())).box
+    assert len((await again.page(Query())).items) == 29
 
 
 async def test_below_the_floor_only_acceptances_stop(opening: Opening) -> None:
@@ -328,7 +345,7 @@ async def test_somebody_elses_lock_fails_what_can_fail_and_passes(opening: Openi
         assert "another process holds the outbox's write lock" in str(result)
         assert not settling.done()
         other.stdin.close()
-        assert await settling
+        assert await asyncio.wait_for(settling, 10)
     assert isinstance((await accept(box, draft(3)))[0], Stored)
     assert (opened.fatal, box.full) == ([], False)
 

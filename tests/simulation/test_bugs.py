@@ -1,0 +1,428 @@
+"""Can each invariant fail? One deliberate bug for each, put in place of one sound part, and it must turn red.
+
+A bug is a subclass of the engine or of the outbox that behaves otherwise in exactly one respect. Seeds are tried until
+one shows it; an invariant that no seed can break would prove nothing by being green.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import pytest
+
+from smsd.core.health import Health
+from smsd.core.lifecycle import Event
+from smsd.core.message import Attempt, Draft, Instant, Message, State
+from smsd.core.policy import Settlement
+from smsd.core.schedule import Flow, Lane, Ticket
+from smsd.core.waiting import Reason, Waiting
+from smsd.engine.engine import Engine
+from smsd.engine.lane import Setting
+from smsd.engine.service import Seen
+from smsd.store import AcceptResult, Claim, Recovery, Replay, Stored, WrongState
+from smsd.store import rows
+from smsd.store import statements as sql
+from smsd.store.sqlite import SqliteOutbox
+from smsd.store.statements import arrays
+from tests.simulation.invariants import ALL, broken
+from tests.simulation.loop import DeadlockError, LivelockError
+from tests.simulation.world import Parts, run
+
+SEEDS = 120
+"""Seeds tried at most."""
+
+LATEST = "SELECT json_array(json_array(attempt)) FROM messages WHERE seq = ?"
+
+PATIENCE_S = 12 * 3_600
+
+
+def put(owner: object, name: str, part: object) -> None:
+    """Put another part in the place of a sound one."""
+    assert hasattr(owner, name)
+    setattr(owner, name, part)
+
+
+# -- the outbox -------------------------------------------------------------------------------------------------------
+
+
+class AcknowledgesBeforeCommit(SqliteOutbox):
+    """The answer does not wait for the disk."""
+
+    def accept(self, draft: Draft, done: Callable[[AcceptResult], None]) -> None:
+        super().accept(draft, lambda result: None)
+        done(Replay(draft.id, State.PENDING, draft.segments, int(draft.encoding)))
+
+
+class AnswersOnlySuccess(SqliteOutbox):
+    """Who cannot be served hears nothing."""
+
+    def accept(self, draft: Draft, done: Callable[[AcceptResult], None]) -> None:
+        super().accept(draft, lambda result: done(result) if isinstance(result, Stored) else None)
+
+
+class ReplaysAnew(SqliteOutbox):
+    """A repeat with a key is told another id."""
+
+    def accept(self, draft: Draft, done: Callable[[AcceptResult], None]) -> None:
+        def told(result: AcceptResult) -> None:
+            done(replace(result, id=draft.id) if isinstance(result, Replay) else result)
+
+        super().accept(draft, told)
+
+
+class SendsAtOnce(SqliteOutbox):
+    """`send_at` is not heeded."""
+
+    def accept(self, draft: Draft, done: Callable[[AcceptResult], None]) -> None:
+        super().accept(replace(draft, due=draft.created_at), done)
+
+
+class BeginsAfterTheCall(SqliteOutbox):
+    """The claim is on disk some time after the call began."""
+
+    async def begin(self, claims: Sequence[Claim], now: Instant) -> list[Message | None]:
+        found: list[Message | None] = []
+        for claim in claims:
+            message = await self._by_seq(claim.seq)
+            mine = message.state is State.PENDING and message.attempt == claim.attempt and message.expires_at > now
+            found.append(_claimed(message, claim, now) if mine else None)
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.05, lambda: loop.create_task(self._begin_late(claims, now)))
+        return found
+
+    async def _by_seq(self, seq: int) -> Message:
+        return rows.message((await self._read(lambda db: arrays(db, sql.BY_SEQ, (seq,))))[0])
+
+    async def _begin_late(self, claims: Sequence[Claim], now: Instant) -> None:
+        await super().begin(claims, now)
+
+    async def settle(self, settlement: Settlement, attempt: Attempt | None) -> bool:
+        await asyncio.sleep(0.1)
+        return await super().settle(settlement, attempt)
+
+
+def _claimed(message: Message, claim: Claim, now: Instant) -> Message:
+    n, sender = message.attempt + 1, message.sender or claim.sender
+    return replace(
+        message, state=State.PROCESSING, attempt=n, provider=claim.provider, sender=sender, claimed_at=now, lookups=0
+    )
+
+
+class IgnoresExpiry(SqliteOutbox):
+    """A message has no end of life."""
+
+    async def begin(self, claims: Sequence[Claim], now: Instant) -> list[Message | None]:
+        found = await super().begin(claims, 0)
+        return [each and replace(each, expires_at=each.expires_at * 2) for each in found]
+
+    async def expire(self, now: Instant, limit: int) -> tuple[list[Message], Instant | None]:
+        return [], None
+
+
+class IgnoresTheSender(SqliteOutbox):
+    """Sent as the provider's own number, whatever was asked for."""
+
+    async def begin(self, claims: Sequence[Claim], now: Instant) -> list[Message | None]:
+        found = await super().begin(claims, now)
+        return [each and replace(each, sender=claim.sender) for each, claim in zip(found, claims, strict=True)]
+
+
+class ForgetsDoubt(SqliteOutbox):
+    """What may have been taken is simply sent again."""
+
+    async def settle(self, settlement: Settlement, attempt: Attempt | None) -> bool:
+        if settlement.event is Event.DOUBT:
+            settlement = replace(settlement, event=Event.RETRY, state=State.PENDING, due=settlement.at)
+        return await super().settle(settlement, attempt)
+
+
+class SettlesUnfenced(SqliteOutbox):
+    """Late news changes whatever attempt is open by then."""
+
+    async def settle(self, settlement: Settlement, attempt: Attempt | None) -> bool:
+        loop = asyncio.get_running_loop()
+        if settlement.event is Event.RETRY and not settlement.released:
+            loop.call_later(3, lambda: loop.create_task(self._late(settlement)))
+        return await super().settle(settlement, attempt)
+
+    async def _late(self, settlement: Settlement) -> None:
+        if self._reading is not None:
+            current = (await self._read(lambda db: arrays(db, LATEST, (settlement.seq,))))[0][0]
+            await super().settle(replace(settlement, attempt=current), None)
+
+
+class ChargesNothing(SqliteOutbox):
+    """No attempt counts."""
+
+    async def settle(self, settlement: Settlement, attempt: Attempt | None) -> bool:
+        return await super().settle(replace(settlement, charged=0), attempt)
+
+
+class FailsWithoutReason(SqliteOutbox):
+    """A failure keeps no error."""
+
+    async def settle(self, settlement: Settlement, attempt: Attempt | None) -> bool:
+        return await super().settle(replace(settlement, error=None), attempt)
+
+
+class ForgetsBoundIds(SqliteOutbox):
+    """A provider's id may belong to two messages."""
+
+    async def bound(self, provider: str, provider_message_ids: Sequence[str]) -> set[str]:
+        return set()
+
+
+class OnlySaysCancelled(SqliteOutbox):
+    """A cancel is answered and not written."""
+
+    async def cancel(self, id: str, tenant: str | None, now: Instant) -> Message | WrongState | None:
+        message = await self.get(id, tenant)
+        return message and replace(message, state=State.CANCELLED)
+
+
+class CancelsAnything(SqliteOutbox):
+    """Also what is being sent."""
+
+    async def cancel(self, id: str, tenant: str | None, now: Instant) -> Message | WrongState | None:
+        statement = "UPDATE messages SET state = 6 WHERE id = ? AND state IN (0, 1)"
+        await self._change(lambda db, _: db.execute(statement, (id,)).rowcount)
+        return await self.get(id, tenant)
+
+
+class CountsNothing(SqliteOutbox):
+    """A cancelled message stays in the kept counts as pending."""
+
+    async def cancel(self, id: str, tenant: str | None, now: Instant) -> Message | WrongState | None:
+        statement = "UPDATE messages SET state = 6 WHERE id = ? AND state = 0"
+        await self._change(lambda db, _: db.execute(statement, (id,)).rowcount)
+        return await self.get(id, tenant)
+
+
+# -- the engine -------------------------------------------------------------------------------------------------------
+
+
+class ForgetsWindows(Engine):
+    """After a restart nobody remembers the calls of before."""
+
+    async def _seed_ceilings(self, recovery: Recovery) -> None:
+        pass
+
+
+class ForgetsHalts(Engine):
+    """After a restart every provider is fit."""
+
+    def _known_health(self, setting: Setting, kept: Health | None) -> Health:
+        return Health(setting.name, setting.provider.fingerprint())
+
+
+class Altered(Engine):
+    """Composed, then one part is put in another's place."""
+
+    def _compose(self, recovery: Recovery) -> None:
+        super()._compose(recovery)
+        self.alter()
+
+    def alter(self) -> None:
+        raise NotImplementedError
+
+
+class DropsTickets(Altered):
+    """Every seventh message that becomes pending is not scheduled."""
+
+    def alter(self) -> None:
+        sound, count = self.feeder.add, iter(range(10**9))
+
+        def add(*what: object) -> None:
+            if next(count) % 7 != 6:
+                sound(*what)  # type: ignore[arg-type]  # passed through
+
+        put(self.feeder, "add", add)
+
+
+class IgnoresCooldowns(Altered):
+    """A throttle teaches nothing."""
+
+    def alter(self) -> None:
+        async def learn(effect: object, started_at: Instant) -> None:
+            pass
+
+        for lane in self.lanes.values():
+            put(lane, "learn", learn)
+
+
+class IgnoresGaps(Altered):
+    """`min_gap` is not heeded."""
+
+    def alter(self) -> None:
+        for lane in self.lanes.values():
+            put(lane.pacer, "_gap", 0)
+
+
+class IgnoresPlaces(Altered):
+    """`max_in_flight` is not heeded."""
+
+    def alter(self) -> None:
+        for lane in self.lanes.values():
+            put(lane, "rules", replace(lane.rules, max_in_flight=1_000))
+
+
+class _Backwards(Lane):
+    @staticmethod
+    def _from(ring: object) -> Ticket | None:
+        flows = [flow for flow in ring if isinstance(flow, Flow) and flow.ready]  # type: ignore[attr-defined]  # a deque
+        if not flows:
+            return None
+        flows[0].held -= 1
+        return flows[0].ready.pop()
+
+    def _priority(self) -> None:
+        return None
+
+    def pick(self) -> Ticket | None:
+        return next(filter(None, map(self._from, self.rounds.values())), None)
+
+
+class LastComesFirst(Altered):
+    """A flow's newest message goes first."""
+
+    def alter(self) -> None:
+        for name, lane in self.schedule._lanes.items():
+            backwards = _Backwards(name)
+            backwards.open = lane.open
+            self.schedule._lanes[name] = backwards
+
+
+class _Sticky(Lane):
+    def empty(self, only: Flow | None = None) -> list[Ticket]:
+        rings = {priority: list(ring) for priority, ring in self.rounds.items()}
+        out = super().empty(only)
+        for priority, flows in rings.items():
+            self.rounds[priority].clear()
+            self.rounds[priority].extend(flows)
+            for flow in flows:
+                flow.in_ring = True
+        return out
+
+
+class LeavesFlowsInTheirRing(Altered):
+    """A flow that moves to another provider is still served in the first one's turn (a bug that once was)."""
+
+    def alter(self) -> None:
+        for name, lane in self.schedule._lanes.items():
+            sticky = _Sticky(name)
+            sticky.open = lane.open
+            self.schedule._lanes[name] = sticky
+
+
+class HoldsEverything(Altered):
+    """The window has no bound."""
+
+    def alter(self) -> None:
+        put(self.schedule, "_full", lambda priority: False)
+
+
+class ExplainsNothing(Altered):
+    """No reason is given."""
+
+    def alter(self) -> None:
+        put(self.service, "_see", lambda message: Seen(message, None))
+
+
+class AlwaysTheSameExcuse(Altered):
+    """A reason is given that may not be true."""
+
+    def alter(self) -> None:
+        excuse = Waiting(Reason.PROVIDER_HALTED, None, "It is halted.")
+        put(self.service, "_see", lambda message: Seen(message, excuse))
+
+
+class KeepsRecipients(Altered):
+    """Who was called once counts as being called for ever."""
+
+    def alter(self) -> None:
+        for lane in self.lanes.values():
+            put(lane, "end_call", lambda recipient: None)
+
+
+class DiesOfExpiry(Altered):
+    """A part of the loop ends by an exception."""
+
+    def alter(self) -> None:
+        async def expire() -> None:
+            raise ZeroDivisionError
+
+        put(self.janitor, "_expire", expire)
+
+
+class MissesLateExpiry(Altered):
+    """A message whose end of life came while it was being sent is not expired (a bug that once was)."""
+
+    def alter(self) -> None:
+        put(self.settler, "_notice_expiry", lambda expires_at: None)
+
+
+@dataclass(frozen=True)
+class Case:
+    bug: type[Engine] | type[SqliteOutbox]
+    invariant: str
+
+    @property
+    def parts(self) -> Parts:
+        if issubclass(self.bug, Engine):
+            return Parts(engine=self.bug, patience_s=PATIENCE_S)
+        return Parts(outbox=self.bug, patience_s=PATIENCE_S)
+
+
+CASES = [
+    Case(AcknowledgesBeforeCommit, "kept"),
+    Case(DropsTickets, "ended"),
+    Case(MissesLateExpiry, "explained"),
+    Case(AnswersOnlySuccess, "answered"),
+    Case(ReplaysAnew, "one_message_a_key"),
+    Case(BeginsAfterTheCall, "recorded"),
+    Case(ForgetsDoubt, "sent_once"),
+    Case(SettlesUnfenced, "told_truly"),
+    Case(ForgetsBoundIds, "told_truly"),
+    Case(IgnoresTheSender, "nothing_unknown"),
+    Case(ForgetsWindows, "ceilings"),
+    Case(IgnoresGaps, "gaps"),
+    Case(IgnoresPlaces, "in_flight"),
+    Case(LeavesFlowsInTheirRing, "in_flight"),
+    Case(ChargesNothing, "attempts"),
+    Case(ForgetsHalts, "resting"),
+    Case(IgnoresCooldowns, "resting"),
+    Case(IgnoresExpiry, "not_too_late"),
+    Case(SendsAtOnce, "not_too_early"),
+    Case(OnlySaysCancelled, "not_cancelled"),
+    Case(LastComesFirst, "in_order"),
+    Case(CancelsAnything, "legal"),
+    Case(CountsNothing, "counted"),
+    Case(ExplainsNothing, "explained"),
+    Case(AlwaysTheSameExcuse, "explained"),
+    Case(FailsWithoutReason, "failed_with_reason"),
+    Case(HoldsEverything, "bounded"),
+    Case(KeepsRecipients, "nothing_left"),
+    Case(DiesOfExpiry, "unhurt"),
+]
+
+
+def first_red(case: Case) -> int | None:
+    """The first seed that shows the bug."""
+    for seed in range(SEEDS):
+        try:
+            if case.invariant in broken(run(seed, case.parts)):
+                return seed
+        except (DeadlockError, LivelockError):
+            continue
+    return None
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.bug.__name__}-{case.invariant}")
+def test_a_deliberate_bug_is_found_out(case: Case) -> None:
+    assert first_red(case) is not None
+
+
+def test_every_invariant_has_its_bug() -> None:
+    assert {case.invariant for case in CASES} == set(ALL)
