@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import random
@@ -216,13 +217,24 @@ class Daemon:
         await self._door.listen(self._sockets(stack))
         http = HttpDoor(self._engine.unready)
         stack.push_async_callback(http.close)
-        await http.listen((each.host, each.port) for each in self._config.http.listen)
+        await self._listen(http)
         watch = Watch(self._notifier, self._beat, self._unlooked_us, self._status)
         watching = asyncio.get_running_loop().create_task(watch.run())
         stack.callback(watching.cancel)
         gc.collect()
         gc.freeze()  # what lives as long as the daemon need not be walked at every collection
         self._tell_ready(http)
+
+    async def _listen(self, http: HttpDoor) -> None:
+        """A taken port is a fault, but not for a newcomer who tries `run --dev` beside something else."""
+        addresses = [(each.host, each.port) for each in self._config.http.listen]
+        try:
+            await http.listen(addresses)
+        except OSError as error:
+            if not self._greet or error.errno != errno.EADDRINUSE:
+                raise
+            log.warning("the HTTP port is taken; health is answered on another one", error=str(error))
+            await http.listen([(host, 0) for host, _ in addresses])
 
     def _peers(self) -> Peers:
         group = self._config.socket.admin_group

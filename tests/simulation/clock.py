@@ -19,8 +19,6 @@ class SimulatedClock:
         self._wall_ms = EPOCH_MS
         self._boot_us = boot_us
         self.boots = 0
-        self.stepped_us = -1 << 62
-        """True time of the last step."""
         self.peaks: list[tuple[int, int]] = []
         """Steps back: (true time, what the wall clock had reached)."""
 
@@ -36,7 +34,6 @@ class SimulatedClock:
 
     def step(self, ms: int) -> None:
         """Somebody sets the wall clock."""
-        self.stepped_us = self._loop.now_us
         if ms < 0:
             self.peaks.append((self._loop.now_us, self.wall()))
         self._wall_ms += ms

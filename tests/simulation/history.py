@@ -210,6 +210,8 @@ class History:
     """Where kept counts differed from a recount."""
     leftovers: list[str] = field(default_factory=list)
     """What the engine still held when all was quiet."""
+    overdue: list[str] = field(default_factory=list)
+    """Messages seen pending too long after their end of life."""
     most_held: int = 0
     """Tickets in memory at most, without those being sent."""
     capacity: int = 0

@@ -291,6 +291,11 @@ def not_too_early(history: History) -> list[str]:
     ]
 
 
+def expired_in_time(history: History) -> list[str]:
+    """A pending message whose end of life has come is expired soon, whatever became of its attempts."""
+    return [f"{id} is long past its end of life" for id in history.overdue]
+
+
 def not_cancelled(history: History) -> list[str]:
     """A message that was cancelled is not sent after that, and stays cancelled."""
     found, messages = [], _messages(history)
@@ -390,7 +395,7 @@ ALL: dict[str, Invariant] = {
     each.__name__: each
     for each in (
         kept, ended, answered, one_message_a_key, sent_once, told_truly, nothing_unknown, recorded, ceilings, gaps, in_flight,
-        attempts, resting, not_too_late, not_too_early, not_cancelled, in_order, legal, counted, explained,
+        attempts, resting, expired_in_time, not_too_late, not_too_early, not_cancelled, in_order, legal, counted, explained,
         failed_with_reason, bounded, nothing_left, unhurt,
     )
 }  # fmt: skip

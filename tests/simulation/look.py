@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from tests.simulation.world import Run
 
 
-LATE_MS = 40_000
-"""A message is expired at the latest when the daemon next looks at the clock anyhow."""
-
-
 def probe(seen: Seen, now_us: int, wall: int, run: Run) -> Probe:
     """What was said of a message, and whether it is true."""
     waiting, message = seen.waiting, seen.message
@@ -32,16 +28,9 @@ def probe(seen: Seen, now_us: int, wall: int, run: Run) -> Probe:
     wrong = "" if waiting.text else "the sentence is empty"
     if message.state in FINAL:
         wrong = "it is final"
-    elif message.state is State.PENDING and message.expires_at + LATE_MS < wall and _steady(run, now_us):
-        wrong = "its end of life has passed"
     elif not _holds(seen, wall, run):
         wrong = f"{waiting.reason} does not hold"
     return Probe(now_us, message, waiting.reason.value, waiting.until, waiting.text, wrong)
-
-
-def _steady(run: Run, now_us: int) -> bool:
-    """Whether the daemon has had time to see what the clock says, and room to write."""
-    return not run.disk.full and now_us - run.clock.stepped_us > LATE_MS * 1_000
 
 
 def _holds(seen: Seen, wall: int, run: Run) -> bool:

@@ -378,7 +378,7 @@ class Case:
 CASES = [
     Case(AcknowledgesBeforeCommit, "kept"),
     Case(DropsTickets, "ended"),
-    Case(MissesLateExpiry, "explained"),
+    Case(MissesLateExpiry, "expired_in_time"),
     Case(AnswersOnlySuccess, "answered"),
     Case(ReplaysAnew, "one_message_a_key"),
     Case(BeginsAfterTheCall, "recorded"),

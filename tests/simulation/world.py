@@ -62,6 +62,9 @@ class Parts:
 
 SOUND = Parts()
 
+LATE_US = 40_000_000
+"""A message is expired at the latest when the daemon next looks at the clock anyhow, which is after 30 s."""
+
 
 @dataclass(frozen=True, slots=True)
 class Submission:
@@ -119,6 +122,7 @@ class Run:
         self.down_us = 0
         """How long the daemon was down on purpose: the script waits for it."""
         self._ids = 0
+        self._overdue: dict[str, int] = {}
         self._clients: set[asyncio.Task[None]] = set()
         for name, each in self.config.providers.items():
             self.network.accounts[name] = each.account
@@ -138,6 +142,7 @@ class Run:
             await self._until(act.at_us + self.down_us)
             self.note(f"{act.what} {act.amount}" if act.amount else act.what)
             await self._perform(act)
+            self._audit()
         await self._until(self.horizon + self.down_us)
         await self._make_peace()
         await self._come_to_rest()
@@ -157,6 +162,17 @@ class Run:
             await self._crash()
             await asyncio.sleep(1)
             await self._start("its outbox broke")
+
+    def _audit(self) -> None:
+        """Note what stays pending although its end of life has come, unless clock or disk are to blame."""
+        if self.life is None or self.disk.full:
+            self._overdue.clear()
+            return
+        query = "SELECT id FROM messages WHERE state = 0 AND expires_at <= ?"
+        found = [id for (id,) in self.life.links.database.execute(query, (self.clock.wall(),)).fetchall()]
+        self._overdue = {id: self._overdue.get(id, self.loop.now_us) for id in found}
+        late = [id for id, since_us in self._overdue.items() if self.loop.now_us - since_us > LATE_US]
+        self.history.overdue += [f"{id[:8]} at {self.loop.now_us} us" for id in late]
 
     async def _perform(self, act: Act) -> None:
         handler: Callable[[Act], Coroutine[object, object, None]] = getattr(self, f"_act_{act.what}")
@@ -206,6 +222,7 @@ class Run:
         engine.service.store_full = store.full
         self.history.lives.append((self.loop.now_us, why))
         self.life = Life(n, engine, store, links)
+        self._overdue.clear()
         self.note(f"life {n} begins ({why})")
 
     def _broke(self, links: Links, error: StoreError) -> None:
@@ -456,6 +473,7 @@ class Run:
 
     async def _act_step(self, act: Act) -> None:
         self.clock.step(act.amount)
+        self._overdue.clear()
 
     async def _act_full(self, act: Act) -> None:
         await self._moment()
@@ -542,6 +560,7 @@ class Run:
         end = self.loop.now_us + self.parts.patience_s * 1_000_000
         while self.loop.now_us < end:
             await self._until(self.loop.now_us + 20_000_000)
+            self._audit()
             assert self.life is not None
             database = self.life.links.database
             far = self.clock.wall() + FAR_MS
