@@ -62,7 +62,7 @@ LEVELS: dict[Kind, Level] = {
 """Kinds not named here are INFO."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Event:
     """One fact."""
 

@@ -117,7 +117,7 @@ class Draft:
     """SHA-256 over the caller's fields as sent; present exactly when idempotency_key is."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message:
     """A message as the outbox knows it."""
 
@@ -172,7 +172,7 @@ class Message:
     price: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Attempt:
     """One call to a provider, as it is remembered.
 

@@ -18,6 +18,7 @@ Windows are kept a little longer than configured (see `pad_us`) because the carr
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -117,12 +118,11 @@ class _Ring:
         """What was charged from `start` on counts from `left` on; the ring stays in order."""
         if left - start <= self.tolerance:
             return
-        place = self.head
-        for _ in range(self.limit):
-            place = place - 1 if place else self.limit - 1
-            if self.times[place] < start:
-                return
-            self.times[place] = max(self.times[place], left)
+        for oldest, end in ((self.head, self.limit), (0, self.head)):
+            for place in range(bisect_left(self.times, start, oldest, end), end):
+                if self.times[place] >= left:
+                    return
+                self.times[place] = left
 
     def fill(self, at: int) -> None:
         self.times = array("q", [at]) * self.limit

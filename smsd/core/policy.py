@@ -69,7 +69,7 @@ class Halt:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settlement:
     """What the outbox is to write about one attempt, and what the provider's health is to learn from it."""
 

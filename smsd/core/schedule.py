@@ -17,8 +17,9 @@ message that is held twice, or no longer pending, does no harm: the claim in the
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -120,16 +121,26 @@ class Ticket:
         self.taken = False
         self.gone = False
 
+    @property
+    def key(self) -> Key:
+        return (self.due, self.seq)
+
+
+def _key_of(ticket: Ticket) -> Key:
+    return ticket.key
+
 
 class Lane:
     """One provider's queue, in two stages. A closed lane is not fed and gives nothing out."""
 
-    __slots__ = ("name", "open", "passes", "rounds", "virtual", "waiting")
+    __slots__ = ("name", "open", "passes", "ready", "rounds", "virtual", "waiting")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.open = True
         self.waiting: list[tuple[Instant, int, Ticket]] = []
+        self.ready = 0
+        """How many tickets are in the second stage."""
         self.rounds: dict[Priority, deque[Flow]] = {priority: deque() for priority in Priority}
         self.passes: dict[Priority, float] = dict.fromkeys(Priority, 0.0)
         self.virtual = 0.0
@@ -141,7 +152,13 @@ class Lane:
             if ticket.gone:
                 continue
             ticket.ready = True
-            ticket.flow.ready.append(ticket)
+            self.ready += 1
+            ready = ticket.flow.ready
+            if ready and ready[-1].key > ticket.key:
+                # It was here before and its claim failed; or it was given back. It does not lose its place.
+                ready.insert(bisect_left(ready, ticket.key, key=_key_of), ticket)
+            else:
+                ready.append(ticket)
             if not ticket.flow.in_ring:
                 self._join(ticket.flow)
 
@@ -159,6 +176,7 @@ class Lane:
         while (priority := self._priority()) is not None:
             ticket = self._from(self.rounds[priority])
             if ticket is not None:
+                self.ready -= 1
                 self.virtual = self.passes[priority]
                 self.passes[priority] += 1.0 / WEIGHTS[priority]
                 return ticket
@@ -189,10 +207,6 @@ class Lane:
             return ticket
         return None
 
-    @property
-    def has_ready(self) -> bool:
-        return any(flow.ready for ring in self.rounds.values() for flow in ring)
-
     def empty(self, only: Flow | None = None) -> list[Ticket]:
         """Take all tickets out (of one flow, or of all)."""
         out: list[Ticket] = []
@@ -200,6 +214,7 @@ class Lane:
             leaving = [flow for flow in ring if only is None or flow is only]
             for flow in leaving:
                 out += flow.ready
+                self.ready -= len(flow.ready)
                 flow.ready.clear()
                 flow.in_ring = False
             if leaving:
@@ -290,9 +305,6 @@ class Schedule:
             self._put_back(queue.empty(), flows)
         for flow in flows:
             self._appetite(flow)
-
-    def is_open(self, lane: str) -> bool:
-        return self._lanes[lane].open
 
     def _put_back(self, tickets: Iterable[Ticket], flows: Iterable[Flow]) -> None:
         """These tickets are forgotten; their messages stay in the outbox and are fed again from the first on."""
@@ -439,8 +451,11 @@ class Schedule:
 
     # -- demand ------------------------------------------------------------------------------------------------------
 
-    def take(self, now: Instant, room: Mapping[str, int]) -> Work:
-        """What may be claimed now, at most `room[lane]` tickets a lane. Every ticket taken must be freed."""
+    def take(self, now: Instant, room: Callable[[str, int], int]) -> Work:
+        """What may be claimed now. Every ticket taken must be freed.
+
+        `room(lane, wanted)` says how many tickets the lane may give out, and is asked only when it has some: `wanted`.
+        """
         taken: list[Ticket] = []
         crowded: list[str] = []
         wake: Instant | None = None
@@ -449,14 +464,14 @@ class Schedule:
             if not lane.open:
                 continue
             lane.promote(now)
-            for _ in range(room.get(lane.name, 0)):
+            for _ in range(room(lane.name, lane.ready) if lane.ready else 0):
                 ticket = lane.pick()
                 if ticket is None:
                     break
                 ticket.taken = True
                 taken.append(ticket)
                 self._appetite(ticket.flow)
-            if lane.has_ready:
+            if lane.ready:
                 crowded.append(lane.name)
             if lane.waiting and (wake is None or lane.waiting[0][0] < wake):
                 wake = lane.waiting[0][0]
@@ -480,6 +495,7 @@ class Schedule:
         ticket.flow.held -= 1
         if ticket.ready:
             ticket.flow.ready.remove(ticket)
+            self._lanes[ticket.flow.lane].ready -= 1
         self._appetite(ticket.flow)
         self._forget_idle(ticket.flow)
 

@@ -52,7 +52,7 @@ class Scope(StrEnum):
     PROVIDER = "provider"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Verdict:
     """The meaning of one answer."""
 

@@ -88,12 +88,14 @@ class Dispatcher:
             self._kick.clear()
             self.ticked_at = self._clock.boot()
             self._end_cooldowns()
-            room = {name: lane.room() for name, lane in self._lanes.items() if self._schedule.is_open(name)}
-            work = self._schedule.take(self._clock.wall(), room)
+            work = self._schedule.take(self._clock.wall(), self._room)
             self._launch(work.tickets)
             if self._schedule.hungry:
                 self._feeder.wake()
             await self._rest(self._rest_s(work))
+
+    def _room(self, lane: str, wanted: int) -> int:
+        return self._lanes[lane].room(wanted)
 
     def _end_cooldowns(self) -> None:
         now = self._clock.wall()

@@ -84,9 +84,9 @@ class Lane:
     def standing(self) -> Standing:
         return self.health.standing(self._clock.wall())
 
-    def room(self) -> int:
-        """How many attempts may be claimed now: in-flight places, and slots that come soon."""
-        places = self.rules.max_in_flight - self.in_flight
+    def room(self, wanted: int) -> int:
+        """How many of `wanted` attempts may be claimed now: in-flight places, and slots that come soon."""
+        places = min(wanted, self.rules.max_in_flight - self.in_flight)
         if places <= 0:
             return 0
         ahead = self.unstarted

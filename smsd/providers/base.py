@@ -32,7 +32,7 @@ def _hidden(found: re.Match[str]) -> str:
     return "[number]" if digits >= (7 if found[0][0] == "+" else 10) else found[0]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """What an adapter is told about one attempt."""
 
@@ -50,7 +50,7 @@ class Call:
     callback_url: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """One HTTP request, complete. Its repr shows no header and no body: they hold credentials and texts."""
 
@@ -64,7 +64,7 @@ class Request:
     """Bytes of the answer's body to read at most; the rest is cut off."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Response:
     """A complete HTTP answer. Header names are lower case; the body is cut at `Request.max_answer`."""
 

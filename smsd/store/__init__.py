@@ -73,7 +73,7 @@ class Claim:
     sender: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Due:
     """What the schedule needs to know of a pending message; never its text."""
 

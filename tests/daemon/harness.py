@@ -24,6 +24,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +115,7 @@ class Carrier:
 
     def script(self, *rules: Rule) -> None:
         """Replace the rules in force."""
-        fields = (field for field in Rule.__dataclass_fields__)
-        names = list(fields)
-        body = json.dumps([{name: getattr(rule, name) for name in names} for rule in rules])
-        self._ask("POST", "/_script", body.encode())
+        self._ask("POST", "/_script", json.dumps([asdict(rule) for rule in rules]).encode())
 
 
 class Client:
@@ -357,8 +355,9 @@ class Site:
         return self.log_file.read_text() if self.log_file.exists() else ""
 
     def events(self, kind: str) -> list[Json]:
-        """The log's lines of one event."""
-        lines = (json.loads(line) for line in self.log().splitlines() if line.startswith("{"))
+        """The log's lines of one event. They come a little after the fact: wait for them, or for the daemon's end."""
+        whole = (line for line in self.log().splitlines(keepends=True) if line.endswith("}\n"))
+        lines = (json.loads(line) for line in whole if line.startswith("{"))
         return [line for line in lines if line.get("event") == kind]
 
     def settled(self, patience_s: float = 60.0) -> None:
@@ -372,7 +371,7 @@ class Site:
         credentials = base64.b64encode(f"{ACCOUNT}:{TOKEN}".encode()).decode()
         private = {WORD, TOKEN, credentials, credentials[:20], "Traceback", "never retrieved", "Exception ignored"}
         found = [word for word in private if word in log]
-        return found + re.findall(r"1201\d{7}", log)[:3]
+        return found + re.findall(r"\b1201\d{7}\b", log)[:3]
 
 
 def _table(name: str, keys: Json) -> str:

@@ -151,7 +151,7 @@ def test_a_second_sigterm_ends_at_once_and_what_was_open_is_looked_up(site: Site
     site.settled()
     assert carrier.stats()["taken"] == 3
     assert carrier.stats()["lists"] >= 3
-    assert len(site.events("message.reconciled")) == 3
+    until(lambda: len(site.events("message.reconciled")) == 3, "their look-ups are in the log")
 
 
 # -- systemd ---------------------------------------------------------------------------------------------------------
@@ -324,10 +324,10 @@ def test_a_full_disk_stops_acceptance_and_nothing_else(site: Site, small_disk: P
         filler.unlink()
         until(lambda: refusal(client) == "", "submissions are taken again")
         until(lambda: client.open_count() == 0, "all is settled")
+    assert site.stop() == 0
     assert len(site.events("outbox.full")) == 1
     assert len(site.events("outbox.recovered")) == 1
     assert carrier.stats()["again"] == 0
-    assert site.stop() == 0
 
 
 def test_a_start_on_a_full_disk_still_sends(site: Site, small_disk: Path) -> None:
@@ -409,8 +409,8 @@ def test_memory_does_not_grow_with_what_went_through(site: Site) -> None:
         grown = rss_mib(site.process.pid) - before
     assert carrier.stats()["taken"] == 8_000
     assert grown < 20, f"{grown:.1f} MiB more after 6,000 messages"
-    lines = site.log().count("\n")
-    assert 16_000 <= lines <= 16_100, "an accepted and a sent line for each message"
+    assert site.stop() == 0
+    assert 16_000 <= site.log().count("\n") <= 16_100, "an accepted and a sent line for each message"
     assert len(site.log()) < 8_000 * 600
 
 

@@ -132,7 +132,7 @@ def test_a_throttle_rests_the_provider_over_a_restart_and_costs_no_attempt(site:
         assert client.view(first)["attempts"] <= 2
     calls = [call["at_ns"] for call in carrier.calls()]
     assert calls[1] - calls[0] >= 2_900_000_000
-    assert [event["provider"] for event in site.events("provider.cooldown")] == ["main"]
+    until(lambda: [event["provider"] for event in site.events("provider.cooldown")] == ["main"], "it is told once")
     until(lambda: len(site.events("provider.recovered")) == 1, "its end is told once")
 
 

@@ -291,7 +291,9 @@ class Line:
             wait = network.random.choice([None, None, 0, 2_000, 45_000])
             scope = "provider" if call.over_limit or network.random.random() < 0.7 else "recipient"
             if scope == "provider":
-                network.history.duties[account.name].throttled(call.wall, network.clock.wall(), network.loop.now_us, wait)
+                network.history.duties[account.name].throttled(
+                    call.wall, network.clock.wall(), network.loop.now_us, wait
+                )
             return self._learn(call, "throttled", _says(429, word="throttled", wait=wait, scope=scope))
         if fate == "unauthorized":
             network.history.duties[account.name].refused(network.loop.now_us)

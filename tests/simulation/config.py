@@ -146,8 +146,6 @@ def _retry(random: Random) -> RetryRules:
 
 def slowest_us(world: World) -> int:
     """How long one segment of a message takes at the slowest provider, in the long run."""
-    spans = [
-        window.span_us // window.limit for each in world.providers.values() for window in each.rules.pace.windows
-    ]
+    spans = [window.span_us // window.limit for each in world.providers.values() for window in each.rules.pace.windows]
     gaps = [each.rules.pace.min_gap_us for each in world.providers.values()]
     return max([1_000, *spans, *gaps])

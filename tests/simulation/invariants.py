@@ -21,7 +21,7 @@ Invariant = Callable[[History], list[str]]
 UNCHARGED = frozenset({"throttled", "unauthorized", ""})
 """Answers to calls that cost no attempt; a call whose answer nobody heard is counted apart."""
 
-WINDOW_SLACK = 20
+WINDOW_SLACK = 16
 """Tickets beyond the capacity: one slice that was asked for, and retries that fall inside a full window."""
 
 
@@ -45,7 +45,13 @@ def kept(history: History) -> list[str]:
             found.append(f"{letter.id[:8]} was acknowledged and is not in the outbox")
             continue
         expected = (letter.recipient, letter.text, letter.tenant, letter.priority, letter.key)
-        if expected != (message.recipient, message.text, message.tenant, message.priority.label, message.idempotency_key):
+        if expected != (
+            message.recipient,
+            message.text,
+            message.tenant,
+            message.priority.label,
+            message.idempotency_key,
+        ):
             found.append(f"{letter.id[:8]} is not as it was submitted")
     return found
 
@@ -179,7 +185,9 @@ def recorded(history: History) -> list[str]:
     for call in history.calls:
         kept = [each.provider for each in history.attempts.get(call.id, []) if each.n == call.attempt]
         if kept != [call.provider]:
-            found.append(f"call {call.n} (attempt {call.attempt} of {call.id[:8]} at {call.provider}) is kept as {kept}")
+            found.append(
+                f"call {call.n} (attempt {call.attempt} of {call.id[:8]} at {call.provider}) is kept as {kept}"
+            )
     return found
 
 
@@ -303,8 +311,11 @@ def not_cancelled(history: History) -> list[str]:
         at = letter.cancelled_us
         if at is None:
             continue
-        found += [f"call {c.n} of {c.id[:8]} began after it was cancelled" for c in history.calls
-                  if c.id == letter.id and c.start_us > at]
+        found += [
+            f"call {c.n} of {c.id[:8]} began after it was cancelled"
+            for c in history.calls
+            if c.id == letter.id and c.start_us > at
+        ]
         if messages[letter.id].state is not State.CANCELLED:
             found.append(f"{letter.id[:8]} was cancelled and is {messages[letter.id].state.label}")
     return found
@@ -364,15 +375,22 @@ def counted(history: History) -> list[str]:
 
 def explained(history: History) -> list[str]:
     """Every message that is not final says why it waits, and it is true; a final one gives no reason."""
-    return [f"{p.message.id[:8]} ({p.message.state.label}) says {p.reason}: {p.wrong}" for p in history.probes if p.wrong]
+    return [
+        f"{p.message.id[:8]} ({p.message.state.label}) says {p.reason}: {p.wrong}" for p in history.probes if p.wrong
+    ]
 
 
 def failed_with_reason(history: History) -> list[str]:
     """What failed says why; one that may have been sent and is not looked up any further says UNCERTAIN or why not."""
-    return [f"{m.id[:8]} is {m.state.label} without a reason" for m in history.outbox
-            if m.state in {State.FAILED, State.EXPIRED} and m.error is None] + [
-        f"{m.id[:8]} is exhausted without its last error" for m in history.outbox
-        if m.error is not None and m.error.category is Category.EXHAUSTED and m.error.cause is None]
+    return [
+        f"{m.id[:8]} is {m.state.label} without a reason"
+        for m in history.outbox
+        if m.state in {State.FAILED, State.EXPIRED} and m.error is None
+    ] + [
+        f"{m.id[:8]} is exhausted without its last error"
+        for m in history.outbox
+        if m.error is not None and m.error.category is Category.EXHAUSTED and m.error.cause is None
+    ]
 
 
 def bounded(history: History) -> list[str]:

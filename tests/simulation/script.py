@@ -62,7 +62,7 @@ def write(random: Random, world: World) -> tuple[list[Act], int]:
 def _bursts(random: Random, texts: int, horizon: int) -> list[Act]:
     acts: list[Act] = []
     while texts > 0:
-        size = min(texts, random.choice([1, 1, 3, 10, 30]))
+        size = min(texts, random.choice([1, 1, 3, 10, 30, 60]))
         acts.append(Act(random.randrange(horizon), "submit", size))
         texts -= size
     return acts

@@ -7,6 +7,7 @@ one shows it; an invariant that no seed can break would prove nothing by being g
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -270,18 +271,13 @@ class IgnoresPlaces(Altered):
 
 class _Backwards(Lane):
     @staticmethod
-    def _from(ring: object) -> Ticket | None:
-        flows = [flow for flow in ring if isinstance(flow, Flow) and flow.ready]  # type: ignore[attr-defined]  # a deque
-        if not flows:
-            return None
-        flows[0].held -= 1
-        return flows[0].ready.pop()
-
-    def _priority(self) -> None:
+    def _from(ring: deque[Flow]) -> Ticket | None:
+        while ring:
+            if ring[0].ready:
+                ring[0].held -= 1
+                return ring[0].ready.pop()
+            ring.popleft().in_ring = False
         return None
-
-    def pick(self) -> Ticket | None:
-        return next(filter(None, map(self._from, self.rounds.values())), None)
 
 
 class LastComesFirst(Altered):

@@ -104,12 +104,12 @@ class Life:
 
 
 class Run:
-    """One seed."""
+    """One seed. A scenario is a subclass that configures, writes or composes otherwise."""
 
     def __init__(self, seed: int, directory: Path, loop: VirtualLoop, parts: Parts = SOUND) -> None:
         self.random = Random(seed)
-        self.config = config.configure(self.random)
-        self.acts, self.horizon = script.write(self.random, self.config)
+        self.config = self.configure()
+        self.acts, self.horizon = self.write()
         self.parts = parts
         self.loop = loop
         self.path = directory / "outbox.db"
@@ -128,6 +128,14 @@ class Run:
             self.network.accounts[name] = each.account
             self.history.duties[name] = Duty(each.rules)
             self.history.lookups[name] = each.lookup
+
+    def configure(self) -> config.World:
+        """What is configured."""
+        return config.configure(self.random)
+
+    def write(self) -> tuple[list[Act], int]:
+        """What happens, and until when."""
+        return script.write(self.random, self.config)
 
     def note(self, what: str) -> None:
         self.history.note(self.loop.now_us, what)
@@ -185,7 +193,7 @@ class Run:
             try:
                 await self._try_to_start(why)
             except StoreError as error:
-                self.note(f"no start: {error}")
+                self.note(f"no start: {str(error).replace(str(self.path), self.path.name)}")
                 await self._bury(self._links)
                 await asyncio.sleep(5)
 
@@ -227,7 +235,7 @@ class Run:
 
     def _broke(self, links: Links, error: StoreError) -> None:
         if links.alive:
-            self.note(f"the outbox broke: {error}")
+            self.note(f"the outbox broke: {str(error).replace(str(self.path), self.path.name)}")
             self.broken.set()
 
     def _died(self, error: BaseException) -> None:
@@ -237,7 +245,9 @@ class Run:
     def _heard(self, event: Event) -> None:
         fields = event.fields
         if self.life is not None:
-            self.history.most_held = max(self.history.most_held, self.life.engine.schedule.held - self.life.engine.dispatcher.in_flight)
+            self.history.most_held = max(
+                self.history.most_held, self.life.engine.schedule.held - self.life.engine.dispatcher.in_flight
+            )
         self.note(f"  {event.kind} {fields.get('provider') or ''} {str(fields.get('id') or '')[:8]}")
         if not event.kind.startswith("provider."):
             return
@@ -310,11 +320,12 @@ class Run:
         for _ in range(act.amount):
             if self.life is None:
                 return
-            self._submit(self._compose())
+            self._submit(self.compose())
             if self.random.random() < 0.3:
                 await asyncio.sleep(self.random.random() / 10)
 
-    def _compose(self) -> Letter:
+    def compose(self) -> Letter:
+        """A submission."""
         random, n, wall = self.random, len(self.history.letters), self.clock.wall()
         names = list(self.config.providers)
         text = random.choice(["short", "x" * 200, f"number {n}", f"number {n} " + "y" * 350])
@@ -379,7 +390,7 @@ class Run:
             return
         old = self.random.choice(keyed)
         for _ in range(self.random.choice([1, 2])):
-            again = self._compose()
+            again = self.compose()
             for name in ("recipient", "text", "tenant", "priority", "sender", "pin", "send_at", "max_attempts", "key"):
                 setattr(again, name, getattr(old, name))
             if self.random.random() < 0.2:
@@ -617,16 +628,20 @@ def state_directory() -> Iterator[Path]:
         shutil.rmtree(directory)
 
 
-def run(seed: int, parts: Parts = SOUND) -> History:
-    """Run one seed to its end. Raises DeadlockError and LivelockError."""
+def lateness(seed: int) -> Callable[[], int] | None:
+    """How punctual the loop's timers are in this seed: exact, a little early or late, or often late."""
     random = Random(seed + 10**9)
-    late = random.choice([None, lambda: random.choice([0, 0, -400, 100, 1_500]), lambda: int(random.expovariate(1e-3))])
-    loop = VirtualLoop(late)
+    return random.choice([None, lambda: random.choice([0, 0, -400, 100, 1_500]), lambda: int(random.expovariate(1e-3))])
+
+
+def run(seed: int, parts: Parts = SOUND, story: type[Run] = Run) -> History:
+    """Run one seed to its end. Raises DeadlockError and LivelockError."""
+    loop = VirtualLoop(lateness(seed))
     with state_directory() as directory, capture_logs() as logged, contextlib.closing(loop):
-        story = Run(seed, directory, loop, parts)
+        told = story(seed, directory, loop, parts)
         try:
-            history = loop.run_until_complete(story.tell())
+            history = loop.run_until_complete(told.tell())
         finally:
-            story.sweep()
+            told.sweep()
         history.faults += [f"logged: {each}" for each in logged if each.get("exc_info")]
     return history
