@@ -44,8 +44,14 @@ LOOKAHEAD_MS = 60_000
 WEIGHTS: Mapping[Priority, int] = {Priority.HIGH: 64, Priority.NORMAL: 8, Priority.BULK: 1}
 """Of what is due and contends for one lane, starts per round."""
 
-SHARE: Mapping[Priority, float] = {Priority.HIGH: 1.0, Priority.NORMAL: 0.9, Priority.BULK: 0.8}
-"""How full the window may be before a priority is fed no more, so that bulk never shuts high out of it."""
+SHARE: Mapping[Priority, float] = {Priority.HIGH: 0.4, Priority.NORMAL: 0.4, Priority.BULK: 0.2}
+"""What each priority has of its lane's part of the window, so that none shuts another out. Open lanes share equally."""
+
+OFFERED = 0.9
+"""How full a part may be filled by what has just become pending; the rest is for flows that wait to be fed."""
+
+LEAST = 16
+"""The smallest slice."""
 
 
 class Supply(Protocol):
@@ -133,12 +139,14 @@ def _key_of(ticket: Ticket) -> Key:
 class Lane:
     """One provider's queue, in two stages. A closed lane is not fed and gives nothing out."""
 
-    __slots__ = ("name", "open", "passes", "ready", "rounds", "virtual", "waiting")
+    __slots__ = ("held", "name", "open", "passes", "ready", "rounds", "virtual", "waiting")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.open = True
         self.waiting: list[tuple[Instant, int, Ticket]] = []
+        self.held: dict[Priority, int] = dict.fromkeys(Priority, 0)
+        """Tickets that wait here, in either stage."""
         self.ready = 0
         """How many tickets are in the second stage."""
         self.rounds: dict[Priority, deque[Flow]] = {priority: deque() for priority in Priority}
@@ -177,6 +185,7 @@ class Lane:
             ticket = self._from(self.rounds[priority])
             if ticket is not None:
                 self.ready -= 1
+                self.held[priority] -= 1
                 self.virtual = self.passes[priority]
                 self.passes[priority] += 1.0 / WEIGHTS[priority]
                 return ticket
@@ -224,6 +233,8 @@ class Lane:
         out += [entry[2] for entry in self.waiting if not entry[2].gone and (only is None or entry[2].flow is only)]
         self.waiting = [entry for entry in self.waiting if only is not None and entry[2].flow is not only]
         heapq.heapify(self.waiting)
+        for ticket in out:
+            self.held[ticket.flow.priority] -= 1
         return out
 
 
@@ -256,7 +267,10 @@ class Schedule:
         self._lanes = {name: Lane(name) for name in lanes}
         self._flows: dict[int, Flow] = {}
         self._tickets: dict[int, Ticket] = {}
-        self._hungry: dict[Priority, OrderedDict[int, None]] = {priority: OrderedDict() for priority in Priority}
+        self._hungry: OrderedDict[tuple[str, Priority], OrderedDict[int, None]] = OrderedDict(
+            ((name, priority), OrderedDict()) for name in self._lanes for priority in Priority
+        )
+        """Flows that want to be fed, by lane and priority; the part that was served last comes last."""
         self._later: list[tuple[Instant, int]] = []
 
     # -- what is held ------------------------------------------------------------------------------------------------
@@ -291,6 +305,7 @@ class Schedule:
         flow = self._flows[flow_id]
         if flow.lane != lane:
             self._put_back(self._lanes[flow.lane].empty(flow), [flow])
+            self._hungry[flow.lane, flow.priority].pop(flow.id, None)
             flow.lane = lane
             self._appetite(flow)
 
@@ -334,7 +349,7 @@ class Schedule:
         elif supply.due > now + LOOKAHEAD_MS and key > flow.last:
             flow.horizon = max(flow.last, min(flow.horizon, (now + LOOKAHEAD_MS, _LAST)))
             self._leave_behind(flow, supply.due)
-        elif key > flow.last and (not self._lanes[flow.lane].open or self._full(flow.priority)):
+        elif key > flow.last and not self._takes_offers(flow):
             flow.horizon = flow.last
             self._leave_behind(flow, supply.due)
         else:
@@ -344,8 +359,19 @@ class Schedule:
     def _leave_behind(flow: Flow, due: Instant) -> None:
         flow.beyond = due if flow.beyond is None else min(flow.beyond, due)
 
-    def _full(self, priority: Priority) -> bool:
-        return len(self._tickets) >= self.capacity * SHARE[priority]
+    def _part(self, lane: str, priority: Priority) -> int:
+        """How many tickets a priority may hold in a lane."""
+        lanes = sum(each.open for each in self._lanes.values())
+        return max(1, int(self.capacity * SHARE[priority] / max(1, lanes)))
+
+    def _takes_offers(self, flow: Flow) -> bool:
+        """Whether what has just become pending may be held at once: no flow fills what others wait to be fed into."""
+        lane = self._lanes[flow.lane]
+        part = self._part(flow.lane, flow.priority)
+        held = lane.held[flow.priority]
+        if flow.held < LEAST:
+            return lane.open and held < part
+        return lane.open and held < OFFERED * part and flow.held < OFFERED * part / max(1, len(self._flows))
 
     def _hold(self, flow: Flow, supply: Supply) -> None:
         if supply.seq in self._tickets:
@@ -353,16 +379,17 @@ class Schedule:
         ticket = Ticket(supply.seq, supply.attempt, supply.due, supply.segments, flow)
         self._tickets[supply.seq] = ticket
         flow.held += 1
+        self._lanes[flow.lane].held[flow.priority] += 1
         flow.last = max(flow.last, (supply.due, supply.seq))
         heapq.heappush(self._lanes[flow.lane].waiting, (supply.due, supply.seq, ticket))
 
     def _appetite(self, flow: Flow) -> None:
         """Note whether, and when, the flow wants to be fed."""
-        hungry = self._hungry[flow.priority]
+        hungry = self._hungry[flow.lane, flow.priority]
         if flow.beyond is None or flow.eating or not self._lanes[flow.lane].open:
             hungry.pop(flow.id, None)
             return
-        if flow.held < self._slice() // 2 and flow.id not in hungry:
+        if flow.held < self._slice(flow) // 2 and flow.id not in hungry:
             hungry[flow.id] = None
 
     @property
@@ -373,8 +400,9 @@ class Schedule:
     def next_meal(self, now: Instant) -> Meal | None:
         """Which flow to feed next, and what; None: none wants anything now. The caller answers with `feed`."""
         self._wake_later(now)
-        for priority, hungry in self._hungry.items():
-            if self._full(priority):
+        for part, hungry in self._hungry.items():
+            lane, priority = part
+            if self._lanes[lane].held[priority] >= self._part(lane, priority):
                 continue
             while hungry:
                 flow = self._flows[hungry.popitem(last=False)[0]]
@@ -384,11 +412,12 @@ class Schedule:
                     self._look_later(flow, flow.beyond - LOOKAHEAD_MS)
                     continue
                 flow.eating = True
-                return Meal(flow.id, flow.horizon, now + LOOKAHEAD_MS, self._slice())
+                self._hungry.move_to_end(part)
+                return Meal(flow.id, flow.horizon, now + LOOKAHEAD_MS, self._slice(flow))
         return None
 
-    def _slice(self) -> int:
-        return max(16, min(SLICE, self.capacity // max(1, len(self._flows))))
+    def _slice(self, flow: Flow) -> int:
+        return max(LEAST, min(SLICE, self._part(flow.lane, flow.priority) // max(1, len(self._flows))))
 
     def _look_later(self, flow: Flow, at: Instant) -> None:
         if flow.later is not None and flow.later <= at:
@@ -493,6 +522,7 @@ class Schedule:
         del self._tickets[seq]
         ticket.gone = True
         ticket.flow.held -= 1
+        self._lanes[ticket.flow.lane].held[ticket.flow.priority] -= 1
         if ticket.ready:
             ticket.flow.ready.remove(ticket)
             self._lanes[ticket.flow.lane].ready -= 1
@@ -500,7 +530,8 @@ class Schedule:
         self._forget_idle(ticket.flow)
 
     def _forget_idle(self, flow: Flow) -> None:
+        if self._flows.get(flow.id) is not flow:
+            return  # forgotten before; one of the same id may have come since, and its hunger is its own
         if flow.held == 0 and flow.beyond is None and not flow.eating and not flow.offered:
-            self._hungry[flow.priority].pop(flow.id, None)
-            if self._flows.get(flow.id) is flow:
-                del self._flows[flow.id]
+            self._hungry[flow.lane, flow.priority].pop(flow.id, None)
+            del self._flows[flow.id]

@@ -312,3 +312,58 @@ def test_nothing_is_lost_and_nothing_taken_early_in_any_interleaving(
     assert not box.pending
     assert box.schedule.held == 0
     assert box.schedule.flows == 0
+
+
+def test_a_flow_forgotten_with_tickets_taken_takes_nothing_from_its_successor() -> None:
+    """Two tickets are under way; the end of the first lets the flow be forgotten, a new message brings it back."""
+    schedule = Schedule([LANE])
+    box = FakeOutbox(schedule)
+    box.accept(Row(1, NOW, 7))
+    box.accept(Row(2, NOW, 7))
+    first, second = schedule.take(NOW, only(LANE, 2)).tickets
+    schedule.free(first)
+    box.accept(Row(3, NOW + 2 * LOOKAHEAD_MS, 7))
+    box.feed_all()
+    schedule.free(second)
+    later = NOW + 2 * LOOKAHEAD_MS
+    schedule.take(later, only(LANE, 0))
+    assert box.feed_all(later) == 1
+    assert [ticket.seq for ticket in schedule.take(later, only(LANE, 1)).tickets] == [3]
+
+
+def test_a_slow_lane_of_high_messages_shuts_out_neither_other_lanes_nor_bulk() -> None:
+    box = FakeOutbox(Schedule([LANE, "other"], 2_000))
+    seq = 0
+    for _ in range(3_000):
+        seq += 1
+        box.accept(Row(seq, NOW, 0), Priority.HIGH)
+    box.schedule.know_flow(1, "other", "other", Priority.NORMAL, next_due=None)
+    box.pending[50_000] = Row(50_000, NOW, 1)
+    box.schedule.add(1, Due(50_000, 0, NOW, 1), NOW)
+    box.accept(Row(50_001, NOW, 2), Priority.BULK)
+    out: list[int] = []
+    for _ in range(100):
+        box.feed_all()
+        for lane in (LANE, "other"):
+            for ticket in box.schedule.take(NOW, only(lane, 1)).tickets:
+                out.append(ticket.seq)
+                box.pending.pop(ticket.seq, None)
+                box.schedule.free(ticket)
+        seq += 1
+        box.accept(Row(seq, NOW, 0), Priority.HIGH)
+    assert 50_000 in out[:2]
+    assert 50_001 in out
+
+
+def test_one_busy_flow_does_not_keep_another_from_being_fed() -> None:
+    box = outbox(capacity=200)
+    for seq in range(5_000):
+        box.accept(Row(seq, NOW, 1))
+    box.pending[9_000] = Row(9_000, NOW, 2)
+    box.schedule.know_flow(2, LANE, LANE, Priority.NORMAL, next_due=NOW)
+    taken: list[int] = []
+    for step in range(40):
+        box.feed_all()
+        taken += [ticket.seq for ticket in box.take(1)]
+        box.accept(Row(10_000 + step, NOW, 1))
+    assert 9_000 in taken

@@ -309,8 +309,9 @@ class Line:
         account = network.accounts[name]
         await asyncio.sleep(min(network.random.randint(5, 300), timeout_ms) / 1e3)
         if network.random.random() < account.weather.lookups_fail:
-            return network.random.choice([Response(503, {}, b""), NoAnswer("timeout"), NoConnection("refused")])
-        id, _, recipient, text, _, _, _, claimed = json.loads(request.body)
+            lost: list[Outcome] = [Response(503, {}, b""), NoAnswer("timeout"), NoConnection("refused")]
+            return network.random.choice(lost)
+        id, _, recipient, text, *_ = json.loads(request.body)
         shown = [each for each in account.taken if each.at_us + account.lag_us <= network.loop.now_us]
         if account.lookup == "exact":
             ids = [each.pmid for each in shown if each.id == id]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC
 from random import Random
 
-from smsd.core.account import ProviderRules
 from smsd.core.acceptance import MessageRules
+from smsd.core.account import ProviderRules
 from smsd.core.pacing import Pace, Window
 from smsd.core.policy import RetryRules
 from smsd.core.schedule import CAPACITY

@@ -79,7 +79,9 @@ def one_message_a_key(history: History) -> list[str]:
     found: list[str] = []
     keys = Counter((m.tenant, m.idempotency_key) for m in history.outbox if m.idempotency_key is not None)
     found += [f"{key} has {count} messages" for key, count in keys.items() if count > 1]
-    firsts = {(m.tenant, m.idempotency_key): history.by_id[m.id] for m in history.outbox if m.idempotency_key}
+    firsts: dict[tuple[str, str | None], Letter] = {
+        (m.tenant, m.idempotency_key): history.by_id[m.id] for m in history.outbox if m.idempotency_key
+    }
     for letter in history.letters:
         first = firsts.get((letter.tenant, letter.key))
         if letter.answer is None or letter.key is None or first is None:
@@ -121,8 +123,8 @@ def _doubtful(history: History, call: Call) -> bool:
 
 
 def sent_once(history: History) -> list[str]:
-    """Taken twice only after a call nobody could know the outcome of, where the policy says so: never with `hold`, never
-    where a look-up proves absence. Nothing whose call had not begun is sent twice: it would be taken twice undoubted."""
+    """Taken twice only after a call nobody could know the outcome of, where the policy says so: never with `hold`,
+    never where a look-up proves absence. Nothing whose call had not begun is sent twice: it would be undoubted."""
     found = []
     twins = Counter((letter.recipient, letter.text) for letter in history.letters)
     for letter, calls in _rounds(history):

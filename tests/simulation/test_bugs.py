@@ -22,8 +22,7 @@ from smsd.core.waiting import Reason, Waiting
 from smsd.engine.engine import Engine
 from smsd.engine.lane import Setting
 from smsd.engine.service import Seen
-from smsd.store import AcceptResult, Claim, Recovery, Replay, Stored, WrongState
-from smsd.store import rows
+from smsd.store import AcceptResult, Claim, Recovery, Replay, Stored, WrongState, rows
 from smsd.store import statements as sql
 from smsd.store.sqlite import SqliteOutbox
 from smsd.store.statements import arrays
@@ -302,6 +301,27 @@ class _Sticky(Lane):
         return out
 
 
+class _Forgetful(Lane):
+    def promote(self, now: Instant) -> None:
+        before = {id(ticket) for ring in self.rounds.values() for flow in ring for ticket in flow.ready}
+        super().promote(now)
+        for flow in [flow for ring in self.rounds.values() for flow in ring]:
+            kept = [ticket for ticket in flow.ready if id(ticket) in before]
+            new = [ticket for ticket in flow.ready if id(ticket) not in before]
+            flow.ready.clear()
+            flow.ready.extend([*kept, *new])
+
+
+class LosesItsPlace(Altered):
+    """A message whose claim failed queues up anew, behind its flow's others (a bug that once was)."""
+
+    def alter(self) -> None:
+        for name, lane in self.schedule._lanes.items():
+            forgetful = _Forgetful(name)
+            forgetful.open = lane.open
+            self.schedule._lanes[name] = forgetful
+
+
 class LeavesFlowsInTheirRing(Altered):
     """A flow that moves to another provider is still served in the first one's turn (a bug that once was)."""
 
@@ -393,6 +413,7 @@ CASES = [
     Case(SendsAtOnce, "not_too_early"),
     Case(OnlySaysCancelled, "not_cancelled"),
     Case(LastComesFirst, "in_order"),
+    Case(LosesItsPlace, "in_order"),
     Case(CancelsAnything, "legal"),
     Case(CountsNothing, "counted"),
     Case(ExplainsNothing, "explained"),

@@ -97,7 +97,7 @@ def test_a_backlog_uses_the_ceiling(name: str) -> None:
 
 
 def test_an_idle_daemon_rests() -> None:
-    """Nothing is polled: an hour without work costs some looks at the clock, one each 30 s for each part of the loop."""
+    """Nothing is polled: an hour without work costs one look at the clock each 30 s for each part of the loop."""
 
     class Idle(Plain):
         turns = 0
