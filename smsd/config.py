@@ -86,7 +86,7 @@ class OutboxConfig:
     synchronous: str = "full"
     """full | normal"""
     max_backlog: int = 5_000_000
-    """Pending messages; above it submissions are refused."""
+    """Pending and processing messages; at it submissions are refused."""
     min_free: int = 256 * MIB
     """Free bytes of the file system below which submissions are refused and sending goes on."""
     ballast: int = 64 * MIB

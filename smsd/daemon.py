@@ -53,9 +53,6 @@ EX_IOERR = 74
 EX_TEMPFAIL = 75
 EX_CONFIG = 78
 
-START_PATIENCE_US = 60_000_000
-"""What systemd is asked to wait while the outbox is opened and recovered."""
-
 SWITCH_S = 0.0005
 """How long the outbox's thread, back from a sync, waits for the interpreter while the loop is busy. At Python's 5 ms
 every commit under load took ten times as long as its sync."""
@@ -155,12 +152,13 @@ class Daemon:
         )
 
     def _plan(self) -> Plan:
+        settings = {
+            each: Setting(each.name, each.adapter, each.rules, each.needs_sender) for each in self._config.providers
+        }
         return Plan(
-            settings=tuple(
-                Setting(each.name, each.adapter, each.rules, each.needs_sender)
-                for each in self._config.providers
-                if each.enabled
-            ),
+            settings=tuple(setting for each, setting in settings.items() if each.enabled),
+            retired=tuple(setting for each, setting in settings.items() if not each.enabled),
+            on_uncertain=self._config.retry.on_uncertain,
             rules=self._config.messages,
             retries=RetryBook(self._config.retry.default, self._config.retry.profiles),
             zone=_zone(self._config.daemon.timezone),
@@ -188,7 +186,8 @@ class Daemon:
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._handle_signals())
             try:
-                await self._start(stack)
+                with self._notifier.extended():  # a migration, or the replay of a long -wal, takes what it takes
+                    await self._start(stack)
             except StoreError as error:
                 log.critical("the outbox cannot be used", error=str(error))
                 return EX_IOERR
@@ -204,7 +203,6 @@ class Daemon:
         return EX_SOFTWARE if self._failure is not None else EX_OK
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
-        self._notifier.extend(START_PATIENCE_US)
         self._bus.subscribe(self._logs.events)
         await self._exchange.start()
         stack.push_async_callback(self._exchange.close)
@@ -288,7 +286,9 @@ class Daemon:
         if isinstance(self._failure, StoreError):
             return
         self._bus.publish(Kind.DAEMON_DRAINING, self._clock.wall(), in_flight=self._engine.dispatcher.in_flight)
-        left = await self._engine.drain(self._config.daemon.drain_timeout_ms / 1e3)
+        with self._notifier.extended():
+            left = await self._engine.drain(self._config.daemon.drain_timeout_ms / 1e3)
+        self._notifier.extend(notify.EXTENSION_USEC)  # for the last checkpoint, once: an end that hangs is cut short
         self._bus.publish(Kind.DAEMON_STOPPED, self._clock.wall(), open_attempts=left)
 
     # -- how it is ---------------------------------------------------------------------------------------------------

@@ -11,9 +11,11 @@ service that never says it, so that one waits, for a second at most.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import socket
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Final
 
 from systemd_watchdog.systemd_watchdog import WatchDog
@@ -22,6 +24,12 @@ FIRST_FD: Final = 3
 """SD_LISTEN_FDS_START of sd_listen_fds(3)."""
 
 READY_PATIENCE_S: Final = 1.0
+
+EXTENSION_USEC: Final = 60_000_000
+"""How much longer systemd is asked to wait, from each asking on."""
+
+EXTEND_EVERY_S = 20.0
+"""Between two askings: systemd gives up when none came within the time that the last one asked for."""
 
 _VARIABLES: Final = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 
@@ -71,6 +79,22 @@ class Notifier:
     def extend(self, usec: int) -> None:
         """The start or the end in progress needs up to `usec` microseconds more from now."""
         self._send(b"EXTEND_TIMEOUT_USEC=%d\n" % usec)
+
+    @contextlib.contextmanager
+    def extended(self) -> Iterator[None]:
+        """systemd's patience with the start or the end lasts as long as the block and the event loop live, and
+        EXTENSION_USEC longer. Whoever enters the block bounds it: nothing here does."""
+        self.extend(EXTENSION_USEC)
+        asking = asyncio.get_running_loop().create_task(self._keep_asking())
+        try:
+            yield
+        finally:
+            asking.cancel()
+
+    async def _keep_asking(self) -> None:
+        while True:
+            await asyncio.sleep(EXTEND_EVERY_S)
+            self.extend(EXTENSION_USEC)
 
     def close(self) -> None:
         """Release the socket; later calls do nothing."""

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,3 +107,25 @@ def test_the_socket_example(dev: tuple[Path, str]) -> None:
 def test_the_python_example(dev: tuple[Path, str]) -> None:
     code = readme.code(TEXT, "example: python")
     assert run(dev[0], f"python3 - <<'PY'\n{code}\nPY").split()[0] in {"pending", "processing", "sent"}
+
+
+def test_an_installation_puts_every_file_where_the_file_says_it_is(tmp_path: Path) -> None:
+    """Its lines that copy are run, below another root, by somebody who is not root."""
+    (code,) = re.findall(r"## Running it as a service\n\n```sh\n(.*?)```", TEXT, re.DOTALL)
+    lines = [line for line in code.replace("\\\n", "").splitlines() if re.match(r"cp|install|sed", line)]
+    script = re.sub(r"&& systemd-\w+[^#\n]*| -g smsd", "", "\n".join(lines))
+    script = re.sub(r"(?<= )/(?=etc|usr)", f"{tmp_path}/", script)
+    for folder in ("etc/systemd/system", "usr/lib/sysusers.d", "usr/lib/tmpfiles.d"):
+        (tmp_path / folder).mkdir(parents=True)
+    subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=ROOT, check=True, timeout=20)
+    units = {f"/etc/systemd/system/{each.name}": each for each in (ROOT / "systemd").glob("smsd.so*")}
+    units["/etc/systemd/system/smsd.service"] = ROOT / "systemd" / "smsd.service"
+    for each in (ROOT / "systemd" / "smsd.sysusers", ROOT / "systemd" / "smsd.tmpfiles"):
+        found = re.search(r"Installed as (\S+)\.", each.read_text())
+        assert found is not None, each
+        units[found[1]] = each
+    for place, source in units.items():
+        assert (tmp_path / place.lstrip("/")).read_text() == source.read_text()
+    written = tomllib.loads((tmp_path / "etc/smsd/config.toml").read_text())
+    assert (written["socket"]["group"], written["socket"]["admin_group"]) == ("smsd", "smsd-admin")
+    assert {**written, "socket": None} == {**tomllib.loads((ROOT / "config.toml.example").read_text()), "socket": None}

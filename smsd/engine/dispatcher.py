@@ -16,7 +16,7 @@ import structlog
 
 from smsd.clock import Clock
 from smsd.core.message import Attempt, Instant, Message
-from smsd.core.policy import Settlement, decide, release
+from smsd.core.policy import Settlement, decide, postpone, release
 from smsd.core.routing import sender_for
 from smsd.core.schedule import Schedule, Ticket, Work
 from smsd.core.verdict import Category, Fate, Scope, Verdict
@@ -25,6 +25,7 @@ from smsd.engine.exchange import Answer
 from smsd.engine.feeder import Feeder
 from smsd.engine.lane import Lane
 from smsd.engine.settler import RetryBook, Settler
+from smsd.engine.trace import without_private
 from smsd.providers.base import Call, NoAnswer, Request, Response, read
 from smsd.store import Claim, Due, Outbox, StoreError
 
@@ -52,6 +53,7 @@ class Dispatcher:
         clock: Clock,
         dice: Callable[[], float],
         default_sender: str,
+        died: Callable[[BaseException], None],
     ) -> None:
         self._schedule = schedule
         self._outbox = outbox
@@ -63,6 +65,7 @@ class Dispatcher:
         self._clock = clock
         self._dice = dice
         self._default_sender = default_sender
+        self._died = died
         self._kick = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._unstarted: set[Ticket] = set()
@@ -98,10 +101,8 @@ class Dispatcher:
         return self._lanes[lane].room(wanted)
 
     def _end_cooldowns(self) -> None:
-        now = self._clock.wall()
         for lane in self._lanes.values():
-            until = lane.health.cooling_until
-            if until is not None and now >= until:
+            if lane.cooldown_over():
                 self._start(lane.recover())
 
     def _rest_s(self, work: Work) -> float:
@@ -113,11 +114,7 @@ class Dispatcher:
             wait_us = self._lanes[name].room_in_us()
             if wait_us is not None:
                 waits.append(wait_us / 1e6)
-        waits += [
-            (lane.health.cooling_until - now) / 1e3
-            for lane in self._lanes.values()
-            if lane.health.cooling_until is not None
-        ]
+        waits += [left / 1e3 for lane in self._lanes.values() if (left := lane.cooling_left_ms()) is not None]
         return max(0.0, min(waits))
 
     async def _rest(self, seconds: float) -> None:
@@ -146,7 +143,13 @@ class Dispatcher:
     def _start(self, story: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(story)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("an attempt died; the next start looks it up", exc_info=error)
+            self._died(error)
 
     async def _begin(self, work: list[tuple[Ticket, Lane]]) -> None:
         """Claim them all in one commit; each that is ours then goes its own way, in order."""
@@ -156,8 +159,8 @@ class Dispatcher:
         ]
         try:
             messages = await self._outbox.begin(claims, self._clock.wall())
-        except StoreError as error:
-            log.error("nothing can be claimed, so nothing is sent", error=str(error))
+        except Exception as error:
+            log.error("nothing can be claimed, so nothing is sent", error=str(error), exc_info=not_expected(error))
             await self._give_back(work)
             return
         for (ticket, lane), message in zip(work, messages, strict=True):
@@ -192,12 +195,21 @@ class Dispatcher:
         settlement: Settlement | None = None
         try:
             settlement = await self._send_and_settle(ticket, lane, message)
-        except StoreError as error:
-            log.critical("an answer could not be written down", id=message.id, error=str(error))
+        except Exception as error:
+            log.critical(
+                "an attempt could not be settled", id=message.id, error=str(error), exc_info=not_expected(error)
+            )
+            settlement = await self._doubt(lane, message)
         finally:
             self._leave(ticket, lane)
         if settlement is not None:
             self._settler.apply(message, settlement)
+
+    async def _doubt(self, lane: Lane, message: Message) -> Settlement | None:
+        """What became of the call cannot be written down as it was: then at least that nobody knows."""
+        now = self._clock.wall()
+        settlement = postpone(message, now + lane.rules.reconcile_after_ms, now)
+        return settlement if await self._settler.write(None, settlement, None) else None
 
     async def _send_and_settle(self, ticket: Ticket, lane: Lane, message: Message) -> Settlement | None:
         call = self._call(message)
@@ -214,14 +226,14 @@ class Dispatcher:
             # Turned away; or its end of life came while it waited for its slot, and the janitor expires it.
             settlement = release(message, wall)
             return settlement if await self._settler.write(None, settlement, None) else None
-        lane.calls_to[message.recipient] += 1
+        lane.begin_call(message)
         try:
             answer = await self._send(lane, message, request)
             left = started + answer.left_after_us
             lane.pacer.left(started, left)
             return await self._learn(lane, message, answer, wall, left, cost)
         finally:
-            lane.end_call(message.recipient)
+            lane.end_call(message)
 
     async def _send(self, lane: Lane, message: Message, request: Request) -> Answer:
         try:
@@ -233,7 +245,7 @@ class Dispatcher:
     async def _learn(
         self, lane: Lane, message: Message, answer: Answer, wall: Instant, boot: int, cost: int
     ) -> Settlement | None:
-        verdict = _verdict(lane, message, answer)
+        verdict = without_private(_verdict(lane, message, answer), answer.request)
         record = Attempt(
             n=message.attempt,
             provider=lane.name,
@@ -278,13 +290,20 @@ class Dispatcher:
         self._kick.set()
         for lane in self._lanes.values():
             lane.gate.set_open(False)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=timeout_s)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout_s
+        while self._tasks and loop.time() < end:  # a claim under way begins further tasks
+            await asyncio.wait(self._tasks, timeout=end - loop.time())
         left = [task for task in self._tasks if not task.done()]
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
         return len(left)
+
+
+def not_expected(error: Exception) -> Exception | None:
+    """The error, if its story belongs in the log: one of the outbox's is told by its text."""
+    return None if isinstance(error, StoreError) else error
 
 
 def _unprepared(lane: Lane) -> Verdict:

@@ -17,8 +17,10 @@ import structlog
 
 from smsd.clock import Clock
 from smsd.core.acceptance import MessageRules
+from smsd.core.account import ProviderRules
 from smsd.core.health import Health, Standing
 from smsd.core.message import Instant, State
+from smsd.core.pacing import Pace
 from smsd.core.routing import Routes
 from smsd.core.schedule import CAPACITY, Schedule
 from smsd.engine.bus import Bus
@@ -53,6 +55,10 @@ class Plan:
     retries: RetryBook
     zone: tzinfo
     max_backlog: int = 5_000_000
+    retired: tuple[Setting, ...] = ()
+    """Disabled providers: no call is made to them, but what they may have taken can still be looked up."""
+    on_uncertain: str = "retry"
+    """For messages whose provider is configured no more."""
     window: int = CAPACITY
     """Tickets the schedule holds in memory at most."""
 
@@ -84,7 +90,8 @@ class Engine:
 
     async def start(self) -> None:
         """Open the outbox, recover, and begin to send. Raises StoreError when the outbox cannot be used."""
-        recovery = await self._store.open(self._clock.wall())
+        by_segments = {setting.name for setting in self._plan.settings if setting.rules.pace.unit == "segments"}
+        recovery = await self._store.open(self._clock.wall(), by_segments)
         self._compose(recovery)
         await self._seed_ceilings(recovery)
         await self._seed_counts(recovery)
@@ -111,7 +118,15 @@ class Engine:
             self.lanes[setting.name] = Lane(setting, health, self._store, bus, clock, self.feeder.lane_changed)
         self.settler = Settler(self._store, self.feeder, bus, self._doubt, self._notice_expiry)
         self.reconciler = Reconciler(
-            self._store, self.lanes, self._carrier, self.settler, plan.retries, clock, self._dice
+            self._store,
+            self.lanes,
+            {setting.name: setting for setting in (*plan.retired, *plan.settings)},
+            ProviderRules(pace=Pace(), on_uncertain=plan.on_uncertain),
+            self._carrier,
+            self.settler,
+            plan.retries,
+            clock,
+            self._dice,
         )
         self.dispatcher = Dispatcher(
             self.schedule,
@@ -124,6 +139,7 @@ class Engine:
             clock,
             self._dice,
             plan.rules.sender,
+            self._died,
         )
         self.janitor = Janitor(self._store, clock, bus, self.schedule.drop)
         self.intake = self._intake()
@@ -188,7 +204,7 @@ class Engine:
             if not span_ms:
                 continue
             since = min(wall, recovery.latest or wall) - span_ms
-            starts = await self._store.starts(lane.name, since, lane.pacer.capacity)
+            starts = await self._store.starts(lane.name, since, boot - lane.pacer.window_max, lane.pacer.capacity)
             if stepped_back and any(start.boot is None for start in starts):
                 lane.pacer.fill(boot)
                 continue

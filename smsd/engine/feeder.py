@@ -71,8 +71,8 @@ class Feeder:
         for name in route.split(","):
             lane = self._lanes.get(name)
             if lane is not None:
-                standings[name] = lane.health.standing(now)
-                until[name] = lane.health.until(now)
+                standings[name] = lane.standing()
+                until[name] = lane.until()
         return choose(standings, until, now) or NO_ROUTE
 
     def lane_changed(self, lane: Lane) -> None:

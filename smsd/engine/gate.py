@@ -53,7 +53,7 @@ class Gate:
         self._queue.append(turn)
         self._arm()
         try:
-            while await turn.call:
+            while await turn.call and self._open:
                 turn.call = asyncio.get_running_loop().create_future()
                 if self._queue[0] is turn and (started := self._start(cost)) is not None:
                     return started

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+import structlog
+
 from smsd.clock import Clock
-from smsd.core.acceptance import Fault, MessageRules, Origin, Refusal, Submission, accept
+from smsd.core.acceptance import Fault, MessageRules, Origin, Refusal, Submission, accept, tenant_of
 from smsd.core.events import Kind
 from smsd.core.message import Draft, Encoding, MessageId, State
 from smsd.core.routing import Routes
@@ -35,6 +37,8 @@ from smsd.store import (
     Stored,
     StoreError,
 )
+
+log = structlog.get_logger("smsd.intake")
 
 
 class Receipt(NamedTuple):
@@ -130,7 +134,14 @@ class Intake:
         if key is None or content_hash is None or not refusal.depends_on_configuration:
             done(refusal)
             return
-        tenant = submission.tenant if origin.may_set_tenant and submission.tenant else origin.tenant
+        tenant = tenant_of(submission, origin)
+        if isinstance(tenant, Fault):
+            done(refusal)
+            return
+        repeats = self._committing.get((tenant, key))
+        if repeats is not None:
+            repeats.append(_Repeat(content_hash, done))
+            return
         task = asyncio.get_running_loop().create_task(self._replay_or(refusal, tenant, key, content_hash, done))
         self._lookups.add(task)
         task.add_done_callback(self._lookups.discard)
@@ -138,7 +149,8 @@ class Intake:
     async def _replay_or(self, refusal: Refusal, tenant: str, key: str, content_hash: bytes, done: Done) -> None:
         try:
             found = await self._records.find_key(tenant, key, content_hash)
-        except StoreError:
+        except StoreError as error:
+            log.error("an idempotency key could not be looked up; the refusal stands", error=str(error))
             found = None
         done(_replayed(found) if found is not None else refusal)
 

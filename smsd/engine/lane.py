@@ -17,7 +17,7 @@ from smsd.clock import Clock
 from smsd.core.account import ProviderRules
 from smsd.core.events import Kind
 from smsd.core.health import Health, Standing
-from smsd.core.message import Instant
+from smsd.core.message import Instant, Message
 from smsd.core.pacing import Pacer
 from smsd.core.policy import Cooldown, Halt
 from smsd.core.routing import Candidate
@@ -65,12 +65,18 @@ class Lane:
         """Attempts claimed and not settled."""
         self.unstarted = 0
         """Those of them whose call has not begun: being claimed, or waiting at the gate."""
-        self.calls_to: Counter[str] = Counter()
-        """Recipients of calls under way: their answers may bind a provider id that a look-up sees as free."""
+        self.calls_to: Counter[tuple[str, str]] = Counter()
+        """(recipient, text) of calls under way: an answer may bind the provider id that a look-up sees as free."""
         self._outbox = outbox
         self._bus = bus
         self._clock = clock
         self._changed = changed
+        self._cool_until_us = self._cooling_end()
+
+    def _cooling_end(self) -> int | None:
+        """The end of the cooldown as boot time (us), taken when the cooldown begins or is found at a start."""
+        until = self.health.cooling_until
+        return None if until is None else self._clock.boot() + (until - self._clock.wall()) * 1_000
 
     @property
     def candidate(self) -> Candidate:
@@ -81,8 +87,33 @@ class Lane:
     def pacer(self) -> Pacer:
         return self.gate.pacer
 
+    def now(self) -> Instant:
+        """The time by which its health is judged: a cooldown lasts as long as it was meant to, whatever is done to the
+        wall clock meanwhile."""
+        left = self.cooling_left_ms()
+        return self._clock.wall() if left is None else (self.health.cooling_until or 0) - left
+
+    def cooling_left_ms(self) -> int | None:
+        """How much of the cooldown is left, by boot time; None: there is none. 0 or less: it is over."""
+        return None if self._cool_until_us is None else -(-(self._cool_until_us - self._clock.boot()) // 1_000)
+
+    def cooldown_over(self) -> bool:
+        """Whether a cooldown has ended and was not told yet."""
+        left = self.cooling_left_ms()
+        return left is not None and left <= 0
+
     def standing(self) -> Standing:
-        return self.health.standing(self._clock.wall())
+        """Its state now."""
+        return self.health.standing(self.now())
+
+    def until(self) -> Instant | None:
+        """When that ends by itself, by the wall clock as it is now; None: it is open, or nobody knows."""
+        left = self.cooling_left_ms()
+        return self._clock.wall() + left if left is not None and self.standing() is Standing.COOLING else None
+
+    def reason(self) -> str:
+        """One sentence on the state; empty when open."""
+        return self.health.reason(self.now())
 
     def room(self, wanted: int) -> int:
         """How many of `wanted` attempts may be claimed now: in-flight places, and slots that come soon."""
@@ -100,18 +131,26 @@ class Lane:
         now = self._clock.boot()
         return max(0, self.pacer.ready_at(now) - now - CLAIM_AHEAD_US)
 
-    def end_call(self, recipient: str) -> None:
-        """The call to this recipient is settled."""
-        self.calls_to[recipient] -= 1
-        if not self.calls_to[recipient]:
-            del self.calls_to[recipient]
+    def begin_call(self, message: Message) -> None:
+        """A call begins."""
+        self.calls_to[message.recipient, message.text] += 1
+
+    def end_call(self, message: Message) -> None:
+        """The call is settled."""
+        key = (message.recipient, message.text)
+        self.calls_to[key] -= 1
+        if not self.calls_to[key]:
+            del self.calls_to[key]
+
+    def calls_alike(self, message: Message) -> bool:
+        """Whether a call with this text to this number is under way."""
+        return (message.recipient, message.text) in self.calls_to
 
     async def learn(self, effect: Cooldown | Halt | None, started_at: Instant) -> None:
         """What a settlement says about the provider as a whole."""
-        now = self._clock.wall()
         match effect:
             case Cooldown(until, reason):
-                cooled = self.health.cool(now, until, reason, started_at)
+                cooled = self.health.cool(self._clock.wall(), until, reason, started_at)
                 if cooled is not self.health:
                     await self._learnt(cooled, Kind.PROVIDER_COOLDOWN, until=until, reason=reason)
             case Halt(reason):
@@ -122,9 +161,8 @@ class Lane:
 
     async def recover(self) -> None:
         """The end of a cooldown is a fact worth telling, once."""
-        health = self.health
-        if health.cooling_until is not None and self._clock.wall() >= health.cooling_until:
-            await self._learnt(health.warm(), Kind.PROVIDER_RECOVERED)
+        if self.cooldown_over():
+            await self._learnt(self.health.warm(), Kind.PROVIDER_RECOVERED)
 
     async def pause(self, reason: str) -> None:
         """An operator's word. Raises StoreError when it holds now but would be forgotten at a restart."""
@@ -142,7 +180,9 @@ class Lane:
             log.error("a provider's health cannot be written down", provider=self.name, error=str(error))
 
     async def _become(self, health: Health, kind: Kind, **fields: object) -> None:
-        self.health = health
+        before, self.health = self.health, health
+        if health.cooling_until != before.cooling_until:
+            self._cool_until_us = self._cooling_end()
         self._changed(self)
         try:
             await self._outbox.save_provider(health)

@@ -8,6 +8,7 @@ are in flight per provider at most. The messages stay in the outbox, earliest lo
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import structlog
@@ -15,10 +16,9 @@ import structlog
 from smsd.clock import Clock
 from smsd.core.account import ProviderRules
 from smsd.core.message import Instant, Message
-from smsd.core.pacing import Pace
 from smsd.core.policy import Finding, Settlement, postpone, resolve
 from smsd.engine.carrier import Carrier
-from smsd.engine.lane import Lane
+from smsd.engine.lane import Lane, Setting
 from smsd.engine.settler import RetryBook, Settler
 from smsd.providers.base import Absent, Call, Found, Response, Unanswered
 from smsd.providers.base import Finding as Report
@@ -27,14 +27,14 @@ from smsd.store import Records, StoreError
 log = structlog.get_logger("smsd.reconciler")
 
 AT_ONCE = 100
-"""Uncertain messages held in memory at most."""
+"""Uncertain messages of one provider held in memory at most, so that a sick one blocks no other."""
+
+AGAIN_MS = 1_000
+"""After a look-up: are there more, or was it not written down?"""
 
 LOOKUPS_PER_PROVIDER = 2
 
 LOOK_AGAIN_S = 30.0
-
-GONE = ProviderRules(pace=Pace())
-"""The rules for a message whose provider is no longer configured: it cannot be asked, the default policy decides."""
 
 
 class Reconciler:
@@ -44,6 +44,8 @@ class Reconciler:
         self,
         records: Records,
         lanes: Mapping[str, Lane],
+        settings: Mapping[str, Setting],
+        gone: ProviderRules,
         carrier: Carrier,
         settler: Settler,
         retries: RetryBook,
@@ -52,6 +54,10 @@ class Reconciler:
     ) -> None:
         self._records = records
         self._lanes = lanes
+        self._settings = settings
+        """Every provider that can be asked, the disabled ones included."""
+        self._gone = gone
+        """The rules for a message whose provider is configured no more: it cannot be asked, the policy decides."""
         self._carrier = carrier
         self._settler = settler
         self._retries = retries
@@ -59,9 +65,11 @@ class Reconciler:
         self._dice = dice
         self._next: Instant | None = None
         self._kick = asyncio.Event()
-        self._turns = {name: asyncio.Semaphore(LOOKUPS_PER_PROVIDER) for name in lanes}
+        self._turns = {name: asyncio.Semaphore(LOOKUPS_PER_PROVIDER) for name in settings}
         self._busy: dict[int, asyncio.Task[None]] = {}
-        self._promised: dict[tuple[str, str], int] = {}
+        self._asked: Counter[str] = Counter()
+        """How many of them are each provider's."""
+        self._promised: dict[str, int] = {}
         """Provider ids found by a look-up that is being written down, and for which message: never given twice."""
 
     def doubt(self, due: Instant) -> None:
@@ -76,7 +84,7 @@ class Reconciler:
             while True:
                 self._kick.clear()
                 now = self._clock.wall()
-                if self._next is not None and self._next <= now and len(self._busy) < AT_ONCE:
+                if self._next is not None and self._next <= now:
                     await self._look(now)
                 await self._rest()
         finally:
@@ -84,20 +92,25 @@ class Reconciler:
                 task.cancel()
 
     async def _look(self, now: Instant) -> None:
+        self._next = None
+        crowded = [name for name, count in self._asked.items() if count >= AT_ONCE]
         try:
-            found, self._next = await self._records.uncertain(now, AT_ONCE + len(self._busy))
+            found, following = await self._records.uncertain(now, AT_ONCE + len(self._busy), crowded)
         except StoreError as error:
             log.error("the outbox could not be read; asking again", error=str(error))
-            self._next = now + 1_000
+            self.doubt(now + AGAIN_MS)
             return
+        if following is not None:
+            self.doubt(following)
         for message in found:
-            if message.seq not in self._busy and len(self._busy) < AT_ONCE:
-                task = asyncio.get_running_loop().create_task(self._settle(message))
-                self._busy[message.seq] = task
+            provider = message.provider or ""
+            if message.seq not in self._busy and self._asked[provider] < AT_ONCE:
+                self._asked[provider] += 1
+                self._busy[message.seq] = asyncio.get_running_loop().create_task(self._settle(message))
 
     async def _rest(self) -> None:
         wait = LOOK_AGAIN_S
-        if self._next is not None and len(self._busy) < AT_ONCE:
+        if self._next is not None:
             wait = min(wait, max(0.0, (self._next - self._clock.wall()) / 1e3))
         timer = asyncio.get_running_loop().call_later(wait, self._kick.set)
         try:
@@ -112,30 +125,34 @@ class Reconciler:
                 self._settler.apply(message, settlement, looked_up=True)
         except StoreError as error:
             log.error("a look-up could not be written down; asking again", id=message.id, error=str(error))
+        except Exception:
+            log.exception("a look-up met a fault of the daemon; asking again", id=message.id)
         finally:
             del self._busy[message.seq]
-            self._promised = {key: seq for key, seq in self._promised.items() if seq != message.seq}
-            self._next = min(self._next or self._clock.wall(), self._clock.wall() + 1_000)
-            self._kick.set()
+            self._asked[message.provider or ""] -= 1
+            self._promised = {id: seq for id, seq in self._promised.items() if seq != message.seq}
+            self.doubt(self._clock.wall() + AGAIN_MS)
 
     async def _resolve(self, message: Message) -> Settlement:
-        lane = self._lanes.get(message.provider or "")
+        setting = self._settings.get(message.provider or "")
         retry = self._retries.rules_for(message)
-        if lane is None or lane.provider.lookup == "none":
-            rules = lane.rules if lane is not None else GONE
-            return resolve(message, Finding.UNASKABLE, "none", rules, retry, self._clock.wall(), self._dice())
-        earliest = (message.uncertain_since or 0) + lane.rules.reconcile_after_ms
-        if message.lookups == 0 and self._clock.wall() < earliest:
-            return postpone(message, earliest, self._clock.wall())
-        async with self._turns[lane.name]:
-            finding, provider_message_id = await self._ask(lane, message)
         now = self._clock.wall()
-        quality = lane.provider.lookup
+        if setting is None or setting.provider.lookup == "none":
+            rules = setting.rules if setting is not None else self._gone
+            return resolve(message, Finding.UNASKABLE, "none", rules, retry, now, self._dice())
+        since = min(now, message.uncertain_since or now)
+        earliest = since + setting.rules.reconcile_after_ms
+        if message.lookups == 0 and now < earliest:
+            return postpone(message, earliest, now)
+        async with self._turns[setting.name]:
+            finding, provider_message_id = await self._ask(setting, message)
+        now = self._clock.wall()
+        quality = setting.provider.lookup
         return resolve(
-            message, finding, quality, lane.rules, retry, now, self._dice(), provider_message_id=provider_message_id
+            message, finding, quality, setting.rules, retry, now, self._dice(), provider_message_id=provider_message_id
         )
 
-    async def _ask(self, lane: Lane, message: Message) -> tuple[Finding, str | None]:
+    async def _ask(self, setting: Setting, message: Message) -> tuple[Finding, str | None]:
         call = Call(
             id=message.id,
             attempt=message.attempt,
@@ -149,10 +166,10 @@ class Reconciler:
         )
         try:
             answer = await self._carrier.send(
-                lane.provider, lane.provider.ask(call), lane.rules.timeout_ms, self._dice()
+                setting.provider, setting.provider.ask(call), setting.rules.timeout_ms, self._dice()
             )
             report: Report = (
-                lane.provider.find(answer.outcome, call)
+                setting.provider.find(answer.outcome, call)
                 if isinstance(answer.outcome, Response)
                 else Unanswered(answer.outcome.detail)
             )
@@ -161,19 +178,19 @@ class Reconciler:
             report = Unanswered("the adapter failed; see the log")
         match report:
             case Found(ids):
-                return await self._bind(lane, message, ids)
+                return await self._bind(setting, message, ids)
             case Absent():
                 return Finding.ABSENT, None
             case Unanswered():
                 return Finding.UNANSWERED, None
 
-    async def _bind(self, lane: Lane, message: Message, ids: tuple[str, ...]) -> tuple[Finding, str | None]:
+    async def _bind(self, setting: Setting, message: Message, ids: tuple[str, ...]) -> tuple[Finding, str | None]:
         """The first candidate that is not another message's: equal texts to one number look alike to the provider."""
-        if lane.calls_to[message.recipient]:
+        if any(each.calls_alike(message) for each in self._lanes.values()):
             return Finding.UNANSWERED, None
-        taken = await self._records.bound(lane.name, ids)
+        taken = await self._records.bound(setting.name, ids)
         for id in ids:
-            if id not in taken and (lane.name, id) not in self._promised:
-                self._promised[lane.name, id] = message.seq
+            if id not in taken and id not in self._promised:
+                self._promised[id] = message.seq
                 return Finding.FOUND, id
         return Finding.ABSENT, None

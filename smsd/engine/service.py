@@ -174,8 +174,7 @@ class Service:
     def _outlook(self, lane: Lane, now: Instant) -> Outlook:
         boot = self._clock.boot()
         wait_ms = max(0, lane.pacer.opens_at() - boot) // 1_000
-        health = lane.health
-        return Outlook(health.standing(now), health.until(now), health.reason(now), now + wait_ms)
+        return Outlook(lane.standing(), lane.until(), lane.reason(), now + wait_ms)
 
     # -- counts ------------------------------------------------------------------------------------------------------
 
@@ -217,13 +216,12 @@ class Service:
         return tuple(self._provider(lane) for lane in self._lanes.values())
 
     def _provider(self, lane: Lane) -> ProviderView:
-        now = self._clock.wall()
         return ProviderView(
             name=lane.name,
             type=lane.provider.type,
-            state=lane.health.standing(now),
-            until=lane.health.until(now),
-            reason=lane.health.reason(now),
+            state=lane.standing(),
+            until=lane.until(),
+            reason=lane.reason(),
             rate=lane.pacer.rate_per_minute(),
             in_flight=lane.in_flight,
             sent_last_minute=self._tally.sent_last_minute(lane.name),

@@ -75,8 +75,8 @@ class Settler:
         self._tell(message, settlement, looked_up=looked_up)
 
     def _tell(self, message: Message, settlement: Settlement, *, looked_up: bool) -> None:
-        if settlement.released:
-            return
+        if settlement.released or (settlement.event is Event.DOUBT and message.uncertain):
+            return  # no call was made; or the doubt was told when it began
         error = settlement.error
         kind = _kind(settlement, looked_up=looked_up)
         fields: dict[str, object] = {

@@ -4,6 +4,9 @@ A trace is what an operator reads when a message went wrong: status, the headers
 It never holds a credential (request headers are not in it), a phone number, or the message's text, also when the
 provider's answer repeats them in another spelling. It knows JSON and HTML only as spellings; it parses neither, because
 the answers one wants to see most are the malformed ones.
+
+A verdict's words, which reach logs and views, are held to the same: an adapter sees the answer and never the message,
+so it cannot tell what of the provider's words is private. Here both are known.
 """
 
 from __future__ import annotations
@@ -11,8 +14,11 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections.abc import Iterable
+from dataclasses import replace
 from urllib.parse import quote, quote_plus, urlsplit
 
+from smsd.core.verdict import Verdict
 from smsd.providers.base import NoAnswer, NoConnection, Outcome, Request, Response, hide_numbers
 
 MAX_BODY = 1_024
@@ -37,6 +43,10 @@ _TEXT = re.compile(
     r'"(body|Body|text|Text|content|Content|message_body|messageText)"\s*:\s*"(?:[^"\\]|\\.)*(?:"|\\?$)', re.DOTALL
 )
 _MARGIN = 16_384
+_NUMBER = re.compile(r"\+[0-9]+")
+_CUT = re.compile(r"\.\.\.|\u2026")
+_TELLING = 3
+"""Characters that give something away; fewer do not, and are in every answer."""
 
 
 def trace_of(request: Request, outcome: Outcome) -> str:
@@ -73,17 +83,61 @@ def _body(request: Request, body: bytes) -> str:
     text = body[:_MARGIN].decode("utf-8", "replace")
     text = _TEXT.sub(r'"\1":"[text]"', text)
     for private in request.private:
-        for spelling in _spellings(private, text):
-            text = text.replace(spelling, "[private]")
+        text = _without(text, _spellings(private, text))
     return hide_numbers(text)[:MAX_BODY]
+
+
+def without_private(verdict: Verdict, request: Request) -> Verdict:
+    """The verdict on an answer to `request`, its message and code without what is private to that request.
+
+    They are compared as adapters leave them (one line, numbers hidden, cut). Of a text that was cut, by us or by the
+    provider, the beginning is hidden too. "[private]" makes them three times as long at most.
+    """
+    if not verdict.message and verdict.code is None:
+        return verdict
+    code = None if verdict.code is None else _words(verdict.code, request)
+    return replace(verdict, message=_words(verdict.message, request), code=code)
+
+
+def _words(text: str, request: Request) -> str:
+    spellings = [spelling for private in request.private for spelling in _spellings(private, text)]
+    forms = {form for spelling in spellings for form in _forms_in_words(spelling)}
+    spelled = sorted(forms, key=lambda form: (-len(form), form))
+    text = _without(text, spelled)
+    for end in reversed([mark.start() for mark in _CUT.finditer(text)]):
+        start = _beginning(text, end, spelled)
+        text = text if start == end else f"{text[:start]}[private]{text[end:]}"
+    return text
+
+
+def _forms_in_words(spelling: str) -> set[str]:
+    """What an adapter makes of it. A hidden number alone gives nothing away and may be another's."""
+    line = " ".join(spelling.split())
+    forms = {spelling, line, hide_numbers(line)} - {"[number]"}
+    return {form for form in forms if len(form) >= _TELLING}
+
+
+def _beginning(text: str, end: int, spelled: list[str]) -> int:
+    """Where, before `end`, the longest beginning of a spelling starts that ends there; `end` when there is none."""
+    longest = max(map(len, spelled), default=0)
+    for start in range(max(0, end - longest), end - _TELLING + 1):
+        if any(each.startswith(text[start:end]) for each in spelled):
+            return start
+    return end
+
+
+def _without(text: str, spelled: Iterable[str]) -> str:
+    for each in spelled:
+        text = text.replace(each, "[private]")
+    return text
 
 
 def _spellings(private: str, text: str) -> list[str]:
     """The ways `text` may write it, longest first; a spelling whose mark is not in `text` is not worked out, because
-    this runs for each call. Two characters or less give nothing away and are in every body."""
-    if len(private) < 3:
+    this runs for each call."""
+    if len(private) < _TELLING:
         return []
-    if private[0] == "+":
+    if _NUMBER.fullmatch(private):
         return [private, private[1:]]
     spelled = [private, private.replace(" ", "+")]
     if "%" in text:

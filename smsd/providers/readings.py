@@ -45,7 +45,7 @@ class Reading:
     def verdict(self, message: str, code: str | None, wait_ms: int | None) -> Verdict:
         """The verdict, in the provider's words; a wait is kept only where one makes sense."""
         wait = wait_ms if self.fate is Fate.DEFER else None
-        code = None if code is None else code[:MAX_CODE]
+        code = None if code is None else _cut(code, MAX_CODE)
         return Verdict(self.fate, self.category, self.scope, plain(message), code, retry_after_ms=wait)
 
 
@@ -94,9 +94,16 @@ def _sentence(status: int, answer: Mapping[str, object] | None, code: str | None
 
 
 def plain(message: str) -> str:
-    """A provider's words made fit for logs and views: one line, no phone number, at most MAX_MESSAGE characters."""
-    line = hide_numbers(" ".join(message.split()))
-    return line if len(line) <= MAX_MESSAGE else line[: MAX_MESSAGE - 3] + "..."
+    """A provider's words made fit for logs and views: one line, no phone number, at most MAX_MESSAGE characters.
+
+    A message's text that they repeat is still in them; the engine, which knows the text, hides it.
+    """
+    return _cut(hide_numbers(" ".join(message.split())), MAX_MESSAGE)
+
+
+def _cut(text: str, limit: int) -> str:
+    """Marked where it was cut, so that half of a message's text can still be known for what it is and be hidden."""
+    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def json_object(body: bytes) -> dict[str, object] | None:

@@ -7,7 +7,7 @@ that another database is another binding of the same contract.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -109,7 +109,8 @@ class FlowRow:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A call that was started, for the pacing windows. `boot` is None when it was made in another boot."""
+    """A call that was started, for the pacing windows. `boot`: CLOCK_BOOTTIME microseconds; None when it was made in
+    another boot."""
 
     wall: Instant
     boot: int | None
@@ -190,9 +191,10 @@ class Totals:
 class Outbox(Protocol):
     """The transitions. Each is durable before it reports success. All may raise StoreError."""
 
-    async def open(self, now: Instant) -> Recovery:
+    async def open(self, now: Instant, by_segments: Collection[str] = ()) -> Recovery:
         """Lock, migrate, check, recover. Open attempts become uncertain: recorded with outcome "crashed", due for
-        their first look-up at `now`. Raises StoreError when the outbox cannot be used."""
+        their first look-up at `now`, at the cost of their segments at the providers `by_segments` (those whose rate
+        counts segments), else of 1. Raises StoreError when the outbox cannot be used."""
         ...
 
     async def close(self) -> None:
@@ -254,14 +256,27 @@ class Records(Protocol):
         """The flow's pending messages with (due, seq) > `after` and due <= `until`."""
         ...
 
-    async def uncertain(self, until: Instant, limit: int) -> tuple[list[Message], Instant | None]:
-        """Uncertain messages whose look-up is due by `until`, earliest first; and when the next after them is due."""
+    async def uncertain(
+        self, until: Instant, limit: int, without: Collection[str] = ()
+    ) -> tuple[list[Message], Instant | None]:
+        """Uncertain messages whose look-up is due by `until`, earliest first; and when the next after them is due.
+
+        `without`: none of these providers' messages.
+        """
         ...
 
     async def bound(self, provider: str, provider_message_ids: Sequence[str]) -> set[str]:
-        """Those of the ids that already belong to a message."""
+        """Those of the ids that already belong to a message, whichever provider it went to.
+
+        Two sections may be one account, and a section may be renamed: an id of `provider` may have been bound under
+        another name. Ids of different carriers do not collide in practice (those that can be asked make random ones).
+        """
         ...
 
-    async def starts(self, provider: str, since: Instant, limit: int) -> list[Start]:
-        """Calls started after `since` at the provider, oldest first (at most the newest `limit`), from the attempts."""
+    async def starts(self, provider: str, since: Instant, since_boot: int, limit: int) -> list[Start]:
+        """Calls started lately at the provider, oldest first (at most the newest `limit`), from the attempts.
+
+        Those of this boot after `since_boot` (CLOCK_BOOTTIME, us), whatever the wall clock did meanwhile; those of
+        earlier boots after `since` by the wall clock, the only time that outlives a boot.
+        """
         ...

@@ -6,7 +6,7 @@ a bounded number of rows and hands a cursor back; nothing scans the table. Nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from smsd.core.message import Attempt, Instant, Message, State
@@ -30,8 +30,9 @@ BINDING_SLACK_MS = 60_000
 MAX_INTEGER = 2**63 - 1
 """SQLite's largest; above every number and time."""
 
-IN_FLIGHT_SLACK = 1_024
-"""Attempts are numbered as they are settled; so many more are read before the newest starts are chosen."""
+IN_FLIGHT_SLACK = 10_000
+"""Attempts are numbered as they are settled, not as they were started: as many may be out of place as may be in flight
+at once ([providers.NAME] max_in_flight goes up to this)."""
 
 
 def attempts(db: Handle, seq: int) -> list[Attempt]:
@@ -70,17 +71,18 @@ def feed(db: Handle, flow: int, after: tuple[Instant, int] | None, until: Instan
     return Slice(tuple(found), complete=True, next_due=None if following is None else following[0])
 
 
-def uncertain(db: Handle, until: Instant, limit: int) -> tuple[list[Message], Instant | None]:
+def uncertain(db: Handle, until: Instant, limit: int, without: Collection[str]) -> tuple[list[Message], Instant | None]:
     """Uncertain messages due for a look-up by `until`, earliest first, and when the next after them is due."""
-    found = [rows.message(row) for row in arrays(db, sql.UNCERTAIN, (until, limit + 1))]
+    others = "".join(f"\n{name}\n" for name in without)
+    found = [rows.message(row) for row in arrays(db, sql.UNCERTAIN, (until, others, limit + 1))]
     if len(found) > limit:
         return found[:limit], found[limit].due
     following = db.execute(sql.NEXT_UNCERTAIN, (until,)).fetchone()
     return found, None if following is None else following[0]
 
 
-def bound(db: Handle, provider: str, ids: Sequence[str]) -> set[str]:
-    """Those of the provider's message ids that an attempt of ours already has.
+def bound(db: Handle, ids: Sequence[str]) -> set[str]:
+    """Those of the provider message ids that an attempt of ours already has, at whichever provider.
 
     Ids that look-ups found are indexed. Ids that came with an answer are looked for backward, to a minute before the
     earliest call that is in doubt: what a look-up for it can find was made after that call began, and an answer to one
@@ -91,12 +93,10 @@ def bound(db: Handle, provider: str, ids: Sequence[str]) -> set[str]:
     for start in range(0, len(ids), sql.SIZES[0]):
         some = [rows.storable(id) for id in ids[start : start + sql.SIZES[0]]]
         marks = ", ".join("?" * len(some))
-        found.update(
-            r[0] for r in db.execute(sql.BOUND_BY_LOOKUP.replace("{ids}", marks), (*some, provider)).fetchall()
-        )
+        found.update(row[0] for row in db.execute(sql.BOUND_BY_LOOKUP.replace("{ids}", marks), some).fetchall())
         statement = sql.BOUND_BY_ANSWER.replace("{ids}", marks)
         for low, high in stretches(db, since):
-            found.update(row[0] for row in db.execute(statement, (low, high, *some, provider)).fetchall())
+            found.update(row[0] for row in db.execute(statement, (low, high, *some)).fetchall())
     return found
 
 
@@ -122,28 +122,34 @@ def stretches(db: Handle, since: Instant) -> Iterator[tuple[int, int]]:
         high = row[0]
 
 
-def starts(db: Handle, boot: int, provider: str, since: Instant, limit: int) -> list[Start]:
-    """Calls started after `since`, oldest first, at most the newest `limit`. A crashed one counts as started when it
-    was found. Reads backward until an attempt was settled before `since`: what was started later was settled later."""
+def starts(db: Handle, boot: int, provider: str, since: Instant, since_boot: int, limit: int) -> list[Start]:
+    """Calls of this boot started after `since_boot`, of other boots after `since`; oldest first, at most the newest
+    `limit`. A crashed one counts as started when it was found.
+
+    Reads backward. An attempt numbered above one that started lately, and itself started before, was in flight at that
+    moment. So when more such attempts were seen than can be in flight, nothing that started lately lies further back.
+    The wall clock may have been stepped; within this boot it is not asked.
+    """
     found: list[Start] = []
-    before = MAX_INTEGER
-    while len(found) < limit + IN_FLIGHT_SLACK:
+    before, earlier = MAX_INTEGER, 0
+    while len(found) < limit + IN_FLIGHT_SLACK and earlier < IN_FLIGHT_SLACK:
         some: list[Any] = db.execute(sql.STARTS, (before, ATTEMPTS_AT_ONCE)).fetchall()
         for nr, name, started_at, started_boot, in_boot, settled_at, cost, outcome in some:
             before = nr
-            if settled_at < since:
-                return newest(found, limit)
+            at = started_boot if in_boot == boot else None
             wall = settled_at if outcome == CRASHED else started_at
-            if name == provider and wall > since:
-                found.append(Start(wall, started_boot if in_boot == boot else None, cost))
+            if wall <= since if at is None else at <= since_boot:
+                earlier += 1
+            elif name == provider:
+                found.append(Start(wall, at, cost))
         if len(some) < ATTEMPTS_AT_ONCE:
             break
     return newest(found, limit)
 
 
 def newest(found: list[Start], limit: int) -> list[Start]:
-    """The newest `limit`, oldest first."""
-    found.sort(key=lambda start: start.wall)
+    """The newest `limit`, oldest first: those of other boots, by wall time, before those of this one."""
+    found.sort(key=lambda start: (0, start.wall) if start.boot is None else (1, start.boot))
     return found[len(found) - limit :] if len(found) > limit else found
 
 

@@ -7,6 +7,8 @@ pending messages are neither loaded nor scanned. What follows for an uncertain m
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from smsd.core.health import Health
 from smsd.core.message import Instant, Priority, State
 from smsd.store import FlowRow, Recovery, StoreError
@@ -52,17 +54,25 @@ def prepare_reader(db: Handle) -> None:
     db.execute("PRAGMA temp_store = MEMORY")
 
 
-def recover(db: Handle, ledger: Ledger, now: Instant, boot_token: str | None, boot_us: int | None) -> Recovery:
+def recover(
+    db: Handle,
+    ledger: Ledger,
+    now: Instant,
+    boot_token: str | None,
+    boot_us: int | None,
+    by_segments: Collection[str],
+) -> Recovery:
     """Migrate, number the boot, mark open attempts, and tell what is there. One transaction after the migrations.
 
-    `boot_us`: CLOCK_BOOTTIME now, microseconds; None: not known.
+    `boot_us`: CLOCK_BOOTTIME now, microseconds; None: not known. `by_segments`: the providers whose rate counts
+    segments.
     """
     migrate(db)
     db.execute(sql.BEGIN)
     try:
         boot = number_boot(db, boot_token)
         latest = latest_time(db)
-        reopened = mark_open_attempts(db, now, boot, boot_us)
+        reopened = mark_open_attempts(db, now, boot, boot_us, by_segments)
         ledger.start(db, boot)
         found = describe(db, reopened, latest)
         db.execute(sql.COMMIT)
@@ -96,13 +106,15 @@ def latest_time(db: Handle) -> Instant | None:
     return max(times, default=None)
 
 
-def mark_open_attempts(db: Handle, now: Instant, boot: int, boot_us: int | None) -> int:
+def mark_open_attempts(db: Handle, now: Instant, boot: int, boot_us: int | None, by_segments: Collection[str]) -> int:
     """Open attempts become crashed and uncertain; how many. For pacing they count as started now: their calls may have
     begun at any time up to the crash."""
-    crashed = [
-        (seq, n, provider, claimed_at, boot_us, boot, now, segments, None, CRASHED, None, None, None, None, None)
-        for seq, n, provider, claimed_at, segments in db.execute(sql.OPEN_ATTEMPTS).fetchall()
-    ]
+    crashed = []
+    for seq, n, provider, claimed_at, segments in db.execute(sql.OPEN_ATTEMPTS).fetchall():
+        cost = segments if provider in by_segments else 1
+        crashed.append(
+            (seq, n, provider, claimed_at, boot_us, boot, now, cost, None, CRASHED, None, None, None, None, None)
+        )
     if crashed:
         change(db, sql.INSERT_ATTEMPTS, crashed)
         db.execute(sql.DOUBT_OPEN, (now, now))

@@ -9,7 +9,7 @@ start). One connection does all writes and all checkpoints, which keeps clear of
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,10 +38,10 @@ from smsd.store import (
 )
 from smsd.store import statements as sql
 from smsd.store.connection import Connection, ConnectionFactory, Handle, connect
+from smsd.store.deltas import Deltas
 from smsd.store.disk import Disk, free_bytes
 from smsd.store.faults import Fault, describe, fault
 from smsd.store.guard import FileGuard, FileLock
-from smsd.store.tally import Tally
 from smsd.store.transitions import Accept, Begin, Change, Ledger, Settle
 from smsd.store.writer import Writer
 
@@ -111,19 +111,19 @@ class SqliteOutbox:
 
     # --- life --------------------------------------------------------------------------------------------------------
 
-    async def open(self, now: Instant) -> Recovery:
+    async def open(self, now: Instant, by_segments: Collection[str] = ()) -> Recovery:
         """See Outbox.open. Half a start is undone."""
         if self._writer is not None:
             raise StoreError("the outbox is open already")
         try:
-            return await self._open(now)
+            return await self._open(now, by_segments)
         except BaseException as error:
             await self._release()
             if isinstance(error, StoreError) or not isinstance(error, Exception):
                 raise
             raise opening_failed(self._path, error) from error
 
-    async def _open(self, now: Instant) -> Recovery:
+    async def _open(self, now: Instant, by_segments: Collection[str]) -> Recovery:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock.acquire()
         writing = self._writing = await self._connect(self._path)
@@ -132,7 +132,7 @@ class SqliteOutbox:
         def prepare(db: Handle) -> tuple[Recovery, bool]:
             roomy = self._disk.fill()
             recovery.prepare_writer(db, self._synchronous)
-            found = recovery.recover(db, self._ledger, now, self._boot_token, boot_us)
+            found = recovery.recover(db, self._ledger, now, self._boot_token, boot_us, by_segments)
             self._guard.remember()
             return found, roomy
 
@@ -196,17 +196,17 @@ class SqliteOutbox:
 
     async def expire(self, now: Instant, limit: int) -> tuple[list[Message], Instant | None]:
         """See Outbox.expire."""
-        return await self._change(lambda db, tally: transitions.expire(db, tally, now, limit), size=limit)
+        return await self._change(lambda db, deltas: transitions.expire(db, deltas, now, limit), size=limit)
 
     async def cancel(self, id: str, tenant: str | None, now: Instant) -> Message | WrongState | None:
         """See Outbox.cancel."""
-        return await self._change(lambda db, tally: transitions.cancel(db, tally, id, tenant, now))
+        return await self._change(lambda db, deltas: transitions.cancel(db, deltas, id, tenant, now))
 
     async def reopen(
         self, id: str, tenant: str | None, now: Instant, expires_at: Instant, force: bool
     ) -> Message | WrongState | None:
         """See Outbox.reopen."""
-        return await self._change(lambda db, tally: transitions.reopen(db, tally, id, tenant, now, expires_at, force))
+        return await self._change(lambda db, deltas: transitions.reopen(db, deltas, id, tenant, now, expires_at, force))
 
     async def save_provider(self, health: Health) -> None:
         """See Outbox.save_provider."""
@@ -216,7 +216,7 @@ class SqliteOutbox:
         """Commit the time: proof that the writer lives. Raises StoreError."""
         await self._change(lambda db, _: transitions.beat(db, now))
 
-    async def _change(self, run: Callable[[Handle, Tally], T], size: int = 1) -> T:
+    async def _change(self, run: Callable[[Handle, Deltas], T], size: int = 1) -> T:
         operation = Change(run, size)
         self._opened().put(operation)
         return await operation.future
@@ -247,18 +247,20 @@ class SqliteOutbox:
         """See Records.feed."""
         return await self._read(lambda db: reading.feed(db, flow, after, until, limit))
 
-    async def uncertain(self, until: Instant, limit: int) -> tuple[list[Message], Instant | None]:
+    async def uncertain(
+        self, until: Instant, limit: int, without: Collection[str] = ()
+    ) -> tuple[list[Message], Instant | None]:
         """See Records.uncertain."""
-        return await self._read(lambda db: reading.uncertain(db, until, limit))
+        return await self._read(lambda db: reading.uncertain(db, until, limit, without))
 
     async def bound(self, provider: str, provider_message_ids: Sequence[str]) -> set[str]:
         """See Records.bound."""
-        return await self._read(lambda db: reading.bound(db, provider, provider_message_ids))
+        return await self._read(lambda db: reading.bound(db, provider_message_ids))
 
-    async def starts(self, provider: str, since: Instant, limit: int) -> list[Start]:
+    async def starts(self, provider: str, since: Instant, since_boot: int, limit: int) -> list[Start]:
         """See Records.starts."""
         boot = self._ledger.boot
-        return await self._read(lambda db: reading.starts(db, boot, provider, since, limit))
+        return await self._read(lambda db: reading.starts(db, boot, provider, since, since_boot, limit))
 
     async def _read(self, fn: Callable[[Handle], T]) -> T:
         if self._reading is None:

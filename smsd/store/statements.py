@@ -260,19 +260,19 @@ FEED_NEXT = "SELECT due FROM messages WHERE state = 0 AND flow = ? AND due > ? O
 
 UNCERTAIN = grouped(
     MESSAGE_COLUMNS,
-    "(SELECT * FROM messages WHERE state = 1 AND uncertain = 1 AND due <= ? ORDER BY due LIMIT ?)",
+    "(SELECT * FROM messages WHERE state = 1 AND uncertain = 1 AND due <= ? "
+    "AND instr(?, char(10) || provider || char(10)) = 0 ORDER BY due LIMIT ?)",
 )
 
 NEXT_UNCERTAIN = "SELECT due FROM messages WHERE state = 1 AND uncertain = 1 AND due > ? ORDER BY due LIMIT 1"
 
 BOUND_BY_LOOKUP = (
     "SELECT provider_message_id FROM attempts "
-    "WHERE outcome IN ('unknown', 'crashed') AND provider_message_id IN ({ids}) AND provider = ?"
+    "WHERE outcome IN ('unknown', 'crashed') AND provider_message_id IN ({ids})"
 )
 
 BOUND_BY_ANSWER = (
-    "SELECT provider_message_id FROM attempts "
-    "WHERE nr >= ? AND nr < ? AND +provider_message_id IN ({ids}) AND provider = ?"
+    "SELECT provider_message_id FROM attempts WHERE nr >= ? AND nr < ? AND +provider_message_id IN ({ids})"
 )
 
 EARLIEST_DOUBT = "SELECT min(claimed_at) FROM messages WHERE state = 1 AND uncertain = 1"

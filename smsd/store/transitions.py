@@ -23,8 +23,8 @@ from smsd.core.verdict import Category
 from smsd.store import AcceptResult, Claim, KeyConflict, Replay, Stored, StoreError, WrongState, rows
 from smsd.store import statements as sql
 from smsd.store.connection import Handle
+from smsd.store.deltas import Deltas
 from smsd.store.statements import arrays, change, look_up
-from smsd.store.tally import Tally
 
 T = TypeVar("T")
 
@@ -117,7 +117,7 @@ class Change(Awaited[T]):
 
     __slots__ = ("run", "size")
 
-    def __init__(self, run: Callable[[Handle, Tally], T], size: int = 1) -> None:
+    def __init__(self, run: Callable[[Handle, Deltas], T], size: int = 1) -> None:
         super().__init__()
         self.run = run
         self.size = size
@@ -141,15 +141,15 @@ class Ledger:
 
     def apply(self, db: Handle, operations: Sequence[Operation]) -> None:
         """Write the operations into the open transaction and leave each its result."""
-        tally = Tally()
-        self._accept(db, [o for o in operations if isinstance(o, Accept)], tally)
+        deltas = Deltas()
+        self._accept(db, [o for o in operations if isinstance(o, Accept)], deltas)
         for settles in distinct([o for o in operations if isinstance(o, Settle)], key=lambda s: s.settlement.seq):
-            self._settle(db, settles, tally)
-        self._begin(db, [o for o in operations if isinstance(o, Begin)], tally)
+            self._settle(db, settles, deltas)
+        self._begin(db, [o for o in operations if isinstance(o, Begin)], deltas)
         for operation in operations:
             if isinstance(operation, Change):
-                operation.result = operation.run(db, tally)
-        tally.write(db)
+                operation.result = operation.run(db, deltas)
+        deltas.write(db)
 
     def committed(self) -> None:
         """What apply() wrote is durable."""
@@ -162,7 +162,7 @@ class Ledger:
 
     # --- accept ------------------------------------------------------------------------------------------------------
 
-    def _accept(self, db: Handle, accepts: Sequence[Accept], tally: Tally) -> None:
+    def _accept(self, db: Handle, accepts: Sequence[Accept], deltas: Deltas) -> None:
         known = find_keys(db, [a.draft for a in accepts if a.draft.idempotency_key is not None]) if accepts else {}
         messages: list[tuple[object, ...]] = []
         keys: list[tuple[object, ...]] = []
@@ -179,7 +179,7 @@ class Ledger:
                 keys.append((draft.tenant, key, draft.content_hash or b"", self._next_seq))
             flow = self._flow(db, draft)
             messages.append(rows.accepted_row(draft, self._next_seq, flow))
-            tally.accepted(draft.priority, flow)
+            deltas.accepted(draft.priority, flow)
             accept.result = Stored(self._next_seq, flow)
             self._next_seq += 1
         change(db, sql.INSERT_MESSAGES, messages)
@@ -203,7 +203,7 @@ class Ledger:
 
     # --- begin -------------------------------------------------------------------------------------------------------
 
-    def _begin(self, db: Handle, begins: Sequence[Begin], tally: Tally) -> None:
+    def _begin(self, db: Handle, begins: Sequence[Begin], deltas: Deltas) -> None:
         wanted: list[tuple[int, list[Message | None], int, Claim, Instant]] = []
         for begin in begins:
             answers: list[Message | None] = [None] * len(begin.claims)
@@ -217,12 +217,12 @@ class Ledger:
             expect(changed, len(won))
             for seq, answers, place, claim, now in won:
                 message = rows.claimed(pending[seq], claim.provider, claim.sender, now)
-                tally.moved(State.PENDING, State.PROCESSING, message.priority, message.flow)
+                deltas.moved(State.PENDING, State.PROCESSING, message.priority, message.flow)
                 answers[place] = message
 
     # --- settle ------------------------------------------------------------------------------------------------------
 
-    def _settle(self, db: Handle, settles: Sequence[Settle], tally: Tally) -> None:
+    def _settle(self, db: Handle, settles: Sequence[Settle], deltas: Deltas) -> None:
         found = look_up(db, sql.SETTLEABLE, [(s.settlement.seq, s.settlement.attempt) for s in settles])
         open_ones = {row[0]: row for row in found}
         in_time: list[tuple[object, ...]] = []
@@ -237,8 +237,8 @@ class Ledger:
                 continue
             in_time.append(rows.settled_row(settlement))
             _, priority, flow, provider = row
-            tally.moved(State.PROCESSING, settlement.state, priority, flow)
-            count_settlement(tally, settlement, provider)
+            deltas.moved(State.PROCESSING, settlement.state, priority, flow)
+            count_settlement(deltas, settlement, provider)
             if settle.attempt is None and settlement.provider_message_id is not None:
                 db.execute(
                     sql.BIND_ATTEMPT,
@@ -268,16 +268,16 @@ def expect(changed: int, wanted: int) -> None:
         raise RuntimeError(f"{changed} rows changed where {wanted} were found in the same transaction")
 
 
-def count_settlement(tally: Tally, settlement: Settlement, provider: str) -> None:
+def count_settlement(deltas: Deltas, settlement: Settlement, provider: str) -> None:
     """What a settlement that was in time adds to the kept counts."""
     if settlement.event is Event.TAKEN:
-        tally.called(settlement.at, provider, sent=True)
+        deltas.called(settlement.at, provider, sent=True)
     elif settlement.event is Event.FAIL:
-        tally.called(settlement.at, provider, failed=True)
+        deltas.called(settlement.at, provider, failed=True)
         if settlement.error is not None:
-            tally.failed(str(settlement.error.category))
+            deltas.failed(str(settlement.error.category))
     elif settlement.error is not None and settlement.error.category is Category.RATE_LIMITED:
-        tally.called(settlement.at, provider)
+        deltas.called(settlement.at, provider)
 
 
 KnownKeys = dict[tuple[str, str], tuple[bytes, Replay]]
@@ -318,7 +318,7 @@ def find(db: Handle, id: str, tenant: str | None) -> Message | None:
     return None
 
 
-def expire(db: Handle, tally: Tally, now: Instant, limit: int) -> tuple[list[Message], Instant | None]:
+def expire(db: Handle, deltas: Deltas, now: Instant, limit: int) -> tuple[list[Message], Instant | None]:
     """Pending messages whose end of life has come, as they are afterwards; and the next end of life."""
     found = [rows.message(row) for row in arrays(db, sql.EXPIRED, (now, limit))]
     expired = []
@@ -326,14 +326,14 @@ def expire(db: Handle, tally: Tally, now: Instant, limit: int) -> tuple[list[Mes
         cause = message.error.cause or message.error.category if message.error else None
         error = Error(Category.EXPIRED, EXPIRED_MESSAGE, now, cause=cause)
         expired.append(replace(message, state=State.EXPIRED, processed_at=now, error=error))
-        tally.moved(State.PENDING, step(State.PENDING, Event.EXPIRE), message.priority, message.flow)
+        deltas.moved(State.PENDING, step(State.PENDING, Event.EXPIRE), message.priority, message.flow)
     changes = [(m.seq, now, *rows.error_values(m.error)[:2], rows.error_values(m.error)[5]) for m in expired if m.error]
     expect(change(db, sql.EXPIRE, changes), len(expired))
     following = db.execute(sql.NEXT_EXPIRY).fetchone()
     return expired, None if following is None else following[0]
 
 
-def cancel(db: Handle, tally: Tally, id: str, tenant: str | None, now: Instant) -> Message | WrongState | None:
+def cancel(db: Handle, deltas: Deltas, id: str, tenant: str | None, now: Instant) -> Message | WrongState | None:
     """pending -> cancelled."""
     message = find(db, id, tenant)
     if message is None:
@@ -342,12 +342,12 @@ def cancel(db: Handle, tally: Tally, id: str, tenant: str | None, now: Instant) 
         return WrongState(message)
     after = step(message.state, Event.CANCEL)
     expect(change(db, sql.CANCEL, [(now, message.seq)]), 1)
-    tally.moved(message.state, after, message.priority, message.flow)
+    deltas.moved(message.state, after, message.priority, message.flow)
     return replace(message, state=after, processed_at=now)
 
 
 def reopen(
-    db: Handle, tally: Tally, id: str, tenant: str | None, now: Instant, expires_at: Instant, force: bool
+    db: Handle, deltas: Deltas, id: str, tenant: str | None, now: Instant, expires_at: Instant, force: bool
 ) -> Message | WrongState | None:
     """failed, undelivered, expired -> pending, a new round. A failed UNCERTAIN one may have gone: only with force."""
     message = find(db, id, tenant)
@@ -357,7 +357,7 @@ def reopen(
     if not may(message.state, Event.REOPEN) or (doubtful and not force):
         return WrongState(message)
     expect(change(db, sql.REOPEN, [(now, expires_at, message.seq, int(message.state))]), 1)
-    tally.moved(message.state, step(message.state, Event.REOPEN), message.priority, message.flow)
+    deltas.moved(message.state, step(message.state, Event.REOPEN), message.priority, message.flow)
     return rows.message(arrays(db, sql.BY_SEQ, (message.seq,))[0])
 
 

@@ -108,7 +108,7 @@ def waits_for(client: Client, id: str, reason: str) -> Callable[[], bool]:
 
 def test_a_throttle_rests_the_provider_over_a_restart_and_costs_no_attempt(site: Site) -> None:
     carrier = site.carrier()
-    carrier.script(Rule("throttle", retry_after="3", times=1))
+    carrier.script(Rule("throttle", retry_after="4", times=1))
     site.configure(carrier.url, retry_after="honour")
     site.start()
     with site.client() as client:
@@ -131,7 +131,7 @@ def test_a_throttle_rests_the_provider_over_a_restart_and_costs_no_attempt(site:
         assert outcomes(client, first) == (DEFER, ACCEPTED)
         assert client.view(first)["attempts"] <= 2
     calls = [call["at_ns"] for call in carrier.calls()]
-    assert calls[1] - calls[0] >= 2_900_000_000
+    assert calls[1] - calls[0] >= 3_900_000_000
     until(lambda: [event["provider"] for event in site.events("provider.cooldown")] == ["main"], "it is told once")
     until(lambda: len(site.events("provider.recovered")) == 1, "its end is told once")
 

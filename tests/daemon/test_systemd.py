@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from smsd.config import DaemonConfig
 from smsd.core.units import duration_ms
-from smsd.notify import Notifier, listen_fds
+from smsd.notify import EXTEND_EVERY_S, EXTENSION_USEC, Notifier, listen_fds
+from tests.daemon.harness import Site, until
+from tests.doubles.stand_in import Rule
 
 UNITS = Path(__file__).parents[2] / "systemd"
 EXPOSURE_BAR = 1.3
@@ -200,6 +205,75 @@ def test_a_deaf_manager_never_blocks_nor_raises(manager: Manager, notifier: Noti
     lost = notifier.lost
     notifier.ready()
     assert notifier.lost == lost + 1
+
+
+EXTENSION = f"EXTEND_TIMEOUT_USEC={EXTENSION_USEC}\n"
+
+
+class Impatient(Site):
+    """A daemon that asks for more time every 20 ms, so that a test need not wait for 20 s."""
+
+    def command(self) -> list[str]:
+        code = (
+            "import pathlib, sys; from smsd import daemon, notify; notify.EXTEND_EVERY_S = 0.02;"
+            "sys.exit(daemon.main(pathlib.Path(sys.argv[1]), dev=False))"
+        )
+        return [sys.executable, "-W", "error", "-c", code, str(self.config)]
+
+
+@pytest.fixture
+def impatient(site: Site) -> Iterator[Impatient]:
+    made = Impatient(site.directory)
+    yield made
+    made.close()
+
+
+def test_a_question_for_more_time_comes_before_the_last_one_runs_out() -> None:
+    """One that is late leaves systemd one more chance."""
+    assert EXTEND_EVERY_S * 1e6 * 3 <= EXTENSION_USEC
+    (limit,) = directives("smsd.service")["TimeoutStartSec"]
+    assert duration_ms(limit) > EXTEND_EVERY_S * 1_000
+
+
+def told(manager: Manager, last: Callable[[list[str]], bool]) -> list[str]:
+    """All messages until `last` holds of them; the watchdog's are none's business here."""
+    heard: list[str] = []
+    while not last(heard):
+        heard.append(manager.read())
+    return heard
+
+
+def test_a_long_start_keeps_systemd_waiting_until_it_is_ready(impatient: Impatient, manager: Manager) -> None:
+    """The outbox is really not to be had: somebody writes in it."""
+    impatient.configure("http://127.0.0.1:9")
+    impatient.start()
+    assert impatient.stop() == 0
+    with closing(sqlite3.connect(impatient.state / "outbox.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        impatient.start(ready=False, environ={"NOTIFY_SOCKET": manager.socket.getsockname()})
+        assert told(manager, lambda heard: len(heard) == 10) == [EXTENSION] * 10
+        other.execute("ROLLBACK")
+    heard = told(manager, lambda heard: heard[-1:] == ["READY=1\n"])
+    assert set(heard[:-1]) <= {EXTENSION}
+    assert manager.read().startswith("STATUS=")
+    manager.socket.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        manager.read()
+    assert impatient.stop() == 0
+
+
+def test_a_long_drain_keeps_systemd_waiting_until_its_end(impatient: Impatient, manager: Manager) -> None:
+    carrier = impatient.carrier()
+    carrier.script(Rule("hang", taken=True))
+    impatient.configure(carrier.url, sections={"daemon": {"drain_timeout": "500ms"}})
+    impatient.start(environ={"NOTIFY_SOCKET": manager.socket.getsockname()})
+    with impatient.client() as client:
+        client.send()
+    until(lambda: carrier.stats()["sends"] == 1, "the call is in flight")
+    impatient.signal(signal.SIGTERM)
+    told(manager, lambda heard: heard[-1:] == ["STOPPING=1\n"])
+    assert told(manager, lambda heard: len(heard) == 10) == [EXTENSION] * 10
+    assert impatient.wait() == 0
 
 
 CHILD = """

@@ -71,7 +71,7 @@ class Carrier:
     def __call__(self, request: Request, n: int) -> tuple[Outcome, int]:
         if request.method == "GET":
             self.look_ups += 1
-            return (self.look_up or self._list)(request), self.latency_ms
+            return (self.look_up or self.listed)(request), self.latency_ms
         fields = form(request)
         self.sends.append((self._clock.wall(), fields))
         said = self.script.pop(0) if self.script else ACCEPTED
@@ -86,7 +86,8 @@ class Carrier:
         self.taken.append({**fields, "sid": sid, "date": str(seconds)})
         return answer(201, sid=sid, status="queued", num_segments="1", price=None)
 
-    def _list(self, request: Request) -> Outcome:
+    def listed(self, request: Request) -> Outcome:
+        """What the list shows."""
         query = parse_qs(urlsplit(request.url).query)
         rows = [
             {"sid": row["sid"], "body": row["Body"], "status": "sent", "date_created": _date(int(row["date"]))}
@@ -116,6 +117,9 @@ class Rig:
         self.carrier = Carrier(self.clock)
         self.events: list[Event] = []
         self.providers: list[tuple[Twilio, ProviderRules]] = [(twilio(), self.rules())]
+        self.retired: list[tuple[Twilio, ProviderRules]] = []
+        self.on_uncertain = "retry"
+        self.max_backlog = 5_000_000
         self.messages = MessageRules()
         self.retry = RetryRules(jitter="none")
         self.deaths: list[BaseException] = []
@@ -152,6 +156,9 @@ class Rig:
                 self.messages,
                 RetryBook(self.retry, {}),
                 UTC,
+                max_backlog=self.max_backlog,
+                retired=tuple(Setting(provider.name, provider, rules) for provider, rules in self.retired),
+                on_uncertain=self.on_uncertain,
             ),
             self.store,
             ScriptedExchange(self.carrier),

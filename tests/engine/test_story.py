@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -128,7 +130,7 @@ def test_network_errors_are_retried_with_backoff_until_exhausted(rig: Rig) -> No
         assert (await rig.waiting(id))[0] == "retry"
         await rig.seconds(100)
         starts = [at for at, _ in rig.carrier.sends]
-        gaps = [round((b - a) / 1_000) for a, b in zip(starts, starts[1:], strict=False)]
+        gaps = [round((b - a) / 1_000) for a, b in pairwise(starts)]
         assert gaps == [3, 6, 12, 24]
         message = await rig.message(id)
         assert message.state is State.FAILED
@@ -438,6 +440,168 @@ def test_numbers_of_a_recipient_are_counted_per_minute_and_today(rig: Rig) -> No
         await rig.start()
         stats = await rig.engine.service.stats()
         assert (stats.sent_last_hour, stats.sent_today) == (3, 3)
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_a_provider_that_was_disabled_is_still_asked_and_hold_is_kept(rig: Rig) -> None:
+    async def story() -> None:
+        rig.on_uncertain = "hold"
+        rig.providers = [(twilio(), rig.rules(on_uncertain="hold"))]
+        rig.carrier.script = [LOST, LOST]
+        await rig.start()
+        taken = await rig.accepted(text="taken")
+        gone = await rig.accepted(text="nobody knows")
+        await rig.seconds(1)
+        rig.carrier.take(rig.carrier.sends[0][1])
+        await rig.stop()
+        rig.retired = [(twilio(), rig.rules(on_uncertain="hold"))]
+        rig.providers = [(twilio("backup"), rig.rules())]
+        await rig.start()
+        await rig.seconds(60)
+        assert await rig.state(taken) == "sent"
+        assert await rig.state(gone) == "failed"
+        await rig.stop()
+        assert len(rig.carrier.sends) == 2
+
+    rig.run(story)
+
+
+def test_a_message_whose_provider_is_gone_is_held_where_that_is_the_policy(rig: Rig) -> None:
+    async def story() -> None:
+        rig.on_uncertain = "hold"
+        rig.carrier.script = [LOST]
+        await rig.start()
+        id = await rig.accepted()
+        await rig.seconds(1)
+        await rig.stop()
+        rig.providers = [(twilio("backup"), rig.rules())]
+        await rig.start()
+        await rig.seconds(60)
+        assert await rig.state(id) == "failed"
+        assert len(rig.carrier.sends) == 1
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_a_busy_number_does_not_hide_what_the_list_shows(rig: Rig) -> None:
+    """Other texts to the same number are under way all the time; only an equal one could be mistaken for it."""
+
+    async def story() -> None:
+        rig.carrier.latency_ms = 800
+        rig.carrier.script = [LOST]
+        await rig.start()
+        id = await rig.accepted(text="the first")
+        await rig.seconds(1)
+        rig.carrier.take(rig.carrier.sends[0][1])
+        for number in range(60):
+            await rig.accepted(text=f"another {number}")
+            await rig.seconds(0.5)
+        assert await rig.state(id) == "sent"
+        assert rig.carrier.bodies.count("the first") == 1
+        await rig.seconds(5)
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_a_provider_whose_look_ups_hang_holds_no_other_up(rig: Rig) -> None:
+    async def story() -> None:
+        rig.providers = [(twilio("sick"), rig.rules(max_in_flight=400)), (twilio("well"), rig.rules())]
+        rig.carrier.script = [LOST] * 301
+        rig.carrier.look_up = lambda request: LOST if "15550199" in request.url else rig.carrier.listed(request)
+        await rig.start()
+        for number in range(300):
+            await rig.accepted("+14155550199", f"sick {number}", provider="sick")
+        await rig.seconds(3)
+        rig.carrier.latency_ms = 9_000
+        id = await rig.accepted(text="well", provider="well")
+        await rig.seconds(10)
+        rig.carrier.take(rig.carrier.sends[-1][1])
+        await rig.seconds(60)
+        assert await rig.state(id) == "sent"
+        assert rig.carrier.bodies.count("well") == 1
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_a_fault_of_the_program_after_the_claim_is_looked_up_like_a_lost_answer(rig: Rig) -> None:
+    async def story() -> None:
+        await rig.start()
+        write = rig.engine.settler.write
+        faults = [RuntimeError("a fault of the program")]
+
+        async def faulty(*arguments: Any) -> bool:
+            if faults:
+                raise faults.pop()
+            return await write(*arguments)
+
+        rig.engine.settler.write = faulty  # type: ignore[method-assign]  # the fault this test is about
+        id = await rig.accepted()
+        await rig.seconds(1)
+        assert (await rig.waiting(id))[0] == "uncertain"
+        await rig.seconds(60)
+        assert await rig.state(id) == "sent"
+        assert len(rig.carrier.sends) == 1
+        assert not rig.deaths
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_a_cooldown_lasts_as_long_as_it_was_meant_whatever_is_done_to_the_clock(rig: Rig) -> None:
+    async def story() -> None:
+        rig.carrier.script = [answer(429, code=20429, message="slow down")]
+        await rig.start()
+        await rig.accepted()
+        await rig.seconds(2)
+        rig.clock.step(-86_400_000)
+        new = await rig.accepted(text="new")
+        assert (await rig.waiting(new))[0] == "provider_cooldown"
+        await rig.seconds(290)
+        assert await rig.state(new) == "pending"
+        await rig.seconds(40)
+        assert await rig.state(new) == "sent"
+        rig.carrier.script = [answer(429, code=20429, message="slow down")]
+        await rig.accepted(text="third")
+        await rig.seconds(2)
+        calls = len(rig.carrier.sends)
+        rig.clock.step(3_600_000)
+        await rig.accepted(text="fourth")
+        await rig.seconds(200)
+        assert len(rig.carrier.sends) == calls
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_a_repeat_waits_for_the_first_also_when_the_backlog_is_full(rig: Rig) -> None:
+    async def story() -> None:
+        rig.max_backlog = 1
+        await rig.start()
+        await rig.engine.service.pause("main", "a test")
+        first, second = await asyncio.gather(rig.submit(idempotency_key="k"), rig.submit(idempotency_key="k"))
+        assert isinstance(first, Receipt)
+        assert isinstance(second, Receipt)
+        assert first.id == second.id
+        assert await rig.refused(text="another") == "backlog_full"
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_one_doubt_is_told_once(rig: Rig) -> None:
+    async def story() -> None:
+        rig.carrier.script = [LOST]
+        rig.carrier.look_up = lambda request: LOST
+        await rig.start()
+        await rig.accepted()
+        await rig.seconds(300)
+        assert rig.carrier.look_ups > 3
+        assert rig.kinds().count(Kind.MESSAGE_UNCERTAIN) == 1
         await rig.stop()
 
     rig.run(story)

@@ -11,8 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smsd.engine.trace import MAX_BODY, brief_of, trace_of
+from smsd.core.events import Kind
+from smsd.core.verdict import Category, Fate, Scope, Verdict, accepted
+from smsd.engine.trace import MAX_BODY, brief_of, trace_of, without_private
 from smsd.providers.base import NoAnswer, NoConnection, Request, Response
+from smsd.providers.readings import MAX_CODE, MAX_MESSAGE, by_status
+from tests.engine.rig import Rig, answer
 
 TO = "+14155550123"
 
@@ -89,3 +93,86 @@ def test_no_spelling_of_the_text_is_shown(text: str, n: int) -> None:
 
 def test_what_is_not_text_can_be_shown_too() -> None:
     assert trace_of(request(), Response(200, {}, b"\xff\x00")) == "HTTP 200\n\ufffd\x00"
+
+
+@pytest.mark.parametrize("text", ["+ Ihr Code für Müller: 4711", "+49 und 4711 für Müller", '+1 ist 4711 "für" Müller'])
+def test_a_text_that_begins_with_a_plus_is_no_number(text: str) -> None:
+    raw = json.dumps({"error": f"refused: {text}"})
+    assert "4711" in raw
+    trace = trace_of(request(text), Response(400, {}, raw.encode()))
+    assert trace == 'HTTP 400\n{"error": "refused: [private]"}'
+
+
+def words(said: str, code: str = "30007", text: str = "Your code is 4711") -> tuple[str, str | None]:
+    """Message and code that are left of what a provider said about `text`."""
+    answer = {"message": said, "code": code}
+    read = by_status(Response(400, {}, json.dumps(answer).encode()), answer, code)
+    verdict = without_private(read, request(text))
+    assert (verdict.fate, verdict.category, verdict.scope) == (read.fate, read.category, read.scope)
+    return verdict.message, verdict.code
+
+
+def test_the_words_of_a_verdict_hold_neither_text_nor_number() -> None:
+    assert words(f"'Your code is 4711' to {TO} was filtered") == (
+        "'[private]' to [number] was filtered (HTTP 400, code 30007)",
+        "30007",
+    )
+    assert words("filtered", f"no {TO}: Your+code+is+4711") == (
+        "filtered (HTTP 400, code no [number]: [private])",
+        "no [private]: [private]",
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Your code\nis  4711 ",
+        "Call +1 415 555 0123, code 4711",
+        '+ 4711 für "Müller" & Söhne',
+        "Well... your code is 4711",
+    ],
+)
+@pytest.mark.parametrize("spelled", SPELLINGS)
+def test_the_text_is_known_however_an_adapter_leaves_it(text: str, spelled: Callable[[str], str]) -> None:
+    """Adapters join lines and hide numbers in what they quote."""
+    said, _ = words(f"the body ({spelled(text)}) was filtered", text=text)
+    assert "4711" not in said
+    assert "[private]" in said
+
+
+def test_what_a_cut_left_of_a_text_is_hidden() -> None:
+    text = "s3cret " * 60
+    for pad in range(0, MAX_MESSAGE, 3):
+        said, code = words("x" * pad + text, "y" * (pad % MAX_CODE) + text, text)
+        assert "s3c" not in said
+        assert code is not None
+        assert "s3c" not in code
+    assert words("'s3cret s3cr...' or 's3cret\u2026' was filtered", text=text)[0].startswith(
+        "'[private]...' or '[private]"
+    )
+
+
+def test_a_verdict_that_says_nothing_private_stays_as_it_is() -> None:
+    fine = accepted("SM1", price="0.01 USD", segments=2)
+    assert without_private(fine, request()) == fine
+    resting = Verdict(Fate.DEFER, Category.RATE_LIMITED, Scope.PROVIDER, "Too many...", "20429", retry_after_ms=7)
+    assert without_private(resting, request()) == resting
+
+
+def test_a_provider_that_quotes_the_text_brings_it_neither_into_the_log_nor_into_the_outbox(rig: Rig) -> None:
+    async def story() -> None:
+        text = "Your code is 4711"
+        rig.carrier.script = [answer(400, code=f"no: {text}", message=f"'{text}' was filtered")]
+        await rig.start()
+        id = await rig.accepted(text=text)
+        await rig.seconds(1)
+        message = await rig.message(id)
+        attempts = await rig.store.attempts(message.seq)
+        told = [dict(event.fields) for event in rig.events if event.kind is Kind.MESSAGE_FAILED]
+        assert [fields["code"] for fields in told] == ["no: [private]"]
+        assert message.error is not None
+        assert message.error.message.startswith("'[private]' was filtered")
+        assert "4711" not in f"{told} {message.error} {attempts}"
+        await rig.stop()
+
+    rig.run(story)

@@ -337,9 +337,11 @@ def in_order(history: History) -> list[str]:
             flows[message.flow, message.recipient, history.by_id[message.id].sender].append(message)
     for members in flows.values():
         for place, later in enumerate(members):
-            for earlier in members[:place]:
-                if _overtaken(history, first[earlier.id], first[later.id]):
-                    found.append(f"{later.id[:8]} was called before {earlier.id[:8]}, which was first")
+            found += [
+                f"{later.id[:8]} was called before {earlier.id[:8]}, which was first"
+                for earlier in members[:place]
+                if _overtaken(history, first[earlier.id], first[later.id])
+            ]
     return found
 
 
@@ -355,8 +357,8 @@ def _overtaken(history: History, earlier: Call, later: Call) -> bool:
 
 
 def legal(history: History) -> list[str]:
-    """Every change of state is in the table of the lifecycle; a claim, and only a claim, opens the next attempt; one whose
-    call never began may give its number back."""
+    """Every change of state is in the table of the lifecycle; only a claim opens the next attempt, and one whose call
+    never began may give its number back."""
     found = []
     for move in history.moves:
         allowed = {*TABLE[move.before].values(), *({move.before} if move.before is State.PROCESSING else ())}
@@ -414,11 +416,33 @@ def unhurt(history: History) -> list[str]:
 ALL: dict[str, Invariant] = {
     each.__name__: each
     for each in (
-        kept, ended, answered, one_message_a_key, sent_once, told_truly, nothing_unknown, recorded, ceilings, gaps, in_flight,
-        attempts, resting, expired_in_time, not_too_late, not_too_early, not_cancelled, in_order, legal, counted, explained,
-        failed_with_reason, bounded, nothing_left, unhurt,
+        kept,
+        ended,
+        answered,
+        one_message_a_key,
+        sent_once,
+        told_truly,
+        nothing_unknown,
+        recorded,
+        ceilings,
+        gaps,
+        in_flight,
+        attempts,
+        resting,
+        expired_in_time,
+        not_too_late,
+        not_too_early,
+        not_cancelled,
+        in_order,
+        legal,
+        counted,
+        explained,
+        failed_with_reason,
+        bounded,
+        nothing_left,
+        unhurt,
     )
-}  # fmt: skip
+}
 
 
 def broken(history: History) -> dict[str, list[str]]:

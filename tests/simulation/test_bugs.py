@@ -26,11 +26,12 @@ from smsd.store import AcceptResult, Claim, Recovery, Replay, Stored, WrongState
 from smsd.store import statements as sql
 from smsd.store.sqlite import SqliteOutbox
 from smsd.store.statements import arrays
-from tests.simulation.invariants import ALL, broken
-from tests.simulation.loop import DeadlockError, LivelockError
-from tests.simulation.world import Parts, run
+from tests.simulation.invariants import ALL
+from tests.simulation.judge import judge
+from tests.simulation.stories import Failover, FullAtTheClaim, LateAnswer
+from tests.simulation.world import Parts, Run
 
-SEEDS = 120
+SEEDS = 200
 """Seeds tried at most."""
 
 LATEST = "SELECT json_array(json_array(attempt)) FROM messages WHERE seq = ?"
@@ -336,7 +337,8 @@ class HoldsEverything(Altered):
     """The window has no bound."""
 
     def alter(self) -> None:
-        put(self.schedule, "_full", lambda priority: False)
+        put(self.schedule, "_part", lambda lane, priority: 10**9)
+        put(self.schedule, "_takes_offers", lambda flow: True)
 
 
 class ExplainsNothing(Altered):
@@ -383,6 +385,10 @@ class MissesLateExpiry(Altered):
 class Case:
     bug: type[Engine] | type[SqliteOutbox]
     invariant: str
+    story: type[Run] = Run
+    """Where it shows; Run: in a world of chance."""
+    first: int = 0
+    """The seed to begin with: some bugs show seldom."""
 
     @property
     def parts(self) -> Parts:
@@ -394,18 +400,18 @@ class Case:
 CASES = [
     Case(AcknowledgesBeforeCommit, "kept"),
     Case(DropsTickets, "ended"),
-    Case(MissesLateExpiry, "expired_in_time"),
+    Case(MissesLateExpiry, "expired_in_time", LateAnswer),
     Case(AnswersOnlySuccess, "answered"),
     Case(ReplaysAnew, "one_message_a_key"),
     Case(BeginsAfterTheCall, "recorded"),
     Case(ForgetsDoubt, "sent_once"),
-    Case(SettlesUnfenced, "told_truly"),
+    Case(SettlesUnfenced, "told_truly", first=70),
     Case(ForgetsBoundIds, "told_truly"),
     Case(IgnoresTheSender, "nothing_unknown"),
     Case(ForgetsWindows, "ceilings"),
     Case(IgnoresGaps, "gaps"),
     Case(IgnoresPlaces, "in_flight"),
-    Case(LeavesFlowsInTheirRing, "in_flight"),
+    Case(LeavesFlowsInTheirRing, "LivelockError", Failover),
     Case(ChargesNothing, "attempts"),
     Case(ForgetsHalts, "resting"),
     Case(IgnoresCooldowns, "resting"),
@@ -413,7 +419,7 @@ CASES = [
     Case(SendsAtOnce, "not_too_early"),
     Case(OnlySaysCancelled, "not_cancelled"),
     Case(LastComesFirst, "in_order"),
-    Case(LosesItsPlace, "in_order"),
+    Case(LosesItsPlace, "in_order", FullAtTheClaim),
     Case(CancelsAnything, "legal"),
     Case(CountsNothing, "counted"),
     Case(ExplainsNothing, "explained"),
@@ -427,12 +433,9 @@ CASES = [
 
 def first_red(case: Case) -> int | None:
     """The first seed that shows the bug."""
-    for seed in range(SEEDS):
-        try:
-            if case.invariant in broken(run(seed, case.parts)):
-                return seed
-        except (DeadlockError, LivelockError):
-            continue
+    for seed in range(case.first, case.first + (SEEDS if case.story is Run else 1)):
+        if case.invariant in judge(seed, case.parts, case.story):
+            return seed
     return None
 
 
@@ -442,4 +445,4 @@ def test_a_deliberate_bug_is_found_out(case: Case) -> None:
 
 
 def test_every_invariant_has_its_bug() -> None:
-    assert {case.invariant for case in CASES} == set(ALL)
+    assert {case.invariant for case in CASES} == {*ALL, "LivelockError"}

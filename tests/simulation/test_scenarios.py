@@ -1,5 +1,4 @@
-"""Three stories that chance tells too seldom: a backlog uses the whole ceiling, an idle daemon rests, and a message
-whose end of life comes during its call is expired."""
+"""What must come out of the stories that chance tells too seldom?"""
 
 from __future__ import annotations
 
@@ -7,50 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from smsd.core.account import ProviderRules
 from smsd.core.message import State
 from smsd.core.pacing import Pace, Window
-from smsd.core.policy import RetryRules
-from smsd.core.schedule import CAPACITY
-from tests.simulation import config
-from tests.simulation.carrier import Account, Weather
-from tests.simulation.config import DAY_MS, SECOND_US
+from tests.simulation.config import SECOND_US
 from tests.simulation.history import Letter
 from tests.simulation.invariants import broken
 from tests.simulation.script import Act
-from tests.simulation.world import Run, run
-
-HOUR_US = 3_600 * SECOND_US
-
-
-class Plain(Run):
-    """One honest provider without limits, and plain messages."""
-
-    pace = Pace()
-    ttl_ms = 3 * DAY_MS
-
-    def configure(self) -> config.World:
-        rules = ProviderRules(pace=self.pace)
-        account = Account("alpha", rules, "none", None, 0)
-        retry = RetryRules(jitter="none")
-        provider = config.Provider("alpha", "none", rules, account)
-        return config.World({"alpha": provider}, retry, retry, self.ttl_ms, CAPACITY, 10**6, False, False)
-
-    def write(self) -> tuple[list[Act], int]:
-        return [], HOUR_US
-
-    async def _act_submit(self, act: Act) -> None:
-        for _ in range(act.amount):
-            self._submit(self.compose())
-
-    def compose(self) -> Letter:
-        plain = {"recipient": "+12025550123", "text": "Hello", "priority": "normal", "sender": None, "pin": None}
-        times = {"send_at": None, "ttl_ms": self.ttl_ms, "max_attempts": None, "profile": None, "key": None}
-        letter = super().compose()
-        for name, value in {**plain, **times}.items():
-            setattr(letter, name, value)
-        return letter
-
+from tests.simulation.stories import HOUR_US, Failover, FullAtTheClaim, LateAnswer, Plain
+from tests.simulation.world import run
 
 PACES = {
     "1/min": (Pace((Window(1, 60 * SECOND_US),)), 60),
@@ -70,19 +33,13 @@ def test_a_backlog_uses_the_ceiling(name: str) -> None:
 
     class Backlog(Plain):
         pace = chosen
+        max_in_flight = 500
 
         def write(self) -> tuple[list[Act], int]:
             return [Act(0, "submit", waiting)], 1
 
         def compose(self) -> Letter:
             return replace(super().compose(), recipient=f"+1202555{len(self.history.letters) % 10_000:04d}")
-
-        def configure(self) -> config.World:
-            world = super().configure()
-            provider = world.providers["alpha"]
-            provider.rules = replace(provider.rules, max_in_flight=500)
-            provider.account.weather = Weather(latency_ms=(20, 100))
-            return world
 
     history = run(0, story=Backlog)
 
@@ -113,20 +70,8 @@ def test_an_idle_daemon_rests() -> None:
 
 
 def test_an_end_of_life_during_the_call_is_noticed_after_it() -> None:
-    """The answer "later" comes after the end of life: the message is expired then, not forgotten."""
-
-    class Late(Plain):
-        ttl_ms = 2_000
-
-        def configure(self) -> config.World:
-            world = super().configure()
-            world.providers["alpha"].account.weather = Weather({"deferred": 100}, latency_ms=(6_000, 6_000))
-            return world
-
-        def write(self) -> tuple[list[Act], int]:
-            return [Act(0, "submit", 1)], 30 * SECOND_US
-
-    history = run(0, story=Late)
+    """The message is expired then, not forgotten."""
+    history = run(0, story=LateAnswer)
 
     assert broken(history) == {}
     assert len(history.calls) == 1
@@ -134,3 +79,22 @@ def test_an_end_of_life_during_the_call_is_noticed_after_it() -> None:
     assert message.state is State.EXPIRED
     assert message.processed_at is not None
     assert message.processed_at - message.expires_at < 5_000
+
+
+def test_a_claim_that_failed_keeps_its_place() -> None:
+    """After the disk has room again the backlog goes out in the order in which it came."""
+    history = run(0, story=FullAtTheClaim)
+
+    assert broken(history) == {}
+    assert [call.id for call in history.calls] == [message.id for message in history.outbox]
+
+
+def test_a_paused_provider_hands_its_backlog_over() -> None:
+    """What it had not begun goes out by the next provider."""
+    history = run(0, story=Failover)
+
+    assert broken(history) == {}
+    assert {message.state for message in history.outbox} == {State.SENT}
+    assert [call.provider for call in history.calls if call.start_us > SECOND_US] == ["beta"] * (
+        20 - sum(call.start_us <= SECOND_US for call in history.calls)
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,16 +34,16 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def opening(path: Path) -> AsyncIterator[Opening]:
-    """Opens outboxes at `path`: `await opening(now=..., **SqliteOutbox's keywords)`."""
+    """Opens outboxes at `path`: `await opening(now=..., by_segments=..., **SqliteOutbox's keywords)`."""
     boxes: list[SqliteOutbox] = []
 
-    async def open_box(now: int = NOW, **settings: Any) -> Opened:
+    async def open_box(now: int = NOW, by_segments: Collection[str] = (), **settings: Any) -> Opened:
         fatal: list[StoreError] = []
         full: list[bool] = []
         settings = {"boot_token": "boot", "boot_us": lambda: 77_000, **settings}
         box = SqliteOutbox(path, on_fatal=fatal.append, on_full=full.append, **settings)
         boxes.append(box)
-        return Opened(box, await box.open(now), fatal, full)
+        return Opened(box, await box.open(now, by_segments), fatal, full)
 
     yield open_box
     for box in boxes:

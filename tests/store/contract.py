@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -54,12 +54,12 @@ class Bench:
 
     box: Box
     recovery: Recovery
-    reopener: Callable[[int, bool], Awaitable[tuple[Box, Recovery]]]
+    reopener: Callable[[int, bool, Collection[str]], Awaitable[tuple[Box, Recovery]]]
 
-    async def restart(self, now: int = LATER, *, same_boot: bool = True) -> Recovery:
+    async def restart(self, now: int = LATER, *, same_boot: bool = True, by_segments: Collection[str] = ()) -> Recovery:
         """Close and open it again."""
         await self.box.close()
-        self.box, self.recovery = await self.reopener(now, same_boot)
+        self.box, self.recovery = await self.reopener(now, same_boot, by_segments)
         return self.recovery
 
     async def accept(self, *drafts: Draft) -> list[AcceptResult]:
@@ -648,11 +648,20 @@ class OutboxContract:
         await bench.box.settle(settlement(looked_up, Event.DOUBT), attempt(outcome="unknown"))
         await bench.box.settle(settlement(doubted, Event.DOUBT), attempt(outcome="unknown"))
         await bench.box.settle(settlement(looked_up, Event.TAKEN, pmid="SM2", at=SOON), None)
-        assert await bench.box.bound("main", ["SM1", "SM2", "SM3", "SM4"]) == {"SM1", "SM2"}
-        assert await bench.box.bound("b", ["SM1", "SM2", "SM3"]) == {"SM3"}
+        assert await bench.box.bound("main", ["SM1", "SM2", "SM4"]) == {"SM1", "SM2"}
         assert await bench.box.bound("main", []) == set()
         await bench.restart()
         assert await bench.box.bound("main", ["SM1", "SM2", "SM4"]) == {"SM1", "SM2"}
+
+    async def test_an_id_is_bound_whichever_section_it_went_through(self, bench: Bench) -> None:
+        """Two sections may be one account, and a section may be renamed."""
+        answered, looked_up = await bench.stored(draft(1), draft(2))
+        await bench.claimed(answered, looked_up, provider="old")
+        sent = attempt(provider="old", provider_message_id="SM1")
+        await bench.box.settle(settlement(answered, Event.TAKEN, pmid="SM1"), sent)
+        await bench.box.settle(settlement(looked_up, Event.DOUBT), attempt(provider="old", outcome="unknown"))
+        await bench.box.settle(settlement(looked_up, Event.TAKEN, pmid="SM2", at=SOON), None)
+        assert await bench.box.bound("new", ["SM1", "SM2", "SM3"]) == {"SM1", "SM2"}
 
     async def test_starts_are_told_for_the_windows(self, bench: Bench) -> None:
         seqs = await bench.stored(*(draft(n) for n in range(1, 7)))
@@ -663,19 +672,49 @@ class OutboxContract:
                 attempt(at=NOW + 10 * n, boot=1_000 * n, cost=n + 1, provider="main" if n else "b"),
             )
         expected = [Start(NOW + 10 * n, 1_000 * n, n + 1) for n in (1, 2, 3)]
-        assert await bench.box.starts("main", NOW, 10) == expected
-        assert await bench.box.starts("main", NOW + 10, 10) == expected[1:]
-        assert await bench.box.starts("main", NOW, 2) == expected[1:]
-        assert await bench.box.starts("main", NOW + 200, 2) == []
+        assert await bench.box.starts("main", NOW, 0, 10) == expected
+        assert await bench.box.starts("main", NOW, 1_000, 10) == expected[1:]
+        assert await bench.box.starts("main", NOW, 0, 2) == expected[1:]
+        assert await bench.box.starts("main", NOW, 3_000, 2) == []
         await bench.box.settle(settlement(seqs[4], Event.RETRY, at=NOW + 300), attempt(at=NOW + 5, boot=500))
-        assert await bench.box.starts("main", NOW, 10) == [Start(NOW + 5, 500, 1), *expected]
+        assert await bench.box.starts("main", NOW, 0, 10) == [Start(NOW + 5, 500, 1), *expected]
         await bench.restart(LATER)
-        crashed = await bench.box.starts("main", NOW + 20, 10)
+        crashed = await bench.box.starts("main", NOW, 2_000, 10)
         assert crashed[0] == expected[2]
         assert (crashed[1].wall, crashed[1].cost, len(crashed)) == (LATER, 1, 2)
         assert crashed[1].boot is not None
         await bench.restart(LATER, same_boot=False)
-        assert [s.boot for s in await bench.box.starts("main", NOW, 10)] == [None] * 5
+        earlier = await bench.box.starts("main", NOW, 0, 10)
+        assert [(start.wall, start.boot) for start in earlier] == [
+            (at, None) for at in (NOW + 5, NOW + 10, NOW + 20, NOW + 30, LATER)
+        ]
+        assert [start.wall for start in await bench.box.starts("main", NOW + 20, 0, 10)] == [NOW + 30, LATER]
+
+    @pytest.mark.parametrize("stepped", [-3_600_000, 3_600_000])
+    async def test_starts_of_this_boot_are_told_whatever_the_wall_clock_did(self, bench: Bench, stepped: int) -> None:
+        """And the newest are the newest by boot time."""
+        seqs = await bench.stored(*(draft(n) for n in range(1, 5)))
+        await bench.claimed(*seqs)
+        for n, seq in enumerate(seqs):
+            wall = NOW + n + (stepped if n > 1 else 0)
+            await bench.box.settle(
+                settlement(seq, Event.TAKEN, at=wall + 9), attempt(at=wall, boot=1_000 * (n + 1), cost=n + 1)
+            )
+        now = NOW + 100 + stepped
+        await bench.restart(now)
+        assert [start.cost for start in await bench.box.starts("main", now - 50_000, 0, 10)] == [1, 2, 3, 4]
+        assert [start.cost for start in await bench.box.starts("main", now - 50_000, 0, 2)] == [3, 4]
+        assert [start.cost for start in await bench.box.starts("main", now - 50_000, 3_000, 10)] == [4]
+
+    async def test_an_attempt_found_open_costs_what_its_call_would(self, bench: Bench) -> None:
+        """Its segments where the rate counts segments, else 1."""
+        one, other = await bench.stored(draft(1, segments=3), draft(2, segments=3))
+        await bench.claimed(one, provider="by segments")
+        await bench.claimed(other, provider="by messages")
+        await bench.restart(by_segments={"by segments"})
+        for seq, provider, cost in ((one, "by segments", 3), (other, "by messages", 1)):
+            assert [(each.outcome, each.cost) for each in await bench.box.attempts(seq)] == [("crashed", cost)]
+            assert [start.cost for start in await bench.box.starts(provider, NOW, 0, 10)] == [cost]
 
     async def test_totals_tell_the_oldest(self, bench: Bench) -> None:
         assert (await bench.box.totals(0)).oldest_pending_at is None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from smsd.core.lifecycle import Event
 from smsd.store import Claim, Query, Stored
-from smsd.store.reading import ATTEMPTS_AT_ONCE, BINDING_SLACK_MS, ROWS_LOOKED_AT
+from smsd.store.reading import ATTEMPTS_AT_ONCE, BINDING_SLACK_MS, IN_FLIGHT_SLACK, ROWS_LOOKED_AT
 from smsd.store.sqlite import SqliteOutbox
 from tests.doubles.builders import NOW, draft
 from tests.store.conftest import Opening
@@ -15,14 +15,15 @@ from tests.store.contract import accept, attempt, settlement
 
 
 async def sent(box: SqliteOutbox, first: int, size: int, at: int) -> list[int]:
-    """That many messages, sent at that time with ids SM<number>."""
+    """That many messages, sent at that time (boot time: microseconds since NOW) with ids SM<number>."""
     results = await accept(box, *(draft(n) for n in range(first, first + size)))
     seqs = [result.seq for result in results if isinstance(result, Stored)]
     await box.begin([Claim(seq, 0, "main", "s") for seq in seqs], NOW)
     await asyncio.gather(
         *(
             box.settle(
-                settlement(seq, Event.TAKEN, at=at, pmid=f"SM{seq}"), attempt(at=at, provider_message_id=f"SM{seq}")
+                settlement(seq, Event.TAKEN, at=at, pmid=f"SM{seq}"),
+                attempt(at=at, boot=at - NOW, provider_message_id=f"SM{seq}"),
             )
             for seq in seqs
         )
@@ -48,11 +49,21 @@ async def test_bindings_and_starts_are_found_behind_many_attempts(opening: Openi
     newest = await sent(box, 5_000, 3, NOW + 30)
     ids = [f"SM{seq}" for seq in (*old, *newest)]
     assert await box.bound("main", [*ids, "SM0"]) == set(ids)
-    starts = await box.starts("main", NOW, 10_000)
+    starts = await box.starts("main", NOW, 0, 10_000)
     assert len(starts) == size + 8
-    assert [start.wall for start in starts] == sorted(start.wall for start in starts)
-    assert [start.wall for start in await box.starts("main", NOW + 20, 10_000)] == [NOW + 30] * 3
-    assert [start.wall for start in await box.starts("main", NOW, 4)] == [NOW + 20] + [NOW + 30] * 3
+    assert [start.boot for start in starts] == [10] * 5 + [20] * size + [30] * 3
+    assert [start.boot for start in await box.starts("main", NOW, 20, 10_000)] == [30] * 3
+    assert [start.boot for start in await box.starts("main", NOW, 0, 4)] == [20] + [30] * 3
+
+
+async def test_starts_reach_back_over_as_many_calls_as_can_be_in_flight(opening: Opening) -> None:
+    """A slow call is numbered late: it must not hide the later ones below it. Nor may a start read all that was."""
+    box = (await opening()).box
+    await sent(box, 1, 1, NOW + 500)
+    await sent(box, 2, IN_FLIGHT_SLACK - ATTEMPTS_AT_ONCE, NOW + 10)
+    assert [start.boot for start in await box.starts("main", NOW, 100, 10)] == [500]
+    await sent(box, IN_FLIGHT_SLACK, 2 * ATTEMPTS_AT_ONCE, NOW + 10)
+    assert await box.starts("main", NOW, 100, 10) == []
 
 
 async def test_bindings_reach_back_to_the_earliest_doubt(opening: Opening) -> None:

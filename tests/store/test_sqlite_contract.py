@@ -3,6 +3,8 @@ simulations."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 
 from smsd.store import Recovery
@@ -20,8 +22,9 @@ class OnSqlite(OutboxContract):
 
     @pytest.fixture
     async def bench(self, opening: Opening) -> Bench:
-        async def reopen(now: int, same_boot: bool) -> tuple[Box, Recovery]:
-            opened = await opening(now, connect=self.factory(), boot_token="boot" if same_boot else "next")
+        async def reopen(now: int, same_boot: bool, by_segments: Collection[str]) -> tuple[Box, Recovery]:
+            token = "boot" if same_boot else "next"
+            opened = await opening(now, by_segments, connect=self.factory(), boot_token=token)
             return opened.box, opened.recovery
 
         first = await opening(connect=self.factory())

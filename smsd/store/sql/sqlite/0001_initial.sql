@@ -1,6 +1,6 @@
 -- The outbox, version 1. Times are integer milliseconds since the Unix epoch, UTC; states and priorities are the
--- numbers of smsd/core/message.py. For a person: copy the database with `smsd backup` or sqlite3's .backup first and
--- look at the copy; opening the live file with other tools while smsd runs can cost it its locks.
+-- numbers of smsd/core/message.py. For a person: look at a copy, made while smsd is stopped (sqlite3's .backup, or cp);
+-- opening the live file with other tools while smsd runs can cost it its locks.
 
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,

@@ -1,7 +1,7 @@
 """What do the transitions of one transaction add up to?
 
 Counters, error categories, minutes and the flows' pending counts are kept by the transaction that changes the messages,
-so they are as crash-safe as the messages themselves and nothing is ever counted over the table. A Tally collects the
+so they are as crash-safe as the messages themselves and nothing is ever counted over the table. A Deltas collects the
 differences of one transaction and writes them once at its end. It knows no messages, only what moved.
 """
 
@@ -17,7 +17,7 @@ from smsd.store.statements import change
 MINUTE_MS = 60_000
 
 
-class Tally:
+class Deltas:
     """Differences, not totals."""
 
     __slots__ = ("_categories", "_counters", "_minutes", "_pending")

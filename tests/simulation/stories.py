@@ -1,0 +1,104 @@
+"""Which worlds are drawn by hand, because chance draws them too seldom?
+
+Each is a Run with its own configuration and script; everything else, the look back and the invariants included, is as
+in a world of chance.
+"""
+
+from __future__ import annotations
+
+from smsd.core.account import ProviderRules
+from smsd.core.pacing import Pace
+from smsd.core.policy import RetryRules
+from smsd.core.schedule import CAPACITY
+from tests.simulation import config
+from tests.simulation.carrier import Account, Weather
+from tests.simulation.config import DAY_MS, SECOND_US
+from tests.simulation.history import Letter
+from tests.simulation.script import Act
+from tests.simulation.world import Run
+
+HOUR_US = 3_600 * SECOND_US
+
+
+class Plain(Run):
+    """Honest providers, and plain messages to one number, submitted all at once."""
+
+    names: tuple[str, ...] = ("alpha",)
+    pace = Pace()
+    max_in_flight = 32
+    ttl_ms = 3 * DAY_MS
+
+    def configure(self) -> config.World:
+        rules = ProviderRules(pace=self.pace, max_in_flight=self.max_in_flight)
+        retry = RetryRules(jitter="none")
+        providers = {
+            name: config.Provider(name, "none", rules, Account(name, rules, "none", None, 0)) for name in self.names
+        }
+        return config.World(providers, retry, retry, self.ttl_ms, CAPACITY, 10**6, False, False)
+
+    def weather(self, weather: Weather) -> None:
+        """From now on at every provider."""
+        for account in self.network.accounts.values():
+            account.weather = weather
+
+    def write(self) -> tuple[list[Act], int]:
+        return [], HOUR_US
+
+    async def _act_submit(self, act: Act) -> None:
+        for _ in range(act.amount):
+            self._submit(self.compose())
+
+    def compose(self) -> Letter:
+        plain = {
+            "recipient": "+12025550123",
+            "text": "Hello",
+            "tenant": "shop",
+            "priority": "normal",
+            "sender": None,
+            "pin": None,
+        }
+        times = {"send_at": None, "ttl_ms": self.ttl_ms, "max_attempts": None, "profile": None, "key": None}
+        letter = super().compose()
+        for name, value in {**plain, **usual, **times}.items():
+            setattr(letter, name, value)
+        return letter
+
+
+class LateAnswer(Plain):
+    """The answer "later" comes after the message's end of life."""
+
+    ttl_ms = 2_000
+
+    def write(self) -> tuple[list[Act], int]:
+        return [Act(1, "storm"), Act(2, "submit", 1)], 30 * SECOND_US
+
+    async def _act_storm(self, act: Act) -> None:
+        self.weather(Weather({"deferred": 100}, latency_ms=(6_000, 6_000)))
+
+
+class FullAtTheClaim(Plain):
+    """A backlog waits behind a pause; when it is lifted the disk is full, and the first claims fail."""
+
+    def write(self) -> tuple[list[Act], int]:
+        acts = [Act(0, "pause"), Act(SECOND_US, "submit", 60), Act(2 * SECOND_US, "full"), Act(3 * SECOND_US, "resume")]
+        return acts, 60 * SECOND_US
+
+    async def _act_full(self, act: Act) -> None:
+        self.disk.full = True
+        self.loop.call_later(10, setattr, self.disk, "full", False)
+
+
+class Failover(Plain):
+    """The first provider is paused in the middle of a backlog and stays so: the second one takes it over."""
+
+    names = ("alpha", "beta")
+    max_in_flight = 1
+
+    def write(self) -> tuple[list[Act], int]:
+        return [Act(0, "submit", 20), Act(SECOND_US, "pause")], 60 * SECOND_US
+
+    async def _act_pause(self, act: Act) -> None:
+        await self._pause(self._service(), "alpha")
+
+    async def _make_peace(self) -> None:
+        pass
