@@ -152,12 +152,13 @@ class Daemon:
         )
 
     def _plan(self) -> Plan:
-        settings = {
-            each: Setting(each.name, each.adapter, each.rules, each.needs_sender) for each in self._config.providers
-        }
+        settings = [
+            (Setting(each.name, each.adapter, each.rules, each.needs_sender), each.enabled)
+            for each in self._config.providers
+        ]
         return Plan(
-            settings=tuple(setting for each, setting in settings.items() if each.enabled),
-            retired=tuple(setting for each, setting in settings.items() if not each.enabled),
+            settings=tuple(setting for setting, enabled in settings if enabled),
+            retired=tuple(setting for setting, enabled in settings if not enabled),
             on_uncertain=self._config.retry.on_uncertain,
             rules=self._config.messages,
             retries=RetryBook(self._config.retry.default, self._config.retry.profiles),

@@ -539,7 +539,7 @@ def test_a_fault_of_the_program_after_the_claim_is_looked_up_like_a_lost_answer(
                 raise faults.pop()
             return await write(*arguments)
 
-        rig.engine.settler.write = faulty  # type: ignore[method-assign]  # the fault this test is about
+        rig.engine.settler.write = faulty  # type: ignore[method-assign,assignment]  # the fault this test is about
         id = await rig.accepted()
         await rig.seconds(1)
         assert (await rig.waiting(id))[0] == "uncertain"

@@ -216,7 +216,7 @@ class Network:
             life=life,
             start_us=self.loop.now_us,
             wall=wall,
-            forbidden=self.history.duties[provider].forbids(wall, self.loop.now_us),
+            forbidden=self.history.duties[provider].forbids(self.loop.now_us),
             latest_wall=self.clock.latest(0 if letter is None else letter.at_us),
             expires_at=None if letter is None else letter.expires_at,
         )

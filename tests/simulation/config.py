@@ -69,6 +69,7 @@ class World:
     def plan(self) -> Plan:
         """What the engine is started with now."""
         settings = tuple(each.setting() for each in self.providers.values() if each.enabled)
+        retired = tuple(each.setting() for each in self.providers.values() if not each.enabled)
         profiles = {"patient": self.patient}
         rules = MessageRules(
             sender="+12025550100",
@@ -76,7 +77,15 @@ class World:
             max_attempts=self.retry.max_attempts,
             profiles={name: each.max_attempts for name, each in profiles.items()},
         )
-        return Plan(settings, rules, RetryBook(self.retry, profiles), UTC, self.max_backlog, self.capacity)
+        return Plan(
+            settings=settings,
+            rules=rules,
+            retries=RetryBook(self.retry, profiles),
+            zone=UTC,
+            max_backlog=self.max_backlog,
+            retired=retired,
+            window=self.capacity,
+        )
 
 
 def configure(random: Random) -> World:

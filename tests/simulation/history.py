@@ -99,6 +99,10 @@ class Probe:
     """Why the given reason is not true."""
 
 
+Kept = tuple[bool, bool, tuple[int, int] | None]
+"""Paused, halted, cooling as (since, until) by the wall clock."""
+
+
 class Duty:
     """What the engine must know of one provider. `kept`: what survives a crash."""
 
@@ -107,14 +111,16 @@ class Duty:
         self.paused = False
         self.halted = False
         self.cooling: tuple[int, int] | None = None
-        """(since, until) by the wall clock."""
-        self.kept: tuple[bool, bool, tuple[int, int] | None] = (False, False, None)
+        """(since, until) by the wall clock, as it is written down."""
+        self.cool_until_us = 0
+        """The cooldown's end by true time: within one life nobody's steps of the wall clock change it."""
+        self.kept: Kept = (False, False, None)
         self.unsure = False
         """The database failed when the daemon told of a change: what is kept is what the file says."""
         self._learnt_us = -1
         """True time of the last answer that taught something: at that very instant the engine may not know yet."""
 
-    def forbids(self, wall: int, now_us: int) -> str:
+    def forbids(self, now_us: int) -> str:
         """Why no call may begin now; empty: it may."""
         if now_us == self._learnt_us:
             return ""
@@ -122,9 +128,11 @@ class Duty:
             return "paused"
         if self.halted:
             return "halted"
-        if self.cooling is not None and wall < self.cooling[1]:
-            return "cooling"
-        return ""
+        return "cooling" if self.is_cooling(now_us) else ""
+
+    def is_cooling(self, now_us: int) -> bool:
+        """Whether it rests; its end is a whole millisecond of either clock."""
+        return self.cooling is not None and now_us < self.cool_until_us - 1_000
 
     def throttled(self, began: int, now: int, now_us: int, asked_ms: int | None) -> None:
         """A throttle of the whole provider was answered at `now` to a call begun at `began` (wall clock)."""
@@ -134,12 +142,12 @@ class Duty:
         if asked_ms is not None and rules.retry_after != "ignore":
             believed = min(max(asked_ms, MIN_WAIT_MS), MAX_WAIT_MS)
             wait = believed if rules.retry_after == "honour" else max(believed, wait)
-        until = now + wait
-        if self.cooling is not None and now < self.cooling[1]:
+        until, until_us = now + wait, now_us + wait * 1_000
+        if self.cooling is not None and now_us < self.cool_until_us:
             if began <= self.cooling[0]:
                 return
-            until = max(until, self.cooling[1])
-        self.cooling = (now, until)
+            until, until_us = max(until, self.cooling[1]), max(until_us, self.cool_until_us)
+        self.cooling, self.cool_until_us = (now, until), until_us
 
     def refused(self, now_us: int) -> None:
         """Credentials or set-up were refused."""
@@ -152,7 +160,7 @@ class Duty:
         self.paused, self.halted, self.cooling = False, False, None
         self.kept = (False, False, None)
 
-    def keep(self, what: str, wall: int) -> None:
+    def keep(self, what: str, now_us: int) -> None:
         """The daemon has written this down."""
         paused, halted, cooling = self.kept
         match what:
@@ -164,18 +172,19 @@ class Duty:
                 self.kept = (paused, halted, self.cooling)
             case "provider.recovered":
                 self.kept = (paused, halted, None)
-                if self.cooling is not None and wall >= self.cooling[1]:
+                if not self.is_cooling(now_us):
                     self.cooling = None
             case _:
                 pass
 
-    def restarted(self, now: int, *, new_credentials: bool) -> None:
+    def restarted(self, now: int, now_us: int) -> None:
         """A daemon starts and knows what was kept; a cooldown that a wrong clock wrote is cut short."""
         self.paused, self.halted, self.cooling = self.kept
-        if new_credentials:
-            self.halted = False
-        if self.cooling is not None and self.cooling[1] > now + max(HOUR_MS, self.rules.cooldown_ms):
-            self.cooling = (self.cooling[0], now + self.rules.cooldown_ms)
+        if self.cooling is not None:
+            since, until = self.cooling
+            if until > now + max(HOUR_MS, self.rules.cooldown_ms):
+                until = now + self.rules.cooldown_ms
+            self.cooling, self.cool_until_us = (since, until), now_us + (until - now) * 1_000
         self.kept = (self.paused, self.halted, self.cooling)
 
 

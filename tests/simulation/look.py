@@ -13,7 +13,7 @@ from smsd.core.message import FINAL, State
 from smsd.core.waiting import Reason
 from smsd.engine.engine import Engine
 from smsd.engine.service import Seen
-from tests.simulation.history import Probe
+from tests.simulation.history import Kept, Probe
 
 if TYPE_CHECKING:
     from tests.simulation.world import Run
@@ -28,12 +28,12 @@ def probe(seen: Seen, now_us: int, wall: int, run: Run) -> Probe:
     wrong = "" if waiting.text else "the sentence is empty"
     if message.state in FINAL:
         wrong = "it is final"
-    elif not _holds(seen, wall, run):
+    elif not _holds(seen, now_us, wall, run):
         wrong = f"{waiting.reason} does not hold"
     return Probe(now_us, message, waiting.reason.value, waiting.until, waiting.text, wrong)
 
 
-def _holds(seen: Seen, wall: int, run: Run) -> bool:
+def _holds(seen: Seen, now_us: int, wall: int, run: Run) -> bool:
     """Whether the reason is a fact. What the carrier's truth knows is not asked of the engine."""
     waiting, message = seen.waiting, seen.message
     assert waiting is not None
@@ -50,7 +50,7 @@ def _holds(seen: Seen, wall: int, run: Run) -> bool:
         case Reason.PROVIDER_HALTED:
             return any(duty.halted for duty in duties)
         case Reason.PROVIDER_COOLDOWN:
-            return any(duty.cooling is not None and duty.cooling[1] > wall for duty in duties)
+            return any(duty.cooling is not None and duty.cool_until_us > now_us for duty in duties)
         case Reason.PROVIDER_RATE:
             return waiting.until is not None and waiting.until > wall
         case Reason.NO_ROUTE:
@@ -85,7 +85,7 @@ def recount(database: sqlite3.Connection) -> list[str]:
     return found
 
 
-def written(database: sqlite3.Connection, name: str) -> tuple[bool, bool, tuple[int, int] | None]:
+def written(database: sqlite3.Connection, name: str) -> Kept:
     """What the file says of a provider: paused, halted, cooling."""
     query = "SELECT paused IS NOT NULL, halted IS NOT NULL, cooling_since, cooling_until FROM providers WHERE name = ?"
     row = database.execute(query, (name,)).fetchone()

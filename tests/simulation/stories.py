@@ -49,14 +49,8 @@ class Plain(Run):
             self._submit(self.compose())
 
     def compose(self) -> Letter:
-        plain = {
-            "recipient": "+12025550123",
-            "text": "Hello",
-            "tenant": "shop",
-            "priority": "normal",
-            "sender": None,
-            "pin": None,
-        }
+        plain = {"recipient": "+12025550123", "text": "Hello", "tenant": "shop", "priority": "normal"}
+        usual = {"sender": None, "pin": None}
         times = {"send_at": None, "ttl_ms": self.ttl_ms, "max_attempts": None, "profile": None, "key": None}
         letter = super().compose()
         for name, value in {**plain, **usual, **times}.items():

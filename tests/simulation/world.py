@@ -224,7 +224,7 @@ class Run:
             self.config.plan(), store, line, self.clock, bus, self.random.random, self._new_id, self._died
         )
         for each in self.history.duties.values():
-            each.restarted(self.clock.wall(), new_credentials=False)
+            each.restarted(self.clock.wall(), self.loop.now_us)
         bus.subscribe(self._heard)
         await engine.start()
         engine.service.store_full = store.full
@@ -252,7 +252,7 @@ class Run:
         if not event.kind.startswith("provider."):
             return
         duty = self.history.duties[str(fields["provider"])]
-        duty.keep(event.kind.value, self.clock.wall())
+        duty.keep(event.kind.value, self.loop.now_us)
         duty.unsure = duty.unsure or self.broken.is_set() or self.loop.now_us - self.disk.failed_us < 100_000
 
     def _new_id(self) -> str:
@@ -540,8 +540,7 @@ class Run:
         name = self.random.choice(list(self.config.providers))
         each = self.config.providers[name]
         others = [other for other in self.config.providers.values() if other.enabled and other is not each]
-        dispensable = others and each.lookup != "exact" and each.rules.on_uncertain == "retry"
-        if dispensable and self.random.random() < 0.5:
+        if others and self.random.random() < 0.5:
             each.enabled = not each.enabled
         else:
             each.credentials += 1
