@@ -188,7 +188,7 @@ class Reconciler:
         """The first candidate that is not another message's: equal texts to one number look alike to the provider."""
         if any(each.calls_alike(message) for each in self._lanes.values()):
             return Finding.UNANSWERED, None
-        taken = await self._records.bound(setting.name, ids)
+        taken = await self._records.bound(ids)
         for id in ids:
             if id not in taken and id not in self._promised:
                 self._promised[id] = message.seq

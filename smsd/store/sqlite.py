@@ -253,7 +253,7 @@ class SqliteOutbox:
         """See Records.uncertain."""
         return await self._read(lambda db: reading.uncertain(db, until, limit, without))
 
-    async def bound(self, provider: str, provider_message_ids: Sequence[str]) -> set[str]:
+    async def bound(self, provider_message_ids: Sequence[str]) -> set[str]:
         """See Records.bound."""
         return await self._read(lambda db: reading.bound(db, provider_message_ids))
 

@@ -5,5 +5,6 @@ knows the truth, with seeded faults of carrier, store, clock and process. After 
 `invariants.py` are checked; `test_bugs.py` shows each of them red by one deliberate bug.
 
 `loop` virtual time · `clock` its two readings · `carrier` the providers' truth · `faults` the store's · `history` what
-happened · `config` and `script` what a seed means · `world` one run · `invariants` what must be true of it.
+happened · `config` and `script` what a seed means · `world` one run · `stories` worlds drawn by hand · `invariants`
+what must be true of a run · `judge` and `python -m tests.simulation` ask many seeds.
 """

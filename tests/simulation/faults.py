@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -41,15 +41,19 @@ class Disk:
     busy: int = 0
     """So many transactions find the lock taken."""
     fail_reads: int = 0
-    failed_us: int = -1_000_000
-    """When it failed last (true time): what the daemon told of at that moment may not be written down."""
+    failures: list[int] = field(default_factory=list)
+    """When it failed (true time)."""
 
     def fail(self, code: int, text: str) -> sqlite3.OperationalError:
         """An error as the sqlite3 module raises it."""
-        self.failed_us = self.now_us()
+        self.failures.append(self.now_us())
         error = sqlite3.OperationalError(text)
         error.sqlite_errorcode = code
         return error
+
+    def failed_lately(self) -> bool:
+        """What the daemon tells of at such a moment may not be written down."""
+        return bool(self.failures) and self.now_us() - self.failures[-1] < 100_000
 
     def free(self, path: Path) -> int:
         """Bytes free, as statvfs would say: none, or plenty."""

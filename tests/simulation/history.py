@@ -213,6 +213,8 @@ class History:
     """Provider -> what its look-up proves."""
     lives: list[tuple[int, str]] = field(default_factory=list)
     """Starts of the daemon: (true time, how the one before ended)."""
+    store_failures: list[int] = field(default_factory=list)
+    """True times at which the database failed."""
     faults: list[str] = field(default_factory=list)
     """What no run may bring: parts that died, exceptions nobody caught, answers given twice."""
     recounts: list[str] = field(default_factory=list)

@@ -25,6 +25,10 @@ WINDOW_SLACK = 16
 """Tickets beyond the capacity: one slice that was asked for, and retries that fall inside a full window."""
 
 
+GIVE_BACK_US = 1_000_000
+"""How long a message whose claim failed is kept aside."""
+
+
 def _messages(history: History) -> dict[str, Message]:
     return {message.id: message for message in history.outbox}
 
@@ -152,7 +156,7 @@ def told_truly(history: History) -> list[str]:
             call = owners.get((message.provider or "", message.provider_message_id or ""))
             if call is None or (call.recipient, call.text) != (message.recipient, message.text):
                 found.append(f"{message.id[:8]} is sent as {message.provider_message_id}, which is not its text")
-    bound = Counter((m.provider, m.provider_message_id) for m in history.outbox if m.state is State.SENT)
+    bound = Counter(m.provider_message_id for m in history.outbox if m.state is State.SENT)
     found += [f"{name} is bound to {count} messages" for name, count in bound.items() if count > 1]
     for letter, calls in _rounds(history):
         told = [call for call in calls if call.answer == "accepted" and not _doubtful(history, call)]
@@ -324,7 +328,8 @@ def not_cancelled(history: History) -> list[str]:
 
 
 def in_order(history: History) -> list[str]:
-    """Messages of one flow to one number are first called in the order of their due times, then of acceptance."""
+    """Messages of one flow to one number are first called in the order of their due times, then of acceptance. One
+    whose claim the outbox could not take is tried again after a second; meanwhile others may pass."""
     found = []
     first: dict[str, Call] = {}
     for call in history.calls:
@@ -348,6 +353,8 @@ def in_order(history: History) -> list[str]:
 def _overtaken(history: History, earlier: Call, later: Call) -> bool:
     one, two = history.by_id[earlier.id], history.by_id[later.id]
     if one.rounds or two.rounds or max(one.send_at or 0, one.wall) > max(two.send_at or 0, two.wall):
+        return False
+    if any(0 <= later.start_us - at_us < GIVE_BACK_US for at_us in history.store_failures):
         return False
     ready = max(one.answered_us or 0, one.at_us)
     return one.answered_us is not None and later.start_us < earlier.start_us and later.start_us > ready

@@ -171,7 +171,7 @@ class FailsWithoutReason(SqliteOutbox):
 class ForgetsBoundIds(SqliteOutbox):
     """A provider's id may belong to two messages."""
 
-    async def bound(self, provider: str, provider_message_ids: Sequence[str]) -> set[str]:
+    async def bound(self, provider_message_ids: Sequence[str]) -> set[str]:
         return set()
 
 

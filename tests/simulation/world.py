@@ -117,6 +117,7 @@ class Run:
         self.history = History(capacity=self.config.capacity)
         self.network = Network(loop, self.clock, self.random, self.history)
         self.disk = Disk(lambda: loop.now_us)
+        self.history.store_failures = self.disk.failures
         self.life: Life | None = None
         self.broken = asyncio.Event()
         self.down_us = 0
@@ -253,7 +254,7 @@ class Run:
             return
         duty = self.history.duties[str(fields["provider"])]
         duty.keep(event.kind.value, self.loop.now_us)
-        duty.unsure = duty.unsure or self.broken.is_set() or self.loop.now_us - self.disk.failed_us < 100_000
+        duty.unsure = duty.unsure or self.broken.is_set() or self.disk.failed_lately()
 
     def _new_id(self) -> str:
         self._ids += 1

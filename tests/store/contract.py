@@ -227,7 +227,7 @@ class OutboxContract:
         with pytest.raises(StoreBrokenError):
             await bench.box.begin([Claim(1, 0, "main", "x")], NOW)
         await bench.box.close()
-        bench.box, _ = await bench.reopener(NOW, True)
+        bench.box, _ = await bench.reopener(NOW, True, ())
 
     async def test_closing_commits_what_waits(self, bench: Bench) -> None:
         answers: list[AcceptResult] = []
@@ -236,7 +236,7 @@ class OutboxContract:
         await bench.box.close()
         assert len(answers) == 49
         assert all(isinstance(answer, Stored) for answer in answers)
-        bench.box, _ = await bench.reopener(NOW, True)
+        bench.box, _ = await bench.reopener(NOW, True, ())
         assert len(await bench.everything()) == 49
 
     # --- begin -------------------------------------------------------------------------------------------------------
@@ -407,7 +407,7 @@ class OutboxContract:
         assert (await bench.box.attempts(seq))[0].trace == "?"
         await bench.box.settle(settlement(found, Event.DOUBT), attempt(outcome="unknown"))
         assert await bench.box.settle(settlement(found, Event.TAKEN, pmid="SM\ud800"), None)
-        assert await bench.box.bound("main", ["SM\ud800"]) == {"SM?"}
+        assert await bench.box.bound(["SM\ud800"]) == {"SM?"}
 
     async def test_a_released_claim_leaves_no_trace(self, bench: Bench) -> None:
         [seq] = await bench.stored(draft(1))
@@ -531,7 +531,7 @@ class OutboxContract:
         assert (message.uncertain, message.uncertain_since, message.due) == (True, LATER + 5, LATER + 5)
         assert (message.attempt, message.charged) == (1, 1), "its call may have been made"
         [crashed] = await bench.box.attempts(a)
-        assert (crashed.n, crashed.outcome, crashed.started_at, crashed.cost) == (1, "crashed", NOW + 2, 3)
+        assert (crashed.n, crashed.outcome, crashed.started_at, crashed.cost) == (1, "crashed", NOW + 2, 1)
         found, following = await bench.box.uncertain(LATER + 5, 10)
         assert ([m.seq for m in found], following) == ([a], SOON)
         assert await bench.box.settle(settlement(a, Event.TAKEN, at=SOON, pmid="SM1"), None)
@@ -648,10 +648,10 @@ class OutboxContract:
         await bench.box.settle(settlement(looked_up, Event.DOUBT), attempt(outcome="unknown"))
         await bench.box.settle(settlement(doubted, Event.DOUBT), attempt(outcome="unknown"))
         await bench.box.settle(settlement(looked_up, Event.TAKEN, pmid="SM2", at=SOON), None)
-        assert await bench.box.bound("main", ["SM1", "SM2", "SM4"]) == {"SM1", "SM2"}
-        assert await bench.box.bound("main", []) == set()
+        assert await bench.box.bound(["SM1", "SM2", "SM4"]) == {"SM1", "SM2"}
+        assert await bench.box.bound([]) == set()
         await bench.restart()
-        assert await bench.box.bound("main", ["SM1", "SM2", "SM4"]) == {"SM1", "SM2"}
+        assert await bench.box.bound(["SM1", "SM2", "SM4"]) == {"SM1", "SM2"}
 
     async def test_an_id_is_bound_whichever_section_it_went_through(self, bench: Bench) -> None:
         """Two sections may be one account, and a section may be renamed."""
@@ -661,7 +661,7 @@ class OutboxContract:
         await bench.box.settle(settlement(answered, Event.TAKEN, pmid="SM1"), sent)
         await bench.box.settle(settlement(looked_up, Event.DOUBT), attempt(provider="old", outcome="unknown"))
         await bench.box.settle(settlement(looked_up, Event.TAKEN, pmid="SM2", at=SOON), None)
-        assert await bench.box.bound("new", ["SM1", "SM2", "SM3"]) == {"SM1", "SM2"}
+        assert await bench.box.bound(["SM1", "SM2", "SM3"]) == {"SM1", "SM2"}
 
     async def test_starts_are_told_for_the_windows(self, bench: Bench) -> None:
         seqs = await bench.stored(*(draft(n) for n in range(1, 7)))

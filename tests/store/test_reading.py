@@ -48,7 +48,7 @@ async def test_bindings_and_starts_are_found_behind_many_attempts(opening: Openi
     await sent(box, 1_000, size, NOW + 20)
     newest = await sent(box, 5_000, 3, NOW + 30)
     ids = [f"SM{seq}" for seq in (*old, *newest)]
-    assert await box.bound("main", [*ids, "SM0"]) == set(ids)
+    assert await box.bound([*ids, "SM0"]) == set(ids)
     starts = await box.starts("main", NOW, 0, 10_000)
     assert len(starts) == size + 8
     assert [start.boot for start in starts] == [10] * 5 + [20] * size + [30] * 3
@@ -73,11 +73,11 @@ async def test_bindings_reach_back_to_the_earliest_doubt(opening: Opening) -> No
     old = (await sent(box, 1, size, NOW + 10))[0]
     later = NOW + 10 + 2 * BINDING_SLACK_MS
     await sent(box, 5_000, size, later)
-    assert await box.bound("main", [f"SM{old}"]) == set()
+    assert await box.bound([f"SM{old}"]) == set()
     [doubted] = [r.seq for r in await accept(box, draft(9_000)) if isinstance(r, Stored)]
     assert all(await box.begin([Claim(doubted, 0, "main", "s")], NOW + 5))
     await box.settle(settlement(doubted, Event.DOUBT, at=later), attempt(outcome="unknown"))
-    assert await box.bound("main", [f"SM{old}"]) == {f"SM{old}"}
+    assert await box.bound([f"SM{old}"]) == {f"SM{old}"}
 
 
 async def test_the_reader_can_neither_write_nor_checkpoint(opening: Opening, path: Path) -> None:
