@@ -185,12 +185,16 @@ class Writer:
         """Wait for work; meanwhile checkpoint when idle, and look for room while there is none."""
         self._wake.clear()
         limit = self._patience()
+        # A timer of its own: asyncio.timeout costs a lone message more than all else it meets here.
+        timer = None if limit is None else self._loop.call_later(limit, self._wake.set)
         try:
-            async with asyncio.timeout(limit):
-                await self._wake.wait()
-        except TimeoutError:
-            if self._rows_since_checkpoint >= IDLE_ROWS and self.broken is None:
-                await self._checkpoint()
+            await self._wake.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+        idle = timer is not None and timer.when() <= self._loop.time()
+        if idle and self._rows_since_checkpoint >= IDLE_ROWS and self.broken is None:
+            await self._checkpoint()
 
     def _patience(self) -> float | None:
         """How long to wait for work; None: as long as it takes."""
