@@ -95,6 +95,7 @@ class Writer:
         self._late: list[Operation] = []
         self._look_at = 0.0
         self._rows_since_checkpoint = 0
+        self._idle = False
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -186,15 +187,20 @@ class Writer:
         self._wake.clear()
         limit = self._patience()
         # A timer of its own: asyncio.timeout costs a lone message more than all else it meets here.
-        timer = None if limit is None else self._loop.call_later(limit, self._wake.set)
+        self._idle = False
+        timer = None if limit is None else self._loop.call_later(limit, self._doze)
         try:
             await self._wake.wait()
         finally:
             if timer is not None:
                 timer.cancel()
-        idle = timer is not None and timer.when() <= self._loop.time()
-        if idle and self._rows_since_checkpoint >= IDLE_ROWS and self.broken is None:
+        if self._idle and self._rows_since_checkpoint >= IDLE_ROWS and self.broken is None:
             await self._checkpoint()
+
+    def _doze(self) -> None:
+        """Nothing came for as long as `_rest` waits. Not read off a clock: uvloop's timers may fire early by it."""
+        self._idle = True
+        self._wake.set()
 
     def _patience(self) -> float | None:
         """How long to wait for work; None: as long as it takes."""
