@@ -2,6 +2,7 @@
 
 `accept` turns what a caller asked for into a Draft, or says everything that is wrong with it at once, each fault with
 its field, a code of a closed list, and the remedy. It is told the rules, the routes, who asks and what time it is.
+What a tenant is bound to is judged by `bounds`, for the tenant the message will be of, whoever submits it.
 It refuses to know the shape of the wire (types are checked there), the outbox (idempotency keys, backlog), limits and
 opt-outs. A fault never repeats the text, and repeats other values only when they are short.
 """
@@ -9,15 +10,27 @@ opt-outs. A fault never repeats the text, and repeats other values only when the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Mapping
 
 from smsd.core import address
-from smsd.core.message import Draft, Encoding, Instant, MessageId, Priority
+from smsd.core.bounds import UNBOUND, priority_of, route_of
+from smsd.core.message import Draft, Encoding, Instant, MessageId
 from smsd.core.routing import Routes
 from smsd.core.segments import Measure, fits, measure, plain, truncate
+from smsd.core.submission import Fault, MessageRules, Origin, Refusal, Submission, TenantRules, one_of
 from smsd.core.units import DAY, duration_ms, duration_text, instant
+
+__all__ = [
+    "Fault",
+    "MessageRules",
+    "Origin",
+    "Refusal",
+    "Submission",
+    "TenantRules",
+    "accept",
+    "end_of_life",
+    "tenant_of",
+]
 
 MAX_AHEAD_MS = 366 * DAY
 """How far ahead a message may be scheduled: a year, and a day for leap years."""
@@ -42,115 +55,7 @@ _ESCAPED = re.compile('["\\\\\b\t\n\f\r]')
 _ESCAPED_LONG = re.compile("[\x00-\x07\x0b\x0e-\x1f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-_PRIORITIES: Mapping[str, Priority] = {priority.label: priority for priority in Priority}
 _OVERFLOWS = ("reject", "truncate")
-
-
-class Submission(Protocol):
-    """What a caller may ask for; None: not given. `from_` is `from` on the wire."""
-
-    @property
-    def to(self) -> str | None: ...
-    @property
-    def text(self) -> str | None: ...
-    @property
-    def template(self) -> str | None: ...
-    @property
-    def vars(self) -> Mapping[str, object] | None: ...
-    @property
-    def lang(self) -> str | None: ...
-    @property
-    def from_(self) -> str | None: ...
-    @property
-    def priority(self) -> str | None: ...
-    @property
-    def send_at(self) -> str | None: ...
-    @property
-    def ttl(self) -> str | None: ...
-    @property
-    def expires_at(self) -> str | None: ...
-    @property
-    def idempotency_key(self) -> str | None: ...
-    @property
-    def campaign(self) -> str | None: ...
-    @property
-    def user(self) -> str | None: ...
-    @property
-    def type(self) -> str | None: ...
-    @property
-    def metadata(self) -> dict[str, str] | None: ...
-    @property
-    def tenant(self) -> str | None: ...
-    @property
-    def provider(self) -> str | None: ...
-    @property
-    def callback_url(self) -> str | None: ...
-    @property
-    def max_attempts(self) -> int | None: ...
-    @property
-    def retry(self) -> str | None: ...
-    @property
-    def overflow(self) -> str | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing that is wrong with a submission."""
-
-    field: str
-    """The field's name on the wire."""
-    code: str
-    """One of missing_field, invalid_value, invalid_recipient, invalid_sender, text_too_long, no_route, not_allowed,
-    not_available: a closed list, programs compare with it."""
-    message: str
-    """What is wrong and what to do; begins with the field's name."""
-    circumstantial: bool = False
-    """It depends on the configuration or on the moment, not on the submission alone: the same submission may have been
-    accepted before, so a replay is looked for first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Everything that is wrong with a submission; at least one fault."""
-
-    faults: tuple[Fault, ...]
-
-    @property
-    def depends_on_configuration(self) -> bool:
-        """Whether no fault lies in the submission itself. Such a refusal is given only if the idempotency key is not
-        known: a replay gets its first answer whatever was configured or has expired since."""
-        return all(fault.circumstantial for fault in self.faults)
-
-
-@dataclass(frozen=True, slots=True)
-class MessageRules:
-    """`[messages]`, and what `[retry]` says about the number of calls."""
-
-    default_region: str = ""
-    sender: str = ""
-    """`from`: the sender when neither the caller nor the provider names one; empty: none."""
-    ttl_ms: int = 3 * DAY
-    max_chars: int = 0
-    """Septets (GSM-7) or UTF-16 units (UCS-2); 0: no limit but max_segments."""
-    max_segments: int = 3
-    """0: no limit but max_chars."""
-    truncate_chars: int = 0
-    """Septets or UTF-16 units a truncated text has at most; 0: what fits the two above."""
-    overflow: str = "reject"
-    """reject | truncate"""
-    smart_encoding: bool = False
-    max_attempts: int = 5
-    profiles: Mapping[str, int] = field(default_factory=dict)
-    """`[retry.profiles]`: name -> max_attempts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Who submits."""
-
-    tenant: str
-    """In whose name, unless the submission says otherwise."""
-    may_set_tenant: bool = False
 
 
 def accept(
@@ -164,13 +69,16 @@ def accept(
 ) -> Draft | Refusal:
     """The Draft of a valid submission, or all its faults. `content_hash` is given exactly when there is a key."""
     faults: list[Fault] = []
+    tenant = tenant_of(submission, origin)
+    bounds = UNBOUND
+    if rules.tenants:
+        bounds = rules.tenants.get(origin.tenant if isinstance(tenant, Fault) else tenant, UNBOUND)
     recipient = _recipient(submission.to, rules, faults)
     text, size, truncated = _text(submission, rules, faults)
-    sender, route = _route(submission, routes, faults)
+    sender, route = route_of(submission, bounds, routes, faults)
     send_at, due, expires_at = _times(submission, rules, now, faults)
-    priority = _priority(submission.priority, faults)
+    priority = priority_of(submission.priority, bounds, faults)
     max_attempts = _max_attempts(submission, rules, faults)
-    tenant = tenant_of(submission, origin)
     if isinstance(tenant, Fault):
         faults.append(tenant)
     _labels(submission, faults)
@@ -266,7 +174,7 @@ def _text(submission: Submission, rules: MessageRules, faults: list[Fault]) -> t
     if overflow is None:
         overflow = rules.overflow
     elif overflow not in _OVERFLOWS:
-        faults.append(_one_of("overflow", overflow, _OVERFLOWS))
+        faults.append(one_of("overflow", overflow, _OVERFLOWS))
     text = submission.text
     if text is None or submission.template is not None or submission.vars is not None or submission.lang is not None:
         faults.append(_no_text(submission))
@@ -329,39 +237,6 @@ def _too_long(size: Measure, rules: MessageRules, faults: list[Fault]) -> tuple[
     return "", size, False
 
 
-def _route(submission: Submission, routes: Routes, faults: list[Fault]) -> tuple[str | None, str]:
-    """The sender asked for, in its one spelling, and the route."""
-    asked, pin = submission.from_, submission.provider
-    if asked is None and pin is None and routes.usual:
-        return None, routes.usual
-    sender = None
-    if asked is not None:
-        found = address.sender(asked)
-        if not isinstance(found, str):
-            faults.append(Fault("from", "invalid_sender", f"`from` {found.message}"))
-            return None, ""
-        sender = found
-    route = routes.find(sender, pin)
-    if not route:
-        faults.append(_no_route(sender, pin, routes))
-    return sender, route
-
-
-def _no_route(sender: str | None, pin: str | None, routes: Routes) -> Fault:
-    if pin is not None and not routes.knows(pin):
-        return Fault("provider", "no_route", "`provider` must name an enabled provider", circumstantial=True)
-    if sender is None and routes.lacks_sender(pin):
-        return Fault(
-            "from", "missing_field", "`from` is missing and no default is configured: name one", circumstantial=True
-        )
-    if sender is not None:
-        whose = "no enabled provider" if pin is None else "another provider than the one in `provider`"
-        return Fault(
-            "from", "no_route", f"`from` belongs to {whose}: name a sender it owns, or none", circumstantial=True
-        )
-    return Fault("provider", "no_route", "no provider is enabled: ask the operator of smsd", circumstantial=True)
-
-
 def _times(
     submission: Submission, rules: MessageRules, now: Instant, faults: list[Fault]
 ) -> tuple[Instant | None, Instant, Instant]:
@@ -381,16 +256,6 @@ def _times(
         faults.append(end)
         return send_at, due, due
     return send_at, due, end
-
-
-def _priority(asked: str | None, faults: list[Fault]) -> Priority:
-    if asked is None:
-        return Priority.NORMAL
-    found = _PRIORITIES.get(asked)
-    if found is None:
-        faults.append(_one_of("priority", asked, _PRIORITIES))
-        return Priority.NORMAL
-    return found
 
 
 def _max_attempts(submission: Submission, rules: MessageRules, faults: list[Fault]) -> int:
@@ -444,8 +309,3 @@ def _json_size(text: str) -> int:
     """Bytes of a string in JSON, quotes included, non-ASCII characters unescaped."""
     escapes = len(_ESCAPED.findall(text)) + 5 * len(_ESCAPED_LONG.findall(text))
     return 2 + len(text.encode("utf-8", "surrogatepass")) + escapes
-
-
-def _one_of(name: str, got: str, allowed: Iterable[str]) -> Fault:
-    shown = f"; got '{got}'" if len(got) <= 32 and got.isprintable() else ""
-    return Fault(name, "invalid_value", f"`{name}` must be one of {', '.join(allowed)}{shown}")

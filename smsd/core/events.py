@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from smsd.core.message import Instant
+from smsd.core.message import Draft, Instant, Message
 
 
 class Kind(StrEnum):
@@ -31,6 +31,8 @@ class Kind(StrEnum):
     PROVIDER_HALTED = "provider.halted"
     PROVIDER_RESUMED = "provider.resumed"
     PROVIDER_PAUSED = "provider.paused"
+    CONFIG_RELOADED = "config.reloaded"
+    CONFIG_REJECTED = "config.rejected"
     DAEMON_READY = "daemon.ready"
     DAEMON_DRAINING = "daemon.draining"
     DAEMON_STOPPED = "daemon.stopped"
@@ -56,6 +58,7 @@ LEVELS: dict[Kind, Level] = {
     Kind.PROVIDER_COOLDOWN: Level.WARNING,
     Kind.PROVIDER_PAUSED: Level.WARNING,
     Kind.PROVIDER_HALTED: Level.CRITICAL,
+    Kind.CONFIG_REJECTED: Level.ERROR,
     Kind.OUTBOX_FULL: Level.ERROR,
     Kind.OUTBOX_BROKEN: Level.CRITICAL,
 }
@@ -69,3 +72,11 @@ class Event:
     kind: Kind
     at: Instant
     fields: dict[str, object] = field(default_factory=dict)
+
+
+def about(message: Draft | Message) -> dict[str, object]:
+    """What every event about a message says of it: whose it is decides who may see the event."""
+    fields: dict[str, object] = {"id": message.id, "to": message.recipient, "tenant": message.tenant}
+    if message.campaign is not None:
+        fields["campaign"] = message.campaign
+    return fields

@@ -239,9 +239,22 @@ class Pacer:
             ring.put_off(start_us, left_us)
 
     def seed(self, starts: Sequence[tuple[int, int]]) -> None:
-        """Earlier starts as (time, cost), oldest first; told before any other start."""
+        """Earlier starts as (time, cost), oldest first; told before any other start.
+
+        They may have been made under a faster pace: then the windows say how long to wait, not a slot for each.
+        """
         for at, cost in starts:
             self._record(at, cost)
+        if starts:
+            self._slot = min(self._slot, self._last * self._limit + starts[-1][1] * self._span)
+
+    def history(self) -> list[int]:
+        """The times of the units started in the longest window, oldest first: all there were in that span. Empty when
+        there is no window."""
+        if not self._rings:
+            return []
+        longest = max(self._rings, key=lambda ring: ring.span)
+        return [at for at in (*longest.times[longest.head :], *longest.times[: longest.head]) if at != _NEVER]
 
     def fill(self, now_us: int) -> None:
         """Nobody knows what was started lately: every window counts as full at `now_us`."""

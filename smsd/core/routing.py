@@ -56,19 +56,41 @@ def sender_for(candidate: Candidate, asked: str | None, default: str) -> str:
 
 
 class Routes:
-    """The enabled providers, in routing order, and the route of what asks for nothing special, found once."""
+    """The enabled providers, in routing order, and the route of what asks for nothing special, found once.
 
-    __slots__ = ("_candidates", "_default", "usual")
+    Made anew whenever the providers or the tenants' bounds change: what it keeps for tenants (`within`) is never
+    forgotten, and is bounded by the tenants that are configured.
+    """
 
-    def __init__(self, candidates: Sequence[Candidate], default: str) -> None:
-        """`default` is `[messages] from`; empty: there is none."""
+    __slots__ = ("_candidates", "_default", "_senders", "_within", "sender", "usual")
+
+    def __init__(self, candidates: Sequence[Candidate], default: str, senders: tuple[str, ...] = ()) -> None:
+        """`default` is `[messages] from`; empty: there is none. `senders`: the only ones there are; none: any."""
         self._candidates = tuple(candidates)
         self._default = default
-        self.usual = self.find(None, None)
+        self._senders = senders
+        self._within: dict[tuple[tuple[str, ...], tuple[str, ...]], Routes] = {}
+        self.sender = self.own_sender(None)
+        """As whom it is asked to be sent when the caller names no sender. None: the provider takes its default."""
+        self.usual = self.find(self.sender, None)
         """The route when neither sender nor provider is asked for."""
+
+    def within(self, providers: tuple[str, ...], senders: tuple[str, ...]) -> Routes:
+        """The routes over these providers only, as these senders only; none: all, any."""
+        bounded = self._within.get((providers, senders))
+        if bounded is None:
+            able = [c for c in self._candidates if not providers or c.name in providers]
+            bounded = self._within[providers, senders] = Routes(able, self._default, senders)
+        return bounded
+
+    def own_sender(self, pin: str | None) -> str | None:
+        """The first of the only senders there are that a provider (the pinned one) carries; None: any, or none is."""
+        return next((sender for sender in self._senders if eligible(self._candidates, sender, pin)), None)
 
     def find(self, sender: str | None, pin: str | None) -> str:
         """The eligible providers' names joined by commas; empty: there is none."""
+        if self._senders and sender not in self._senders:
+            return ""
         able = [c for c in self._candidates if sender_for(c, sender, self._default)]
         return ",".join(eligible(able, sender, pin))
 

@@ -292,6 +292,21 @@ class Schedule:
         flow = self._flows[id] = Flow(id, route, lane, priority, horizon, next_due)
         self._appetite(flow)
 
+    def add_lane(self, name: str) -> None:
+        """A provider more. Nothing happens when it is there."""
+        if name not in self._lanes:
+            self._lanes[name] = Lane(name)
+            for priority in Priority:
+                self._hungry[name, priority] = OrderedDict()
+
+    def remove_lane(self, name: str, lane_of: Callable[[str], str]) -> None:
+        """A provider less. `lane_of` says by the route in which other lane each of its flows waits."""
+        for flow in [flow for flow in self._flows.values() if flow.lane == name]:
+            self.move(flow.id, lane_of(flow.route))
+        del self._lanes[name]
+        for priority in Priority:
+            del self._hungry[name, priority]
+
     def knows(self, flow: int) -> bool:
         """Whether the flow is known; one with nothing pending is forgotten."""
         return flow in self._flows

@@ -417,3 +417,30 @@ def test_how_far_back_a_restart_must_look() -> None:
 def test_a_pace_that_cannot_be_kept_says_why(build: Callable[[], object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         build()
+
+
+# -- another pace over the same past -----------------------------------------------------------------------------------
+
+
+def test_history_is_every_unit_of_the_longest_window_in_order() -> None:
+    pacer = Pacer(Pace((Window(2, 1_000), Window(3, SECOND)), burst=2))
+    assert pacer.history() == []
+    for step in range(5):
+        pacer.force(BOOT + step * 10, 2 if step == 4 else 1)
+    assert pacer.history() == [BOOT + 30, BOOT + 40, BOOT + 40]
+    assert Pacer(Pace()).history() == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 50), st.integers(1, 50), st.integers(0, 100))
+def test_a_slower_pace_waits_for_its_windows_and_no_longer(fast: int, slow: int, count: int) -> None:
+    past = [(BOOT - (count - n) * SECOND // fast, 1) for n in range(count)]
+    window = Window(slow, SECOND)
+    pacer = Pacer(Pace((window,)))
+    pacer.seed(past)
+    span = SECOND + pad_us(SECOND)
+    full = max(0, past[-slow][0] + span - BOOT) if count >= slow else 0
+    even = max(0, past[-1][0] + -(-span // slow) - BOOT) if count else 0
+    assert pacer.ready_at(BOOT) <= BOOT + max(full, even)
+    starts = flood(pacer, BOOT, BOOT + 3 * SECOND, late_timer(random.Random(1), early=False), ones())
+    assert all(sum(start - SECOND < at <= start for at, _ in [*past, *starts]) <= slow for start, _ in starts)

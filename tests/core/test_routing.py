@@ -61,6 +61,29 @@ def test_routes_leave_out_who_has_no_voice() -> None:
     assert Routes((), "ACME").usual == ""
 
 
+def test_routes_within_bounds() -> None:
+    routes = Routes(ALL, "")
+    assert routes.sender is None
+    bounded = routes.within(("spare", "sandbox"), ("ACME", "+15005550007"))
+    assert (bounded.sender, bounded.usual) == ("ACME", "sandbox")
+    assert bounded.own_sender("spare") == "+15005550007"
+    assert bounded.own_sender("main") is None
+    assert bounded.find("+15005550007", None) == "spare,sandbox"
+    assert bounded.find("+15005550006", None) == ""
+    assert bounded.find(None, None) == ""
+    assert not bounded.knows("main")
+    assert routes.within((), ()).usual == routes.usual
+    assert routes.within(("spare",), ()).usual == "spare"
+    assert routes.within((), ("Nobody",)).usual == "sandbox"
+    assert Routes((MAIN,), "").within((), ("Nobody",)).usual == ""
+
+
+def test_routes_within_the_same_bounds_are_found_once() -> None:
+    routes = Routes(ALL, "")
+    assert routes.within(("spare",), ("ACME",)) is routes.within(("spare",), ("ACME",))
+    assert routes.within(("spare",), ()) is not routes.within((), ("spare",))
+
+
 @pytest.mark.parametrize(
     ("standings", "until", "chosen"),
     [

@@ -367,3 +367,27 @@ def test_one_busy_flow_does_not_keep_another_from_being_fed() -> None:
         taken += [ticket.seq for ticket in box.take(1)]
         box.accept(Row(10_000 + step, NOW, 1))
     assert 9_000 in taken
+
+
+def test_lanes_come_and_go_and_their_flows_wait_elsewhere_meanwhile() -> None:
+    box = outbox()
+    for seq in range(300):
+        box.accept(Row(seq, NOW, 1))
+    box.feed_all()
+    box.schedule.add_lane("other")
+    box.schedule.remove_lane(LANE, lambda route: "other")
+    box.feed_all()
+    assert box.schedule.take(NOW, only(LANE, 10)).tickets == ()
+    first = box.schedule.take(NOW, only("other", 10)).tickets
+    assert [ticket.seq for ticket in first] == list(range(10))
+    box.schedule.add_lane(LANE)
+    box.schedule.add_lane(LANE)
+    box.schedule.remove_lane("other", lambda route: LANE)
+    for ticket in first:
+        box.pending.pop(ticket.seq)
+        box.schedule.free(ticket)
+    taken: list[int] = []
+    for _ in range(3):
+        box.feed_all()
+        taken += [ticket.seq for ticket in box.take(300)]
+    assert taken == list(range(10, 300))

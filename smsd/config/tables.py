@@ -2,7 +2,7 @@
 
 A strict reader: every key is asked for by name and kind, everything wrong is noted as a Fault with its path and remedy,
 and reading goes on with the default, so that one run reports all faults. Keys nobody asked for are faults too. It knows
-kinds (durations, sizes, secrets) and refuses to know what any key means; `config` does.
+kinds (durations, sizes, secrets) and refuses to know what any key means; its neighbours do.
 
 A secret's value is never part of a fault. Durations are returned in milliseconds, sizes in bytes.
 """
@@ -14,21 +14,18 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from pathlib import Path
+from types import MappingProxyType
 from typing import Final, TypeVar
 
+from smsd.config.sources import Secret, Sources
 from smsd.core import units
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)
 
-SECRET_BYTES: Final = 65_536
-"""Longest secret file; a longer one is surely the wrong file."""
-
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _SIZE: Final = re.compile(r"(\d{1,9})(B|KiB|MiB|GiB|TiB)")
 _FACTORS: Final = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
-_SOURCES: Final = ("env", "file", "credential")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,86 +47,6 @@ class ConfigError(Exception):
     def __init__(self, faults: tuple[Fault, ...]) -> None:
         super().__init__("\n".join(map(str, faults)))
         self.faults = faults
-
-
-class Secret:
-    """A value that must not be shown: repr and str are ***."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """The value itself, for the one who needs it."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "***"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._value == self._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-
-class Sources:
-    """Where values that do not stand in the file come from."""
-
-    def __init__(self, environ: Mapping[str, str], directory: Path) -> None:
-        self._environ = environ
-        self._directory = directory
-
-    def fetch(self, reference: Mapping[str, object]) -> str:
-        """The text that `{env = ...}`, `{file = ...}` or `{credential = ...}` points to; ValueError with a remedy."""
-        (source, name), *more = reference.items() or [("", None)]
-        if more or source not in _SOURCES or not isinstance(name, str) or not name:
-            raise ValueError('is a table; write a text, {env = "NAME"}, {file = "PATH"} or {credential = "NAME"}')
-        match source:
-            case "env":
-                return self._from_environment(name)
-            case "file":
-                return _read_secret(self._directory / name)
-            case _:
-                return self._from_credentials(name)
-
-    def _from_environment(self, name: str) -> str:
-        value = self._environ.get(name)
-        if not value:
-            state = "is not set" if value is None else "is empty"
-            raise ValueError(f"environment variable {name} {state}; set it for the daemon's process")
-        return value
-
-    def _from_credentials(self, name: str) -> str:
-        directory = self._environ.get("CREDENTIALS_DIRECTORY")
-        if "/" in name:
-            raise ValueError("a credential is a name without slashes; use {file = ...} for a path")
-        if not directory:
-            raise ValueError(
-                f"$CREDENTIALS_DIRECTORY is not set; run under systemd with LoadCredential={name}:PATH, or use {{env}}"
-            )
-        return _read_secret(Path(directory) / name)
-
-
-def _read_secret(path: Path) -> str:
-    """The file's text without its last line break; ValueError when it cannot be a secret."""
-    try:
-        with path.open("rb") as file:
-            raw = file.read(SECRET_BYTES + 1)
-    except OSError as error:
-        raise ValueError(
-            f"cannot read {path} ({error.strerror}); check the path and the daemon user's rights"
-        ) from None
-    if len(raw) > SECRET_BYTES:
-        raise ValueError(f"{path} is longer than {SECRET_BYTES} bytes; that is no secret")
-    try:
-        text = raw.decode().removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8 text") from None
-    if not text:
-        raise ValueError(f"{path} is empty; write the secret into it")
-    return text
 
 
 @dataclass(slots=True)
@@ -157,7 +74,7 @@ class Table:
 
     def path_of(self, key: str) -> str:
         """The full path of a key of this table."""
-        name = key if _BARE_KEY.fullmatch(key) else json.dumps(key, ensure_ascii=False)
+        name = key_text(key)
         return f"{self.path}.{name}" if self.path else name
 
     def fault(self, key: str, message: str) -> None:
@@ -168,13 +85,13 @@ class Table:
         """Note that a key's value is allowed and unwise."""
         self.report.warnings.append(f"{self.path_of(key)}: {message}")
 
-    def done(self, later: Collection[str] = ()) -> None:
-        """Note every key nobody asked for; `later` names those of a coming version."""
+    def done(self, later: Collection[str] = (), hints: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Note every key nobody asked for; `later` names those of a coming version, `hints` says what some must be."""
         for key in self._values:
             if key in self._asked:
                 continue
-            if key in later:
-                self.fault(key, "is not available in this version of smsd; remove it")
+            if key in later or key in hints:
+                self.fault(key, hints.get(key, "is not available in this version of smsd; remove it"))
                 continue
             near = get_close_matches(key, sorted(self._asked), n=1)
             known = ", ".join(sorted(self._asked))
@@ -199,6 +116,19 @@ class Table:
         """Every key of this table, each of which must be a table: `[providers.NAME]`."""
         for key in list(self._values):
             yield key, self.table(key)
+
+    def items(self, key: str) -> Iterator[Table]:
+        """The tables of a list, `[[http.tokens]]`; absent: none. In paths they are counted from 1."""
+        name = self.path_of(key)
+        for number, item in enumerate(self._take(key, list, [], f"sections headed [[{name}]]"), 1):
+            if isinstance(item, dict):
+                yield Table(item, self.report, f"{name}[{number}]")
+            else:
+                self.fault(key, f"must hold tables only, each headed [[{name}]]; got {_kind(item)}")
+
+    def keys(self) -> tuple[str, ...]:
+        """Every key the file sets here, known or not."""
+        return tuple(self._values)
 
     def boolean(self, key: str, default: bool) -> bool:
         """`true` or `false`."""
@@ -234,6 +164,14 @@ class Table:
             self.fault(key, "must be a text or a list of texts")
             return ()
         return tuple(item for item in items if item)
+
+    def choices(self, key: str, options: Collection[str]) -> frozenset[str]:
+        """Some of the options; absent or empty: none."""
+        found = self.texts(key)
+        for text in found:
+            if text not in options:
+                self.fault(key, f"may hold {', '.join(options)}; got {_shown(text)}")
+        return frozenset(found).intersection(options)
 
     def duration(self, key: str, default: int, low: int, high: int) -> int:
         """Milliseconds of a text such as "30s" or "1h30m", within [low, high]."""
@@ -346,6 +284,11 @@ def _in_range(text: str, low: int, high: int) -> int:
         bounds = f"{units.duration_text(low)} and {units.duration_text(high)}"
         raise ValueError(f"must be between {bounds}; got {_shown(text)}")
     return value
+
+
+def key_text(key: str) -> str:
+    """A key as TOML spells it: in quotes unless it is a bare one."""
+    return key if _BARE_KEY.fullmatch(key) else json.dumps(key, ensure_ascii=False)
 
 
 def size_text(size: int) -> str:

@@ -1,0 +1,166 @@
+"""What can an operator decide?
+
+The values every other module is given: frozen, complete, defaults included. Where they came from (TOML, units, secrets'
+origins) is unknown here; how they are read, `sections` and its neighbours say. Durations are milliseconds, sizes bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from smsd.core.acceptance import MessageRules, TenantRules
+from smsd.core.account import ProviderRules
+from smsd.core.policy import RetryRules
+from smsd.core.units import SECOND
+from smsd.providers.base import Local, Provider
+
+MIB: Final = 1 << 20
+
+SCOPES: Final = ("send", "read", "admin")
+"""What a caller over HTTP may be let do."""
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonConfig:
+    """`[daemon]`"""
+
+    state_dir: Path = Path("/var/lib/smsd")
+    runtime_dir: Path = Path("/run/smsd")
+    drain_timeout_ms: int = 30 * SECOND
+    timezone: str = "UTC"
+    """IANA name; the day of "today" in counts and reports."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxConfig:
+    """`[outbox]`"""
+
+    synchronous: str = "full"
+    """full | normal"""
+    max_backlog: int = 5_000_000
+    """Pending and processing messages; at it submissions are refused."""
+    min_free: int = 256 * MIB
+    """Free bytes of the file system below which submissions are refused and sending goes on."""
+    ballast: int = 64 * MIB
+    """Bytes kept in a file that is given up when the disk is full, so that what was accepted can be settled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group of the system that exists."""
+
+    name: str
+    gid: int
+
+
+@dataclass(frozen=True, slots=True)
+class SocketConfig:
+    """`[socket]`"""
+
+    path: Path = Path("/run/smsd/smsd.sock")
+    mode: int = 0o660
+    group: Group | None = None
+    """Owner group of the socket file: who may connect."""
+    admin_group: Group | None = None
+    """Whose members may do everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAddress:
+    """One address to listen on. Port 0: any free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenConfig:
+    """`[[http.tokens]]`"""
+
+    name: str
+    sha256: bytes = field(repr=False)
+    """Of the token as it is sent after `Bearer `; 32 bytes. The token itself is kept nowhere."""
+    scopes: frozenset[str]
+    tenant: str = ""
+    """In whose name it acts, and whose messages alone it sees; empty: in its own, and all."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpConfig:
+    """`[http]`"""
+
+    listen: tuple[HttpAddress, ...] = (HttpAddress("127.0.0.1", 7670),)
+    """Empty: no HTTP."""
+    anonymous: frozenset[str] = frozenset()
+    """Scopes of a request without a token."""
+    public_url: str = ""
+    """Scheme, host and port under which it is reached from outside, without a slash at the end; empty: it is not."""
+    max_body: int = MIB
+    """Bytes of a request's body above which it is refused."""
+    tokens: tuple[TokenConfig, ...] = ()
+    """In the order of the file; names and hashes are unique."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryConfig:
+    """`[retry]` and `[retry.profiles.NAME]`"""
+
+    default: RetryRules = field(default_factory=RetryRules)
+    profiles: Mapping[str, RetryRules] = field(default_factory=lambda: MappingProxyType({}))
+    on_uncertain: str = "retry"
+    """For every provider that does not say otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderConfig:
+    """`[providers.NAME]`"""
+
+    name: str
+    type: str
+    enabled: bool
+    adapter: Provider
+    rules: ProviderRules
+
+    @property
+    def needs_sender(self) -> bool:
+        """Whether a message must name a sender unless one is configured: not where the provider picks or needs none."""
+        return not (isinstance(self.adapter, Local) or getattr(self.adapter, "messaging_service_sid", None))
+
+
+@dataclass(frozen=True, slots=True)
+class LoggingConfig:
+    """`[logging]`"""
+
+    level: str = "info"
+    format: str = "auto"
+    """auto | console | json"""
+    redact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything the operator decided."""
+
+    daemon: DaemonConfig
+    outbox: OutboxConfig
+    socket: SocketConfig
+    http: HttpConfig
+    messages: MessageRules
+    retry: RetryConfig
+    providers: tuple[ProviderConfig, ...]
+    """In the order of the file, which is the order of routing."""
+    logging: LoggingConfig
+    warnings: tuple[str, ...] = ()
+    """What is allowed and unwise; the daemon logs each at its start."""
+
+    @property
+    def tenants(self) -> Mapping[str, TenantRules]:
+        """`[tenants.NAME]`; a tenant that is not named is bound to nothing."""
+        return self.messages.tenants

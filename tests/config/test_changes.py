@@ -1,0 +1,189 @@
+"""Is every change between two configurations found, told by its key, and never by a secret's value?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smsd import config
+from smsd.config import Changes, Config, Group
+from smsd.core.pacing import Window
+from tests.config.files import ENVIRON, load
+
+BASE = """
+[http]
+anonymous = ["read"]
+max_body = "2MiB"
+[[http.tokens]]
+name = "shop"
+sha256 = "1111111111111111111111111111111111111111111111111111111111111111"
+scopes = ["send", "read"]
+tenant = "shop"
+[[http.tokens]]
+name = "ops"
+sha256 = {env = "OPS"}
+scopes = ["admin"]
+[tenants.shop]
+from = ["ACME"]
+providers = ["main"]
+max_priority = "normal"
+[retry.profiles.patient]
+max_attempts = 3
+delays = ["10m", "20m"]
+[providers.main]
+type = "twilio"
+account_sid = {env = "TWILIO_ACCOUNT_SID"}
+auth_token = {env = "TWILIO_AUTH_TOKEN"}
+from = ["+15005550006", "ACME"]
+rate = ["10/s", "100/min"]
+[providers.try]
+type = "sandbox"
+rate = "10/s"
+failures = {NETWORK = 0.5}
+[providers.screen]
+type = "console"
+rate = "2/s"
+"""
+SECRETS = {**ENVIRON, "OPS": "2" * 64}
+
+DERIVED = {
+    ".warnings",  # said at every load, no setting
+    ".messages.max_attempts",  # `[retry]` says it, and is compared
+    ".messages.profiles",  # the same
+    *(f".providers[{place}].adapter.name" for place in range(3)),  # the section's name, which is compared
+    *(f".retry.profiles[patient].{name}" for name in ("backoff_ms", "multiplier", "max_backoff_ms")),  # it has delays
+}
+"""Fields of Config that no key sets by itself, or that have no effect."""
+
+OTHERS: dict[str, object] = {"unit": "segments"}
+"""Values of texts that may not be just any other."""
+
+
+def base(tmp_path: Path) -> Config:
+    return load(tmp_path, BASE, SECRETS)
+
+
+def variants(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The value with one thing changed, for everything in it that can change: path, changed value."""
+    name = path.rpartition(".")[2]
+    if path in DERIVED:
+        return
+    match value:
+        case Window():
+            yield path, replace(value, limit=value.limit + 1)
+            yield path, replace(value, span_us=value.span_us + 1_000)
+        case bool():
+            yield path, not value
+        case Enum():
+            yield path, next(each for each in type(value) if each is not value)
+        case int() if name == "min_gap_us":
+            yield path, value + 1_000
+        case int():
+            yield path, value + 1
+        case float():
+            yield path, value / 2
+        case str():
+            yield path, OTHERS.get(name, f"{value}x")
+        case bytes():
+            yield path, bytes(len(value))
+        case Path():
+            yield path, value / "x"
+        case None:
+            yield path, Group("other", 7) if name in {"group", "admin_group"} else "x"
+        case frozenset():
+            yield path, value ^ {"read"}
+        case tuple():
+            yield from _of_tuple(value, path)
+        case Mapping():
+            for key, item in value.items():
+                yield path, {each: kept for each, kept in value.items() if each != key}
+                yield from ((inner, {**value, key: new}) for inner, new in variants(item, f"{path}[{key}]"))
+        case _ if is_dataclass(value):
+            yield from _of_fields(value, path)
+        case _:
+            raise AssertionError(f"{path}: no other value is known of {type(value).__name__}")
+
+
+def _of_tuple(value: tuple[Any, ...], path: str) -> Iterator[tuple[str, Any]]:
+    more = 1_000 if path.endswith("delays_ms") else "one more"
+    yield path, value[1:] if value else (more,)
+    for place, item in enumerate(value):
+        for inner, new in variants(item, f"{path}[{place}]"):
+            yield inner, (*value[:place], new, *value[place + 1 :])
+
+
+def _of_fields(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    for each in fields(value):
+        if each.init:
+            for inner, new in variants(getattr(value, each.name), f"{path}.{each.name}"):
+                yield inner, replace(value, **{each.name: new})
+
+
+def test_each_field_of_the_configuration_is_compared(tmp_path: Path) -> None:
+    old = base(tmp_path)
+    restart: set[str] = set()
+    tried = 0
+    for path, new in variants(old):
+        assert new != old, path
+        found = config.compare(old, new)
+        assert found.changed or found.restart, path
+        back = config.compare(new, old)
+        assert {*back.changed, *back.restart} == {*found.changed, *found.restart}, path
+        restart.update(found.restart)
+        tried += 1
+    assert restart == {
+        *("daemon.state_dir", "daemon.runtime_dir", "outbox.synchronous", "outbox.min_free", "outbox.ballast"),
+        *("socket.path", "socket.mode", "socket.group", "socket.admin_group", "http.listen"),
+    }
+    assert tried > 120
+
+
+def test_nothing_is_different_from_itself(tmp_path: Path) -> None:
+    assert config.compare(base(tmp_path), base(tmp_path)) == Changes((), ())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changed", "restart"),
+    [
+        ('rate = "10/s"', 'rate = "20/s"', ("providers.try.rate",), ()),
+        ('"ACME"]\nproviders', '"+15005550006"]\nproviders', ("tenants.shop.from",), ()),
+        ('providers = ["main"]\n', "", ("tenants.shop.providers",), ()),
+        ("tenants.shop", 'tenants."local:1000"', ('tenants."local:1000"', "tenants.shop"), ()),
+        ('{env = "OPS"}', f'"{"3" * 64}"', ("http.tokens.ops.sha256",), ()),
+        ('scopes = ["admin"]', 'scopes = ["read"]', ("http.tokens.ops.scopes",), ()),
+        ('name = "ops"', 'name = "new"', ("http.tokens.new", "http.tokens.ops"), ()),
+        ("[http]", '[http]\nlisten = []', (), ("http.listen",)),
+        ("[http]", '[outbox]\nballast = "1MiB"\nmax_backlog = 7\n[http]', ("outbox.max_backlog",), ("outbox.ballast",)),
+        ('"10m"', '"11m"', ("retry.profiles.patient.delays",), ()),
+        ("[providers.screen]", "[providers.print]", ("providers.print", "providers.screen"), ()),
+        ('failures = {NETWORK = 0.5}', "", ("providers.try.failures",), ()),
+        ('{env = "TWILIO_AUTH_TOKEN"}', '"another"', ("providers.main.auth_token",), ()),
+        ("[http]", '[retry]\non_uncertain = "hold"\n[http]', tuple(
+            f"{each}.on_uncertain" for each in ("retry", "providers.main", "providers.try", "providers.screen")), ()),
+    ],
+)  # fmt: skip
+def test_changes_are_told_by_key(
+    before: str, after: str, changed: tuple[str, ...], restart: tuple[str, ...], tmp_path: Path
+) -> None:
+    old, new = base(tmp_path), load(tmp_path, BASE.replace(before, after, 1), SECRETS)
+    assert config.compare(old, new) == Changes(changed, restart)
+
+
+def test_the_order_of_providers_is_the_order_of_routing(tmp_path: Path) -> None:
+    old = base(tmp_path)
+    first, *rest = old.providers
+    assert config.compare(old, replace(old, providers=(*rest, first))) == Changes(("providers",), ())
+    assert config.compare(old, replace(old, providers=tuple(rest))) == Changes(("providers.main",), ())
+
+
+def test_no_value_of_a_secret_is_in_what_changed(tmp_path: Path) -> None:
+    old = base(tmp_path)
+    new = load(tmp_path, BASE, {**SECRETS, "TWILIO_AUTH_TOKEN": "another-secret", "OPS": "4" * 64})
+    found = config.compare(old, new)
+    assert found.changed == ("http.tokens.ops.sha256", "providers.main.auth_token")
+    assert "another-secret" not in repr(found)

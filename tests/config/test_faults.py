@@ -1,0 +1,173 @@
+"""Is every mistake named with its key and remedy, and all of them in one run?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from smsd import config
+from smsd.config import ConfigError
+from tests.config.files import SANDBOX, faults
+
+CASES: list[tuple[str, str, str]] = [
+    ("[daemn]", "daemn", "did you mean `daemon`?"),
+    ('[daemon]\nstate_dri = "/x"', "daemon.state_dri", "did you mean `state_dir`?"),
+    ("[daemon]\nzzz = 1", "daemon.zzz", "unknown key; known here: drain_timeout, runtime_dir, state_dir, timezone"),
+    ("daemon = 3", "daemon", "must be a table; got a number"),
+    ('[daemon]\nstate_dir = "var"', "daemon.state_dir", "begin it with /"),
+    ("[daemon]\nstate_dir = 1", "daemon.state_dir", "must be a text in quotes; got a number"),
+    ('[daemon]\nstate_dir = "/a\\nb"', "daemon.state_dir", "line break or a control character"),
+    (
+        "[daemon]\ndrain_timeout = 30",
+        "daemon.drain_timeout",
+        'must be a duration such as "30s", in quotes; got a number',
+    ),
+    ('[daemon]\ndrain_timeout = "30"', "daemon.drain_timeout", "with a unit"),
+    ('[daemon]\ndrain_timeout = "11m"', "daemon.drain_timeout", "between 0ms and 10m"),
+    ('[daemon]\ntimezone = "Mars/Olympus"', "daemon.timezone", 'write "UTC" or one like'),
+    ('[daemon]\ntimezone = "../etc"', "daemon.timezone", "is not a time zone"),
+    ('[outbox]\nsynchronous = "off"', "outbox.synchronous", "must be one of full, normal; got 'off'"),
+    ("[outbox]\nmax_backlog = 0", "outbox.max_backlog", "must be between 1 and"),
+    ("[outbox]\nmax_backlog = true", "outbox.max_backlog", "must be a whole number; got true or false"),
+    ("[outbox]\nmax_backlog = 1.5", "outbox.max_backlog", "must be a whole number"),
+    ('[outbox]\nmin_free = "256MB"', "outbox.min_free", 'such as "256MiB"'),
+    ('[outbox]\nballast = "1TiB"', "outbox.ballast", "must be between 0B and 1GiB"),
+    ('[outbox]\nkeep_failed = "30d"', "outbox.keep_failed", "not available in this version"),
+    (f'[socket]\npath = "/{"x" * 107}"', "socket.path", "longer than 107 bytes"),
+    ('[socket]\nmode = "0999"', "socket.mode", "three octal digits"),
+    ('[socket]\ngroup = "no-such-group"', "socket.group", "there is no group 'no-such-group'"),
+    ('[http]\nlisten = ["7670"]', "http.listen", 'write "127.0.0.1:7670"'),
+    ('[http]\nlisten = ["localhost:1"]', "http.listen", "is not an address"),
+    ('[http]\nlisten = ["::1:80"]', "http.listen", "is not an address"),
+    ('[http]\nlisten = ["[127.0.0.1]:80"]', "http.listen", "is not an address"),
+    ('[http]\nlisten = ["127.0.0.1:65536"]', "http.listen", "is not an address"),
+    ('[http]\nlisten = ["127.0.0.1:1", "127.0.0.1:1"]', "http.listen", "twice"),
+    ("[http]\nlisten = [1]", "http.listen", "must be a text or a list of texts"),
+    ('[messages]\ndefault_region = "us"', "messages.default_region", "two capital letters"),
+    ('[messages]\nfrom = "way too long a name"', "messages.from", "must be a number in E.164"),
+    ('[messages]\nttl = "0s"', "messages.ttl", "between 1s and 30d"),
+    ('[messages]\noverflow = "cut"', "messages.overflow", "must be one of reject, truncate"),
+    ("[messages]\nmax_chars = 100\ntruncate_chars = 160", "messages.truncate_chars", "is more than max_chars"),
+    ("[messages]\nsmart_encoding = 1", "messages.smart_encoding", "must be true or false"),
+    ("[retry]\nmax_attempts = 21", "retry.max_attempts", "must be between 1 and 20"),
+    ("[retry]\nmultiplier = 0.5", "retry.multiplier", "must be between 1 and 100"),
+    ('[retry]\nbackoff = "2h"', "retry.max_backoff", "is less than backoff"),
+    ('[retry]\ndelays = ["1s"]\nbackoff = "1s"', "retry.delays", "stands beside backoff"),
+    ('[retry]\ndelays = "1s"', "retry.delays", "must be a list of durations"),
+    ("[retry]\ndelays = [5]", "retry.delays", "it holds a number"),
+    ('[retry]\ndelays = ["0s"]', "retry.delays", "must be between 1ms"),
+    ("[retry]\nbudget = 0.2", "retry.budget", "not available in this version"),
+    ('[retry.profiles.a]\njitter = "some"', "retry.profiles.a.jitter", "must be one of none, equal, full"),
+    ('[retry.profiles.a]\non_uncertain = "hold"', "retry.profiles.a.on_uncertain", "unknown key"),
+    ('[retry.profiles."a b"]', "retry.profiles", "is not a name"),
+    ('[routing]\nstrategy = "priority"', "routing", "not available in this version"),
+    ("[[limits]]", "limits", "not available in this version"),
+    ('[logging]\nlevel = "loud"', "logging.level", "must be one of debug, info"),
+    ("[logging]\nredact = 0", "logging.redact", "must be true or false"),
+]
+
+
+@pytest.mark.parametrize(("text", "path", "message"), CASES)
+def test_each_fault_names_key_and_remedy(text: str, path: str, message: str, tmp_path: Path) -> None:
+    found = faults(tmp_path, f"{text}\n{SANDBOX}")
+    assert list(found) == [path]
+    assert message in found[path]
+
+
+PROVIDER_CASES: list[tuple[str, str, str]] = [
+    ("", "rate", 'missing; write what the carrier allows, such as "100/min", or "unlimited"'),
+    ('rate = "100"', "rate", "write a number per span"),
+    ('rate = "0/s"', "rate", "a rate is more than 0"),
+    ('rate = ["1/s", "2/1s"]', "rate", "states two limits for 1s"),
+    ('rate = "2000000/day"', "rate", "1,000,000 in one window"),
+    ('rate = ["unlimited", "1/s"]', "rate", "write a number per span"),
+    ('rate = "10/s"\nburst = 11', "burst", "at most 10"),
+    ('rate = "10/s"\nunit = "texts"', "unit", "must be one of messages, segments"),
+    ('rate = "10/s"\nmax_in_flight = 0', "max_in_flight", "must be between 1 and"),
+    ('rate = "10/s"\ntimeout = "1ms"', "timeout", "must be between 100ms and 5m"),
+    ('rate = "10/s"\nretry_after = "never"', "retry_after", "must be one of honour"),
+    ('rate = "10/s"\nfrom = ["Shop", "Shop"]', "from", "twice"),
+    ('rate = "10/s"\nfrom = "+0"', "from", "must be a number in E.164"),
+    ('rate = "10/s"\nlatency = 5', "latency", "must be a duration"),
+    ('rate = "10/s"\nfailures = {NETWORK = 2}', "failures", "share between 0 and 1"),
+    ('rate = "10/s"\nfailures = {NETWORK = 0.9, TIMEOUT = 0.9}', "failures", "add up to more than 1"),
+    ('rate = "10/s"\nfailures = {BOOM = 0.5}', "failures.BOOM", "not a category"),
+    ('rate = "10/s"\nadaptive = true', "adaptive", "not available in this version"),
+    ('rate = "10/s"\nauth_token = "x"', "auth_token", "unknown key"),
+]
+
+
+@pytest.mark.parametrize(("text", "key", "message"), PROVIDER_CASES)
+def test_each_fault_of_a_provider(text: str, key: str, message: str, tmp_path: Path) -> None:
+    found = faults(tmp_path, f'[providers.try]\ntype = "sandbox"\n{text}\n')
+    assert list(found) == [f"providers.try.{key}"] or list(found) == [f'providers.try."{key}"']
+    assert message in next(iter(found.values()))
+
+
+def test_a_provider_needs_a_type_and_a_name(tmp_path: Path) -> None:
+    found = faults(
+        tmp_path, '[providers.A]\ntype = "sandbox"\nrate = "1/s"\n[providers.b]\n[providers.c]\ntype = "x"\n'
+    )
+    assert set(found) == {"providers.A", "providers.b.type", "providers.c.type"}
+    assert found["providers.c.type"] == "must be one of twilio, sandbox, console; got 'x'"
+
+
+def test_a_real_carrier_is_never_unlimited(tmp_path: Path) -> None:
+    text = '[providers.m]\ntype = "twilio"\naccount_sid = "AC1"\nauth_token = "x"\nfrom = "Shop"\nrate = "unlimited"'
+    assert "write a number per span" in faults(tmp_path, text)["providers.m.rate"]
+
+
+def test_without_providers_nothing_could_be_sent(tmp_path: Path) -> None:
+    assert "none is set" in faults(tmp_path, "")["providers"]
+
+
+def test_all_faults_come_in_one_report(tmp_path: Path) -> None:
+    found = faults(
+        tmp_path,
+        """
+        [daemon]
+        drain_timeout = "soon"
+        [outbox]
+        synchronos = "full"
+        [retry]
+        jitter = 5
+        [providers.main]
+        type = "twilio"
+        account_sid = {env = "NOT_SET"}
+        rat = "100/min"
+        """,
+    )
+    assert set(found) == {
+        "daemon.drain_timeout",
+        "outbox.synchronos",
+        "retry.jitter",
+        "providers.main.account_sid",
+        "providers.main.auth_token",
+        "providers.main.rate",
+        "providers.main.rat",
+    }
+    assert found["providers.main.account_sid"].startswith("environment variable NOT_SET is not set; set it")
+    assert found["providers.main.auth_token"].startswith("missing")
+    assert "did you mean `rate`?" in found["providers.main.rat"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[daemon", "not a TOML file of smsd"),
+        (b"a = 1\na = 2", "not a TOML file of smsd"),
+        (b"\xff", "not UTF-8 at byte 0"),
+        (b"#" * (1 << 20) + b"\n", "longer than 1MiB"),
+        (None, "cannot be read (No such file or directory); write one after config.toml.example"),
+    ],
+)
+def test_a_file_that_is_no_configuration(content: bytes | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        config.load(path, {})
+    (fault,) = caught.value.faults
+    assert fault.path == str(path)
+    assert message in fault.message

@@ -1,0 +1,84 @@
+"""Can what is shown be loaded again?"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smsd import config
+from smsd.config import HttpConfig
+from smsd.config.tables import size_text
+from smsd.config.tenants import KEPT, TENANT_NAME
+from smsd.core.acceptance import MessageRules, TenantRules
+from smsd.core.account import ProviderRules
+from smsd.core.message import Priority
+from smsd.core.pacing import Pace, Window
+from smsd.core.policy import RetryRules
+from tests.config.files import load
+
+durations = st.integers(1, 86_400).map(lambda s: s * 1_000)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.builds(
+        RetryRules, st.integers(1, 20), durations, st.floats(1, 100), st.just(604_800_000), delays_ms=st.just(())
+    ),
+    st.lists(durations, min_size=1, max_size=4).map(tuple),
+    st.dictionaries(st.integers(1, 3_600_000), st.integers(1, 1_000_000), min_size=1, max_size=3),
+    st.sampled_from([0, 1, 1023, 1024, 3 << 20, 1 << 30]),
+    st.dictionaries(
+        st.from_regex(TENANT_NAME, fullmatch=True).filter(lambda name: not KEPT.fullmatch(name)),
+        st.builds(
+            TenantRules,
+            st.sampled_from([(), ("A b",), ("A b", "+15005550006")]),
+            st.sampled_from([(), ("sandbox",)]),
+            st.sampled_from(Priority),
+        ),
+        max_size=3,
+    ),
+    st.sampled_from(
+        [
+            HttpConfig(anonymous=frozenset({"read"})),
+            HttpConfig((), public_url="https://sms.example.com:8443", max_body=64 << 10),
+        ]
+    ),
+)
+def test_what_is_shown_can_be_loaded(
+    tmp_path_factory: pytest.TempPathFactory,
+    default: RetryRules,
+    delays: tuple[int, ...],
+    spans: dict[int, int],
+    ballast: int,
+    tenants: dict[str, TenantRules],
+    http: HttpConfig,
+) -> None:
+    base = config.embedded_dev(Path("/var/lib/smsd"))
+    profile = dataclasses.replace(default, delays_ms=delays)
+    (provider,) = base.providers
+    pace = Pace(tuple(Window(limit, span * 1_000) for span, limit in spans.items()))
+    changed = dataclasses.replace(
+        base,
+        retry=config.RetryConfig(default, {"p": profile}, "hold"),
+        http=http,
+        messages=MessageRules(max_attempts=default.max_attempts, profiles={"p": profile.max_attempts}, tenants=tenants),
+        outbox=dataclasses.replace(base.outbox, ballast=ballast),
+        providers=(dataclasses.replace(provider, rules=ProviderRules(pace, senders=("+15005550006", "A b"))),),
+    )
+    again = load(tmp_path_factory.mktemp("shown"), config.describe(changed))
+    assert dataclasses.replace(again, warnings=()) == changed
+
+
+def test_sizes() -> None:
+    assert [size_text(n) for n in (0, 1, 1024, 1536, 64 << 20, 1 << 40)] == [
+        "0B",
+        "1B",
+        "1KiB",
+        "1536B",
+        "64MiB",
+        "1TiB",
+    ]

@@ -1,0 +1,106 @@
+"""Is every decision of the operator read as it was meant?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from smsd import config
+from smsd.config import ConfigError, HttpAddress
+from smsd.core.acceptance import MessageRules
+from smsd.core.account import ProviderRules
+from smsd.core.pacing import Pace, Window
+from smsd.core.policy import RetryRules
+from smsd.providers.sandbox import Sandbox
+from tests.config.files import SANDBOX, load
+
+
+def test_every_section_is_read(tmp_path: Path) -> None:
+    loaded = load(
+        tmp_path,
+        """
+        [daemon]
+        state_dir = "/srv/smsd"
+        runtime_dir = "/run/other"
+        drain_timeout = "1m30s"
+        timezone = "UTC"
+        [outbox]
+        max_backlog = 10
+        min_free = "1GiB"
+        ballast = "1KiB"
+        [socket]
+        mode = "600"
+        group = "root"
+        [http]
+        listen = ["0.0.0.0:80", "[::1]:0"]
+        [messages]
+        default_region = "CH"
+        from = "Shop"
+        ttl = "2h"
+        max_chars = 480
+        truncate_chars = 160
+        [retry]
+        max_attempts = 3
+        on_uncertain = "hold"
+        [retry.profiles.fast]
+        delays = ["1s", "2s"]
+        jitter = "none"
+        [providers.try]
+        type = "sandbox"
+        enabled = false
+        rate = ["10/s", "100/min", "0.5/s"]
+        unit = "segments"
+        min_gap = "5ms"
+        latency = "50ms"
+        failures = {NETWORK = 0.5}
+        from = ["+41791234567", "Shop"]
+        [providers.screen]
+        type = "console"
+        rate = "unlimited"
+        on_uncertain = "retry"
+        [logging]
+        level = "warning"
+        format = "json"
+        """,
+    )
+    assert (loaded.daemon.state_dir, loaded.daemon.drain_timeout_ms) == (Path("/srv/smsd"), 90_000)
+    assert (loaded.outbox.max_backlog, loaded.outbox.min_free, loaded.outbox.ballast) == (10, 1 << 30, 1024)
+    assert (loaded.socket.path, loaded.socket.mode) == (Path("/run/other/smsd.sock"), 0o600)
+    assert loaded.socket.group == config.Group("root", 0)
+    assert loaded.http.listen == (HttpAddress("0.0.0.0", 80), HttpAddress("::1", 0))
+    assert loaded.messages == MessageRules("CH", "Shop", 7_200_000, 480, 3, 160, max_attempts=3, profiles={"fast": 3})
+    assert loaded.retry.profiles["fast"] == RetryRules(max_attempts=3, jitter="none", delays_ms=(1_000, 2_000))
+    trial, screen = loaded.providers
+    assert trial.adapter == Sandbox("try", 50, {"NETWORK": 0.5})
+    windows = (Window(10, 1_000_000), Window(100, 60_000_000), Window(1, 2_000_000))
+    assert trial.rules == ProviderRules(
+        Pace(windows, 1, 5_000, "segments"), on_uncertain="hold", senders=("+41791234567", "Shop")
+    )
+    assert (trial.enabled, screen.enabled) == (False, True)
+    assert (screen.rules.pace, screen.rules.on_uncertain) == (Pace(), "retry")
+    assert (trial.needs_sender, screen.needs_sender) == (False, False)
+
+
+def test_a_profile_takes_the_rest_from_retry(tmp_path: Path) -> None:
+    loaded = load(
+        tmp_path,
+        SANDBOX
+        + '[retry]\ndelays = ["7s"]\nmax_attempts = 2\n[retry.profiles.a]\nbackoff = "1s"\n[retry.profiles.b]\n',
+    )
+    assert loaded.retry.profiles["a"] == RetryRules(max_attempts=2, backoff_ms=1_000)
+    assert loaded.retry.profiles["b"] == RetryRules(max_attempts=2, delays_ms=(7_000,))
+
+
+def test_the_dev_configuration_stays_in_its_directory(tmp_path: Path) -> None:
+    dev = config.embedded_dev(tmp_path)
+    assert dev.daemon.state_dir == dev.daemon.runtime_dir == dev.socket.path.parent == tmp_path
+    assert dev.http.listen == (HttpAddress("127.0.0.1", 7670),)
+    assert [provider.type for provider in dev.providers] == ["sandbox"]
+    assert dev.logging.format == "console"
+    assert dev.warnings == ()
+
+
+def test_the_dev_socket_of_a_deep_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"socket\.path: is longer than 107 bytes"):
+        config.embedded_dev(tmp_path / ("d" * 120))
