@@ -188,6 +188,31 @@ class Totals:
     """Due time of the message that has been due longest; None when nothing is pending."""
 
 
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whom messages are about (`user`, a name its tenant gave) or whom they go to (`recipient`, E.164): exactly one of
+    the two. `tenant` None: whoever submitted them. Raises ValueError."""
+
+    tenant: str | None
+    user: str | None = None
+    recipient: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.user is None) == (self.recipient is None):
+            raise ValueError("a person is either a user or a recipient")
+
+
+@dataclass(frozen=True, slots=True)
+class PersonCounts:
+    """A person's messages: sent since the day began and in the last hour (whatever became of them later; an operator's
+    retry makes a message unsent again), failed or undelivered since the day began, pending or processing now."""
+
+    sent_today: int
+    sent_last_hour: int
+    failed_today: int
+    pending: int
+
+
 class Outbox(Protocol):
     """The transitions. Each is durable before it reports success. All may raise StoreError."""
 
@@ -250,7 +275,19 @@ class Records(Protocol):
 
     async def page(self, query: Query) -> Page: ...
 
-    async def totals(self, since_minute: int) -> Totals: ...
+    async def totals(self, since_minute: int, tenant: str | None = None) -> Totals:
+        """Of all, or of one tenant. A tenant's minutes are not by provider (`provider` is "", `throttled` 0) and are
+        kept for two days."""
+        ...
+
+    async def counts_of(self, person: Person, day_since: Instant, hour_since: Instant) -> PersonCounts:
+        """What was sent to or about the person since these times, and what waits.
+
+        The counts are exact as long as the person's messages lie within what is looked at, and else too low. Looked at
+        are: a user's newest 20,000 messages (with `tenant` None: of each of at most 100 tenants); for a recipient,
+        whom no index knows, the newest 200,000 messages of the outbox.
+        """
+        ...
 
     async def feed(self, flow: int, after: tuple[Instant, int] | None, until: Instant, limit: int) -> Slice:
         """The flow's pending messages with (due, seq) > `after` and due <= `until`."""

@@ -17,6 +17,10 @@ from pathlib import Path
 from smsd.store import StoreError
 
 
+class LockHeldError(StoreError):
+    """Another process holds the lock."""
+
+
 class FileLock:
     """An exclusive flock, held from acquire() to release()."""
 
@@ -38,7 +42,7 @@ class FileLock:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(fd)
-            raise StoreError(
+            raise LockHeldError(
                 f"another smsd holds {self.path}: stop it first, or set another [daemon] state_dir"
             ) from error
         self._fd = fd

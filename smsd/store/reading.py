@@ -6,20 +6,39 @@ a bounded number of rows and hands a cursor back; nothing scans the table. Nothi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from smsd.core.message import Attempt, Instant, Message, State
-from smsd.store import Due, KeyConflict, MinuteRow, Page, Query, Replay, Slice, Start, Totals, rows
+from smsd.store import (
+    Due,
+    KeyConflict,
+    MinuteRow,
+    Page,
+    Person,
+    PersonCounts,
+    Query,
+    Replay,
+    Slice,
+    Start,
+    Totals,
+    rows,
+)
 from smsd.store import statements as sql
 from smsd.store.connection import Handle
-from smsd.store.recovery import counts
+from smsd.store.recovery import by_state, counts
 from smsd.store.rows import CRASHED
 from smsd.store.statements import arrays
 from smsd.store.transitions import answer_for_key, key_row
 
 ROWS_LOOKED_AT = 20_000
 """What one page of a listing looks at, at most: some 10 ms."""
+
+RECIPIENT_STRETCHES = 10
+"""Stretches of ROWS_LOOKED_AT that counts of a recipient look at, each a read of its own."""
+
+TENANTS_OF_USER = 100
+"""Tenants whose users of one name are counted together, at most, each in a read of its own."""
 
 ATTEMPTS_AT_ONCE = 1_000
 """Attempts read at a time when they are read backward."""
@@ -46,19 +65,35 @@ def find_key(db: Handle, tenant: str, key: str, content_hash: bytes) -> Replay |
     return None if row is None else answer_for_key(key_row(row), content_hash)
 
 
-def totals(db: Handle, since_minute: int) -> Totals:
+def totals(db: Handle, since_minute: int, tenant: str | None) -> Totals:
     """The kept counts, all of one moment."""
     db.execute("BEGIN")
     try:
-        oldest = db.execute(sql.OLDEST_PENDING).fetchone()
-        return Totals(
-            states=counts(db),
-            categories=dict(db.execute(sql.CATEGORIES).fetchall()),
-            minutes=tuple(MinuteRow(*row) for row in db.execute(sql.MINUTES, (since_minute,)).fetchall()),
-            oldest_pending_at=None if oldest is None else oldest[0],
-        )
+        return totals_of_all(db, since_minute) if tenant is None else totals_of(db, since_minute, tenant)
     finally:
         db.execute("COMMIT")
+
+
+def totals_of_all(db: Handle, since_minute: int) -> Totals:
+    """Everybody's, with minutes by provider."""
+    oldest = db.execute(sql.OLDEST_PENDING).fetchone()
+    return Totals(
+        states=counts(db),
+        categories=dict(db.execute(sql.CATEGORIES).fetchall()),
+        minutes=tuple(MinuteRow(*row) for row in db.execute(sql.MINUTES, (since_minute,)).fetchall()),
+        oldest_pending_at=None if oldest is None else oldest[0],
+    )
+
+
+def totals_of(db: Handle, since_minute: int, tenant: str) -> Totals:
+    """One tenant's."""
+    oldest = db.execute(sql.OLDEST_PENDING_OF_TENANT, (tenant,)).fetchone()
+    return Totals(
+        states=by_state(db.execute(sql.TENANT_COUNTERS, (tenant,)).fetchall()),
+        categories=dict(db.execute(sql.TENANT_CATEGORIES, (tenant,)).fetchall()),
+        minutes=tuple(MinuteRow(*row) for row in db.execute(sql.TENANT_MINUTES, (tenant, since_minute)).fetchall()),
+        oldest_pending_at=None if oldest is None else oldest[0],
+    )
 
 
 def feed(db: Handle, flow: int, after: tuple[Instant, int] | None, until: Instant, limit: int) -> Slice:
@@ -156,17 +191,59 @@ def newest(found: list[Start], limit: int) -> list[Start]:
 def page(db: Handle, query: Query) -> Page:
     """One page of a listing, newest first."""
     before = MAX_INTEGER if query.before is None else query.before
-    failed_only = query.states == (State.FAILED,)
-    floor_sql = sql.FLOOR_OF_FAILED_PAGE if failed_only else sql.FLOOR_OF_PAGE
-    floor = db.execute(floor_sql, (before, ROWS_LOOKED_AT - 1)).fetchone()
+    index, floor = floor_of(db, query, before)
     lowest = 0 if floor is None else floor[0]
     conditions, values = filters(query)
-    source = f"(SELECT * FROM messages WHERE seq < ? AND seq >= ? {conditions}ORDER BY seq DESC LIMIT ?)"
+    source = f"(SELECT * FROM messages {index} WHERE seq < ? AND seq >= ? {conditions}ORDER BY seq DESC LIMIT ?)"
     found = arrays(db, sql.grouped(rows.MESSAGE_COLUMNS, source), (before, lowest, *values, query.limit))
     items = tuple(rows.message(row) for row in found)
     if len(items) == query.limit:
         return Page(items, items[-1].seq)
     return Page(items, None if floor is None else lowest)
+
+
+def floor_of(db: Handle, query: Query, before: int) -> tuple[str, Any]:
+    """By which index the page is read, and the row of the last number it may look at; no row: to the very first."""
+    skip = ROWS_LOOKED_AT - 1
+    if query.user is not None and query.tenant is not None:
+        values = (query.user, query.tenant, before, skip)
+        return "INDEXED BY messages_user", db.execute(sql.FLOOR_OF_USERS_PAGE, values).fetchone()
+    if query.states == (State.FAILED,):
+        return "INDEXED BY messages_failed", db.execute(sql.FLOOR_OF_FAILED_PAGE, (before, skip)).fetchone()
+    return "NOT INDEXED", db.execute(sql.FLOOR_OF_PAGE, (before, skip)).fetchone()
+
+
+def tenants_of(db: Handle, user: str) -> list[str]:
+    """The tenants that have a user of this name, at most TENANTS_OF_USER. One search a tenant."""
+    found: list[str] = []
+    while len(found) < TENANTS_OF_USER:
+        row = db.execute(sql.TENANT_OF_USER, (user, found[-1] if found else "")).fetchone()
+        if row is None:
+            break
+        found.append(row[0])
+    return found
+
+
+def counts_of_user(db: Handle, user: str, tenant: str, day: Instant, hour: Instant) -> PersonCounts:
+    """From the newest ROWS_LOOKED_AT messages about this tenant's user."""
+    values = (day, hour, day, user, tenant, ROWS_LOOKED_AT)
+    return PersonCounts(*db.execute(sql.COUNTS_OF_USER, values).fetchone())
+
+
+def counts_of_recipient(
+    db: Handle, person: Person, day: Instant, hour: Instant, before: int
+) -> tuple[PersonCounts, int]:
+    """From the next ROWS_LOOKED_AT messages below number `before`; and the number to go on below, 0 at the end."""
+    floor = db.execute(sql.FLOOR_OF_PAGE, (before, ROWS_LOOKED_AT - 1)).fetchone()
+    lowest = 0 if floor is None else floor[0]
+    values = (day, hour, day, before, lowest, person.recipient, person.tenant)
+    return PersonCounts(*db.execute(sql.COUNTS_OF_RECIPIENT, values).fetchone()), lowest
+
+
+def added(some: Iterable[PersonCounts]) -> PersonCounts:
+    """All of them together."""
+    counted = [(c.sent_today, c.sent_last_hour, c.failed_today, c.pending) for c in some]
+    return PersonCounts(*map(sum, zip(*counted, strict=True))) if counted else PersonCounts(0, 0, 0, 0)
 
 
 def filters(query: Query) -> tuple[str, list[object]]:

@@ -7,7 +7,7 @@ pending messages are neither loaded nor scanned. What follows for an uncertain m
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from smsd.core.health import Health
 from smsd.core.message import Instant, Priority, State
@@ -141,4 +141,9 @@ def describe(db: Handle, reopened: int, latest: Instant | None) -> Recovery:
 
 def counts(db: Handle) -> dict[tuple[State, Priority], int]:
     """Messages by state and priority, without the zeros."""
-    return {(State(s), Priority(p)): n for s, p, n in db.execute(sql.COUNTERS).fetchall() if n}
+    return by_state(db.execute(sql.COUNTERS).fetchall())
+
+
+def by_state(rows: Iterable[tuple[int, int, int]]) -> dict[tuple[State, Priority], int]:
+    """Rows of state, priority and number, without the zeros."""
+    return {(State(s), Priority(p)): n for s, p, n in rows if n}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +24,8 @@ from smsd.store import (
     DiskFullError,
     KeyConflict,
     Page,
+    Person,
+    PersonCounts,
     Query,
     Recovery,
     Replay,
@@ -42,6 +45,7 @@ from smsd.store.deltas import Deltas
 from smsd.store.disk import Disk, free_bytes
 from smsd.store.faults import Fault, describe, fault
 from smsd.store.guard import FileGuard, FileLock
+from smsd.store.snapshot import Snapshot
 from smsd.store.transitions import Accept, Begin, Change, Ledger, Settle
 from smsd.store.writer import Writer
 
@@ -55,11 +59,16 @@ def ignore_full(full: bool) -> None:
     """For a caller that reads SqliteOutbox.full instead."""
 
 
+def ignore_commit(seconds: float, rows: int) -> None:
+    """For a caller that does not measure."""
+
+
 class SqliteOutbox:
     """Outbox and Records over one SQLite file. Belongs to one event loop, from open() to close().
 
     `on_fatal` is called once, on the loop, when the outbox broke for good: smsd should exit with an error. `on_full` is
-    called when acceptances begin and cease to be refused for lack of room. `boot_token`: anything that is the same
+    called when acceptances begin and cease to be refused for lack of room, `on_commit` after each transaction with the
+    seconds it took until it was synced and the rows in it. `boot_token`: anything that is the same
     exactly as long as the machine was not restarted; `boot_us`: reads CLOCK_BOOTTIME in microseconds.
     """
 
@@ -69,6 +78,7 @@ class SqliteOutbox:
         *,
         on_fatal: Callable[[StoreError], None],
         on_full: Callable[[bool], None] = ignore_full,
+        on_commit: Callable[[float, int], None] = ignore_commit,
         connect: ConnectionFactory = connect,
         synchronous: str = "full",
         boot_token: str | None = None,
@@ -82,6 +92,7 @@ class SqliteOutbox:
         self._path = path
         self._on_fatal = on_fatal
         self._on_full = on_full
+        self._on_commit = on_commit
         self._connect = connect
         self._synchronous = synchronous
         self._boot_token = boot_token
@@ -93,6 +104,10 @@ class SqliteOutbox:
         self._writing: Connection | None = None
         self._reading: Connection | None = None
         self._writer: Writer | None = None
+        self._floor_bytes = floor_bytes
+        self._free = free
+        self._snapshot: Snapshot | None = None
+        self._closing = False
 
     @property
     def full(self) -> bool:
@@ -140,14 +155,23 @@ class SqliteOutbox:
         self._reading = await self._connect(self._path)
         await self._reading.run(recovery.prepare_reader)
         self._writer = Writer(
-            writing, self._ledger, self._guard, self._disk, on_fatal=self._on_fatal, on_full=self._on_full
+            writing,
+            self._ledger,
+            self._guard,
+            self._disk,
+            on_fatal=self._on_fatal,
+            on_full=self._on_full,
+            on_commit=self._on_commit,
         )
         self._writer.start(full=not roomy)
         return found
 
     async def close(self) -> None:
-        """See Outbox.close."""
+        """See Outbox.close. A snapshot that is being taken is abandoned."""
+        self._closing = True
         try:
+            if self._snapshot is not None:
+                await self._snapshot.abandon()
             if self._writer is not None:
                 await self._writer.close()
                 if self._writing is not None and not self.broken:
@@ -173,6 +197,23 @@ class SqliteOutbox:
         if self._writer is None:
             raise StoreBrokenError("the outbox is not open")
         return self._writer
+
+    async def snapshot(self, path: Path) -> int:
+        """Copy the outbox, as it is at this moment, to `path`; the copy's bytes.
+
+        The file must not exist; it gets mode 0600 and is synced, its directory too. Writer and readers are not held
+        up. Raises DiskFullError when less than the outbox's size and the floor is free there, StoreError when another
+        copy is being made, the file cannot be written or the outbox is closed meanwhile; then nothing is left behind.
+        """
+        if self._reading is None or self._closing:
+            raise StoreBrokenError("the outbox is not open")
+        if self._snapshot is not None:
+            raise StoreError("the outbox is being copied already: wait until that is done")
+        self._snapshot = Snapshot(self._path, path, floor_bytes=self._floor_bytes, free=self._free)
+        try:
+            return await self._snapshot.take()
+        finally:
+            self._snapshot = None
 
     # --- transitions -------------------------------------------------------------------------------------------------
 
@@ -239,9 +280,31 @@ class SqliteOutbox:
         """See Records.page."""
         return await self._read(lambda db: reading.page(db, query))
 
-    async def totals(self, since_minute: int) -> Totals:
+    async def totals(self, since_minute: int, tenant: str | None = None) -> Totals:
         """See Records.totals."""
-        return await self._read(lambda db: reading.totals(db, since_minute))
+        return await self._read(lambda db: reading.totals(db, since_minute, tenant))
+
+    async def counts_of(self, person: Person, day_since: Instant, hour_since: Instant) -> PersonCounts:
+        """See Records.counts_of. Several short reads: other readers and checkpoints come between them."""
+        if person.user is not None:
+            return await self._counts_of_user(person.user, person.tenant, day_since, hour_since)
+        counted, before = [], reading.MAX_INTEGER
+        for _ in range(reading.RECIPIENT_STRETCHES):
+            some, before = await self._read(
+                partial(reading.counts_of_recipient, person=person, day=day_since, hour=hour_since, before=before)
+            )
+            counted.append(some)
+            if before == 0:
+                break
+        return reading.added(counted)
+
+    async def _counts_of_user(self, user: str, tenant: str | None, day: Instant, hour: Instant) -> PersonCounts:
+        tenants = await self._read(lambda db: reading.tenants_of(db, user)) if tenant is None else [tenant]
+        counted = [
+            await self._read(partial(reading.counts_of_user, user=user, tenant=name, day=day, hour=hour))
+            for name in tenants
+        ]
+        return reading.added(counted)
 
     async def feed(self, flow: int, after: tuple[Instant, int] | None, until: Instant, limit: int) -> Slice:
         """See Records.feed."""

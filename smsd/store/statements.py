@@ -133,7 +133,7 @@ CLAIM = (
 
 SETTLEABLE = (
     "WITH v (seq, attempt) AS (VALUES {rows}) "
-    + grouped("m.seq, m.priority, m.flow, m.provider", "v CROSS JOIN messages AS m ON m.seq = v.seq ")
+    + grouped("m.seq, m.tenant, m.priority, m.flow, m.provider", "v CROSS JOIN messages AS m ON m.seq = v.seq ")
     + "WHERE m.state = 1 AND m.attempt = v.attempt"
 )
 
@@ -172,6 +172,26 @@ ADD_MINUTES = (
     "INSERT INTO minutes (minute, provider, sent, failed, throttled) VALUES {rows} ON CONFLICT (minute, provider) "
     "DO UPDATE SET sent = sent + excluded.sent, failed = failed + excluded.failed, "
     "throttled = throttled + excluded.throttled"
+)
+
+ADD_TENANT_COUNTERS = (
+    "INSERT INTO tenant_counters (tenant, state, priority, n) VALUES {rows} "
+    "ON CONFLICT (tenant, state, priority) DO UPDATE SET n = n + excluded.n"
+)
+
+ADD_TENANT_CATEGORIES = (
+    "INSERT INTO tenant_categories (tenant, category, n) VALUES {rows} "
+    "ON CONFLICT (tenant, category) DO UPDATE SET n = n + excluded.n"
+)
+
+ADD_TENANT_MINUTES = (
+    "INSERT INTO tenant_minutes (tenant, minute, sent, failed) VALUES {rows} "
+    "ON CONFLICT (tenant, minute) DO UPDATE SET sent = sent + excluded.sent, failed = failed + excluded.failed"
+)
+
+FORGET_TENANT_MINUTES = (
+    "DELETE FROM tenant_minutes WHERE (tenant, minute) IN "
+    "(SELECT tenant, minute FROM tenant_minutes WHERE minute < ? ORDER BY minute LIMIT ?)"
 )
 
 ADD_PENDING = (
@@ -250,6 +270,37 @@ MINUTES = "SELECT minute, provider, sent, failed, throttled FROM minutes WHERE m
 
 OLDEST_PENDING = "SELECT next_due FROM flows WHERE pending > 0 ORDER BY next_due LIMIT 1"
 
+TENANT_COUNTERS = "SELECT state, priority, n FROM tenant_counters WHERE tenant = ?"
+
+TENANT_CATEGORIES = "SELECT category, n FROM tenant_categories WHERE tenant = ?"
+
+TENANT_MINUTES = (
+    "SELECT minute, '', sent, failed, 0 FROM tenant_minutes WHERE tenant = ? AND minute >= ? ORDER BY minute"
+)
+
+OLDEST_PENDING_OF_TENANT = "SELECT next_due FROM flows WHERE pending > 0 AND tenant = ? ORDER BY next_due LIMIT 1"
+
+COUNTED = (
+    "count(*) FILTER (WHERE sent_at >= ?), count(*) FILTER (WHERE sent_at >= ?), "
+    "count(*) FILTER (WHERE state IN (4, 5) AND processed_at >= ?), count(*) FILTER (WHERE state IN (0, 1))"
+)
+"""The values of a PersonCounts; its parameters are day, hour, day."""
+
+COUNTS_OF_USER = (
+    f"SELECT {COUNTED} FROM (SELECT state, sent_at, processed_at FROM messages INDEXED BY messages_user "
+    'WHERE "user" = ? AND tenant = ? ORDER BY seq DESC LIMIT ?)'
+)
+
+TENANT_OF_USER = (
+    'SELECT tenant FROM messages INDEXED BY messages_user WHERE "user" = ? AND tenant > ? ORDER BY tenant LIMIT 1'
+)
+
+COUNTS_OF_RECIPIENT = (
+    f"SELECT {COUNTED} FROM messages NOT INDEXED "
+    "WHERE seq < ? AND seq >= ? AND recipient = ? AND coalesce(tenant = ?, 1)"
+)
+"""The tenant may be NULL: any."""
+
 FEED = grouped(
     "seq, attempt, due, segments",
     "(SELECT seq, attempt, due, segments FROM messages "
@@ -282,6 +333,11 @@ STEP_BACK = "SELECT nr, settled_at FROM attempts WHERE nr < ? ORDER BY nr DESC L
 STARTS = (
     "SELECT nr, provider, started_at, started_boot, boot, settled_at, cost, outcome FROM attempts WHERE nr < ? "
     "ORDER BY nr DESC LIMIT ?"
+)
+
+FLOOR_OF_USERS_PAGE = (
+    'SELECT seq FROM messages INDEXED BY messages_user WHERE "user" = ? AND tenant = ? AND seq < ? '
+    "ORDER BY seq DESC LIMIT 1 OFFSET ?"
 )
 
 FLOOR_OF_PAGE = "SELECT seq FROM messages WHERE seq < ? ORDER BY seq DESC LIMIT 1 OFFSET ?"

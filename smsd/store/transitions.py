@@ -23,13 +23,19 @@ from smsd.core.verdict import Category
 from smsd.store import AcceptResult, Claim, KeyConflict, Replay, Stored, StoreError, WrongState, rows
 from smsd.store import statements as sql
 from smsd.store.connection import Handle
-from smsd.store.deltas import Deltas
+from smsd.store.deltas import MINUTE_MS, Deltas
 from smsd.store.statements import arrays, change, look_up
 
 T = TypeVar("T")
 
 FLOWS_KNOWN = 10_000
 """Flow ids kept in memory; the one unused longest is forgotten and looked up again."""
+
+TENANT_MINUTES_KEPT = 2 * 24 * 60
+"""Minutes for which a tenant's counts by minute are kept; the longest question about them is "today"."""
+
+MINUTES_FORGOTTEN_AT_ONCE = 500
+"""Rows that one beat deletes at most: about a millisecond. A busy tenant makes one a minute."""
 
 EXPIRED_MESSAGE = "its time to live ran out before it could be sent"
 
@@ -179,7 +185,7 @@ class Ledger:
                 keys.append((draft.tenant, key, draft.content_hash or b"", self._next_seq))
             flow = self._flow(db, draft)
             messages.append(rows.accepted_row(draft, self._next_seq, flow))
-            deltas.accepted(draft.priority, flow)
+            deltas.accepted(draft.tenant, draft.priority, flow)
             accept.result = Stored(self._next_seq, flow)
             self._next_seq += 1
         change(db, sql.INSERT_MESSAGES, messages)
@@ -217,7 +223,7 @@ class Ledger:
             expect(changed, len(won))
             for seq, answers, place, claim, now in won:
                 message = rows.claimed(pending[seq], claim.provider, claim.sender, now)
-                deltas.moved(State.PENDING, State.PROCESSING, message.priority, message.flow)
+                deltas.moved(State.PENDING, State.PROCESSING, message.tenant, message.priority, message.flow)
                 answers[place] = message
 
     # --- settle ------------------------------------------------------------------------------------------------------
@@ -236,9 +242,9 @@ class Ledger:
             if row is None:
                 continue
             in_time.append(rows.settled_row(settlement))
-            _, priority, flow, provider = row
-            deltas.moved(State.PROCESSING, settlement.state, priority, flow)
-            count_settlement(deltas, settlement, provider)
+            _, tenant, priority, flow, provider = row
+            deltas.moved(State.PROCESSING, settlement.state, tenant, priority, flow)
+            count_settlement(deltas, settlement, provider, tenant)
             if settle.attempt is None and settlement.provider_message_id is not None:
                 db.execute(
                     sql.BIND_ATTEMPT,
@@ -268,16 +274,16 @@ def expect(changed: int, wanted: int) -> None:
         raise RuntimeError(f"{changed} rows changed where {wanted} were found in the same transaction")
 
 
-def count_settlement(deltas: Deltas, settlement: Settlement, provider: str) -> None:
+def count_settlement(deltas: Deltas, settlement: Settlement, provider: str, tenant: str) -> None:
     """What a settlement that was in time adds to the kept counts."""
     if settlement.event is Event.TAKEN:
-        deltas.called(settlement.at, provider, sent=True)
+        deltas.called(settlement.at, provider, tenant, sent=True)
     elif settlement.event is Event.FAIL:
-        deltas.called(settlement.at, provider, failed=True)
+        deltas.called(settlement.at, provider, tenant, failed=True)
         if settlement.error is not None:
-            deltas.failed(str(settlement.error.category))
+            deltas.failed(tenant, str(settlement.error.category))
     elif settlement.error is not None and settlement.error.category is Category.RATE_LIMITED:
-        deltas.called(settlement.at, provider)
+        deltas.called(settlement.at, provider, tenant)
 
 
 KnownKeys = dict[tuple[str, str], tuple[bytes, Replay]]
@@ -326,7 +332,7 @@ def expire(db: Handle, deltas: Deltas, now: Instant, limit: int) -> tuple[list[M
         cause = message.error.cause or message.error.category if message.error else None
         error = Error(Category.EXPIRED, EXPIRED_MESSAGE, now, cause=cause)
         expired.append(replace(message, state=State.EXPIRED, processed_at=now, error=error))
-        deltas.moved(State.PENDING, step(State.PENDING, Event.EXPIRE), message.priority, message.flow)
+        deltas.moved(State.PENDING, step(State.PENDING, Event.EXPIRE), message.tenant, message.priority, message.flow)
     changes = [(m.seq, now, *rows.error_values(m.error)[:2], rows.error_values(m.error)[5]) for m in expired if m.error]
     expect(change(db, sql.EXPIRE, changes), len(expired))
     following = db.execute(sql.NEXT_EXPIRY).fetchone()
@@ -342,7 +348,7 @@ def cancel(db: Handle, deltas: Deltas, id: str, tenant: str | None, now: Instant
         return WrongState(message)
     after = step(message.state, Event.CANCEL)
     expect(change(db, sql.CANCEL, [(now, message.seq)]), 1)
-    deltas.moved(message.state, after, message.priority, message.flow)
+    deltas.moved(message.state, after, message.tenant, message.priority, message.flow)
     return replace(message, state=after, processed_at=now)
 
 
@@ -357,7 +363,7 @@ def reopen(
     if not may(message.state, Event.REOPEN) or (doubtful and not force):
         return WrongState(message)
     expect(change(db, sql.REOPEN, [(now, expires_at, message.seq, int(message.state))]), 1)
-    deltas.moved(message.state, step(message.state, Event.REOPEN), message.priority, message.flow)
+    deltas.moved(message.state, step(message.state, Event.REOPEN), message.tenant, message.priority, message.flow)
     return rows.message(arrays(db, sql.BY_SEQ, (message.seq,))[0])
 
 
@@ -367,5 +373,6 @@ def save_provider(db: Handle, health: Health) -> None:
 
 
 def beat(db: Handle, now: Instant) -> None:
-    """Write the time down: nothing but a commit that must succeed."""
+    """Write the time down: a commit that must succeed. It takes some old minutes of tenants away on the occasion."""
     db.execute(sql.SET_META, ("beat", now))
+    db.execute(sql.FORGET_TENANT_MINUTES, (now // MINUTE_MS - TENANT_MINUTES_KEPT, MINUTES_FORGOTTEN_AT_ONCE))

@@ -81,6 +81,7 @@ class Writer:
         *,
         on_fatal: Callable[[StoreError], None],
         on_full: Callable[[bool], None],
+        on_commit: Callable[[float, int], None],
     ) -> None:
         self._connection = connection
         self._ledger = ledger
@@ -88,6 +89,7 @@ class Writer:
         self._disk = disk
         self._on_fatal = on_fatal
         self._on_full = on_full
+        self._on_commit = on_commit
         self._accepts: deque[Accept] = deque()
         self._others: deque[Operation] = deque()
         self._kept: list[Operation] = []
@@ -222,9 +224,12 @@ class Writer:
             if self.broken is not None:
                 self._answer_all(part, self._refusal())
                 continue
+            began = self._loop.time()
             result = await self._transact(part)
             if result.stage is Stage.DONE:
-                self._rows_since_checkpoint += sum(operation.size for operation in part)
+                rows = sum(operation.size for operation in part)
+                self._rows_since_checkpoint += rows
+                self._on_commit(self._loop.time() - began, rows)
                 self._answer_all(part, None)
             elif result.fault is Fault.ROW and len(part) > 1:
                 middle = len(part) // 2

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,3 +50,13 @@ async def opening(path: Path) -> AsyncIterator[Opening]:
     yield open_box
     for box in boxes:
         await box.close()
+
+
+def downgrade(path: Path) -> None:
+    """Make the file what version 1 had."""
+    with closing(sqlite3.connect(path)) as db:
+        for name in ("tenant_counters", "tenant_categories", "tenant_minutes"):
+            db.execute(f"DROP TABLE {name}")
+        db.execute("DROP INDEX messages_user")
+        db.execute("PRAGMA user_version = 1")
+        db.commit()

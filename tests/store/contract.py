@@ -28,6 +28,8 @@ from smsd.store import (
     KeyConflict,
     MinuteRow,
     Outbox,
+    Person,
+    PersonCounts,
     Query,
     Records,
     Recovery,
@@ -723,6 +725,58 @@ class OutboxContract:
         await bench.claimed(seqs[1])
         assert (await bench.box.totals(0)).oldest_pending_at == NOW + 6
 
+    async def test_a_tenant_sees_its_own_totals(self, bench: Bench) -> None:
+        a, b, c = await bench.stored(
+            draft(1, tenant="a", due=NOW - 3), draft(2, tenant="b", due=NOW - 9), draft(3, tenant="b", due=NOW - 1)
+        )
+        await bench.claimed(a, b)
+        await bench.box.settle(settlement(a, Event.FAIL, error=error(Category.REJECTED)), attempt(outcome="refuse"))
+        throttled = settlement(b, Event.RETRY, due=SOON, error=error(Category.RATE_LIMITED), charged=0)
+        await bench.box.settle(throttled, attempt(outcome="defer"))
+        minute = LATER // 60_000
+        of_a, of_b = await bench.box.totals(0, "a"), await bench.box.totals(0, "b")
+        assert of_a.states == {(State.FAILED, Priority.NORMAL): 1}
+        assert (of_a.categories, of_a.oldest_pending_at) == ({"REJECTED": 1}, None)
+        assert of_a.minutes == (MinuteRow(minute, "", 0, 1, 0),)
+        assert of_b.states == {(State.PENDING, Priority.NORMAL): 2}
+        assert (of_b.categories, of_b.minutes, of_b.oldest_pending_at) == ({}, (), NOW - 1)
+        await bench.claimed(c, provider="second")
+        await bench.box.settle(settlement(c, Event.TAKEN, pmid="SM1"), attempt(provider="second"))
+        assert (await bench.box.totals(minute, "b")).minutes == (MinuteRow(minute, "", 1, 0, 0),)
+        assert (await bench.box.totals(minute + 1, "b")).minutes == ()
+        nobody = await bench.box.totals(0, "nobody")
+        assert (nobody.states, nobody.categories, nobody.minutes, nobody.oldest_pending_at) == ({}, {}, (), None)
+        await self.check(bench)
+
+    # --- persons -----------------------------------------------------------------------------------------------------
+
+    async def test_a_persons_messages_are_counted(self, bench: Bench) -> None:
+        """Sent yesterday, sent today, sent in the last hour, failed today, failed yesterday, in a call, waiting."""
+        day, hour = NOW, NOW + 50_000_000
+        ann = {"user": "ann", "recipient": "+14155550199"}
+        seqs = await bench.stored(*(draft(n, **ann) for n in range(1, 8)), draft(8), draft(9, **ann, tenant="other"))
+        await bench.claimed(*seqs[:6])
+        for seq, event, at in zip(
+            seqs,
+            (Event.TAKEN, Event.TAKEN, Event.TAKEN, Event.FAIL, Event.FAIL),
+            (day - 1, day, hour, day, day - 1),
+            strict=False,
+        ):
+            why = error(Category.REJECTED, at) if event is Event.FAIL else None
+            assert await bench.box.settle(settlement(seq, event, at=at, error=why), attempt(at=at))
+        for person in (Person("shop", user="ann"), Person("shop", recipient="+14155550199")):
+            assert await bench.box.counts_of(person, day, hour) == PersonCounts(2, 1, 1, 2), person
+        for person in (Person(None, user="ann"), Person(None, recipient="+14155550199")):
+            assert await bench.box.counts_of(person, day, hour) == PersonCounts(2, 1, 1, 3), person
+        for person in (
+            Person("shop", user="bob"), Person(None, user="bob"), Person("nobody", user="ann"), Person(None, user=""),
+            Person("nobody", recipient="+14155550199"), Person(None, recipient="+14155550198"),
+        ):  # fmt: skip
+            assert await bench.box.counts_of(person, day, hour) == PersonCounts(0, 0, 0, 0), person
+        for wrong in ({}, {"user": "ann", "recipient": "+14155550199"}):
+            with pytest.raises(ValueError, match="either a user or a recipient"):
+                Person("shop", **wrong)
+
     # --- all together ------------------------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("seed", range(6))
@@ -731,16 +785,21 @@ class OutboxContract:
         for _ in range(12):
             await walk.burst()
             await self.check(bench)
+            await walk.check_outcomes()
         await bench.restart(LATER)
         await self.check(bench)
+        await walk.check_outcomes()
 
     async def check(self, bench: Bench) -> None:
-        """Counters, flows and next due times as kept are those of the messages themselves."""
+        """Counters (of all and by tenant), flows and next due times as kept are those of the messages themselves."""
         messages = await bench.everything()
-        totals = await bench.box.totals(0)
-        assert totals.states == dict(Counter((m.state, m.priority) for m in messages))
         pending = [m for m in messages if m.state is State.PENDING]
-        assert totals.oldest_pending_at == min((m.due for m in pending), default=None)
+        for tenant in (None, *{m.tenant for m in messages}):
+            totals = await bench.box.totals(0, tenant)
+            own = [m for m in messages if tenant in (None, m.tenant)]
+            assert totals.states == dict(Counter((m.state, m.priority) for m in own)), tenant
+            waiting = [m.due for m in pending if tenant in (None, m.tenant)]
+            assert totals.oldest_pending_at == min(waiting, default=None), tenant
         for flow in {m.flow for m in messages}:
             rows = sorted((m.due, m.seq) for m in pending if m.flow == flow)
             fed = await bench.box.feed(flow, None, 2**60, 10_000)
@@ -755,6 +814,23 @@ class Walk:
         self.dice = dice
         self.number = 0
         self.now = NOW
+        self.failed: Counter[tuple[str, str]] = Counter()
+        """By tenant and category: what was settled so."""
+        self.sent: Counter[tuple[str, int]] = Counter()
+        """By tenant and minute."""
+
+    async def check_outcomes(self) -> None:
+        """Categories and minutes as kept, of all and by tenant, are those of the settlements that were in time."""
+        of_all = await self.bench.box.totals(0)
+        kept = {tenant: await self.bench.box.totals(0, tenant) for tenant in "ab"}
+        assert {(t, c): n for t, totals in kept.items() for c, n in totals.categories.items()} == self.failed
+        minutes = {(t, m.minute): m.sent for t, totals in kept.items() for m in totals.minutes if m.sent}
+        assert minutes == self.sent
+        categories = sum((Counter(totals.categories) for totals in kept.values()), Counter[str]())
+        assert of_all.categories == categories
+        assert sum(m.failed for totals in kept.values() for m in totals.minutes) == categories.total()
+        assert sum(m.failed for m in of_all.minutes) == categories.total()
+        assert sum(m.sent for m in of_all.minutes) == self.sent.total()
 
     async def burst(self) -> None:
         """Some of everything, all handed in before the first is answered."""
@@ -793,7 +869,11 @@ class Walk:
             error=None if event is Event.TAKEN else error(self.dice.choice(list(Category)), self.now),
             pmid=f"SM{message.seq}" if event is Event.TAKEN else None,
         )  # fmt: skip
-        await self.bench.box.settle(news, attempt(news.attempt) if self.dice.random() < 0.8 else None)
+        if await self.bench.box.settle(news, attempt(news.attempt) if self.dice.random() < 0.8 else None):
+            if news.event is Event.TAKEN:
+                self.sent[message.tenant, news.at // 60_000] += 1
+            elif news.event is Event.FAIL and news.error is not None:
+                self.failed[message.tenant, str(news.error.category)] += 1
 
     async def other(self, message: Message) -> None:
         match self.dice.randrange(3):

@@ -51,6 +51,7 @@ async def test_the_database_is_never_opened_but_by_sqlite(
     await asyncio.gather(*(box.settle(settlement(seq, Event.TAKEN), attempt()) for seq in seqs))
     await box.page(Query())
     await box.totals(0)
+    await box.snapshot(path.parent / "copy.db")
     await asyncio.sleep(1.1)  # the idle checkpoint
     await box.close()
     assert str(path.parent / "outbox.lock") in opened_files, "the hook sees nothing"

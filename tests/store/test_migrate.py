@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
+from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
-from smsd.store import StoreError
+from smsd.core.message import State
+from smsd.store import Person, Query, Recovery, StoreError
 from smsd.store.migrate import APPLICATION_ID, Migration, migrate, migrations, split, version
 from smsd.store.recovery import prepare_writer
 from tests.doubles.builders import draft
-from tests.store.conftest import Opening
-from tests.store.contract import accept
+from tests.store.conftest import Opening, downgrade
+from tests.store.contract import Bench, Box, Walk, accept
 
 
 @pytest.fixture
@@ -85,6 +89,62 @@ def test_a_script_is_split_into_whole_statements() -> None:
     )
     statements = list(split(script))
     assert [s.split()[-1] for s in statements] == ["(b);", "END;"]
+
+
+async def test_an_outbox_of_version_1_learns_its_tenants(opening: Opening, path: Path) -> None:
+    """What the second migration counts is what would have been kept."""
+    opened = await opening()
+
+    async def never(now: int, same_boot: bool, by_segments: Collection[str]) -> tuple[Box, Recovery]:
+        raise AssertionError("this walk has no restart")
+
+    walk = Walk(Bench(opened.box, opened.recovery, never), random.Random(3))
+    for _ in range(6):
+        await walk.burst()
+    kept = {tenant: await opened.box.totals(0, tenant) for tenant in "ab"}
+    await opened.box.close()
+    downgrade(path)
+    box = (await opening()).box
+    for tenant, before in kept.items():
+        after = await box.totals(0, tenant)
+        assert (after.states, after.oldest_pending_at) == (before.states, before.oldest_pending_at)
+        assert [(m.minute, m.sent) for m in after.minutes] == [(m.minute, m.sent) for m in before.minutes]
+        failed = Counter(
+            str(m.error.category)
+            for m in (await box.page(Query(tenant=tenant, states=(State.FAILED,), limit=1_000))).items
+            if m.error is not None
+        )
+        assert after.categories == failed
+        assert sum(m.failed for m in after.minutes) == failed.total()
+    assert (await box.counts_of(Person("a", user="nobody"), 0, 0)).pending == 0
+    await box.close()
+    with sqlite3.connect(path) as db:
+        assert version(db) == len(migrations())
+    db.close()
+
+
+def test_minutes_of_the_last_day_only_are_learnt(database: sqlite3.Connection) -> None:
+    migrate(database, migrations()[:1])
+    names = [row[1] for row in database.execute("PRAGMA table_info(messages)") if row[3] and not row[4]]
+    for number, (state, at) in enumerate([(2, 86_460_000), (2, 60_000), (5, 60_001), (0, None), (3, 119_999)], 1):
+        values = dict.fromkeys(names, 0) | {"id": f"{number}", "tenant": "t", "state": state, "processed_at": at}
+        values |= {"sent_at": at if state in (2, 3) else None, "error_category": "X" if state == 5 else None}
+        values |= {"recipient": "", "text": "", "route": ""}
+        marks = ", ".join("?" * len(values))
+        database.execute(f"INSERT INTO messages ({', '.join(values)}) VALUES ({marks})", list(values.values()))
+    migrate(database)
+    assert database.execute("SELECT * FROM tenant_minutes ORDER BY minute").fetchall() == [
+        ("t", 1, 1, 1),
+        ("t", 1441, 1, 0),
+    ]
+    assert database.execute("SELECT * FROM tenant_counters ORDER BY state").fetchall() == [
+        ("t", 0, 0, 1),
+        ("t", 2, 0, 2),
+        ("t", 3, 0, 1),
+        ("t", 5, 0, 1),
+    ]
+    assert database.execute("SELECT * FROM tenant_categories").fetchall() == [("t", "X", 1)]
+    database.close()
 
 
 async def test_a_file_that_cannot_have_a_wal_is_refused(opening: Opening, path: Path) -> None:

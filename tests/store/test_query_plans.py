@@ -12,17 +12,18 @@ from smsd.core.message import State
 from smsd.store import Query, reading, statements
 from smsd.store.connection import Handle
 from smsd.store.migrate import migrate
+from smsd.store.restore import HOLD
 
 SMALL = {"flows_live", "categories", "counters", "providers"}
 """What may be walked: tables of a few rows, and flows that have something pending."""
 
-ONE_ROW = {"LAST_ACCEPTED", "LAST_SETTLED", "NEXT_EXPIRY", "OLDEST_PENDING"}
+ONE_ROW = {"LAST_ACCEPTED", "LAST_SETTLED", "NEXT_EXPIRY", "OLDEST_PENDING", "OLDEST_PENDING_OF_TENANT"}
 """Statements that walk an index in its order and stop at the first row (LIMIT 1)."""
 
 TEXTS = {
     name: text
     for name, text in vars(statements).items()
-    if name.isupper() and isinstance(text, str) and text.split()[0] in {"SELECT", "INSERT", "UPDATE", "WITH"}
+    if name.isupper() and isinstance(text, str) and text.split()[0] in {"SELECT", "INSERT", "UPDATE", "DELETE", "WITH"}
 }
 
 
@@ -85,10 +86,32 @@ def test_no_statement_walks_a_table(db: sqlite3.Connection, name: str) -> None:
         ("BOUND_BY_LOOKUP", "attempts_found (provider_message_id=?)"),
         ("ATTEMPTS_OF", "attempts_message (seq=?)"),
         ("LIVE_FLOWS", "flows_live"),
+        ("FLOOR_OF_USERS_PAGE", "messages_user (user=? AND tenant=? AND rowid<?)"),
+        ("COUNTS_OF_USER", "messages_user (user=? AND tenant=?)"),
+        ("TENANT_OF_USER", "messages_user (user=? AND tenant>?)"),
+        ("FORGET_TENANT_MINUTES", "tenant_minutes_age (minute<?)"),
     ],
 )
 def test_a_partial_index_is_used(db: sqlite3.Connection, name: str, index: str) -> None:
     assert any(step.endswith(index) for step in plan(db, filled(db, TEXTS[name]))), plan(db, TEXTS[name])
+
+
+def test_a_recipients_counts_look_at_a_bounded_stretch(db: sqlite3.Connection) -> None:
+    assert plan(db, statements.COUNTS_OF_RECIPIENT) == [
+        "SEARCH messages USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"
+    ]
+
+
+@pytest.mark.parametrize("name", ["COUNTS_OF_USER", "TENANT_OF_USER", "TENANT_MINUTES", "FORGET_TENANT_MINUTES"])
+def test_what_comes_in_the_order_of_an_index_is_not_sorted(db: sqlite3.Connection, name: str) -> None:
+    assert [step for step in plan(db, TEXTS[name]) if "TEMP B-TREE" in step] == []
+
+
+@pytest.mark.parametrize("state", [State.PENDING, State.PROCESSING])
+def test_a_restore_finds_what_waits_by_an_index(db: sqlite3.Connection, state: State) -> None:
+    steps = plan(db, HOLD.replace("{state}", str(int(state))))
+    assert any(re.search(r"messages USING (COVERING )?INDEX messages_", step) for step in steps), steps
+    assert "SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)" in steps
 
 
 @pytest.mark.parametrize("name", ["CLAIM", "CLAIMABLE", "SETTLE", "SETTLEABLE", "EXPIRE", "CANCEL", "REOPEN"])
@@ -102,7 +125,12 @@ def test_fenced_changes_go_by_number(db: sqlite3.Connection, name: str) -> None:
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        (Query(tenant="a", user="u", since=5), "SEARCH messages USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        (Query(tenant="a", recipient="+1", since=5), "SEARCH messages USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        (Query(user="u"), "SEARCH messages USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        (
+            Query(tenant="a", user="u", states=(State.FAILED,), since=5),
+            "SEARCH messages USING INDEX messages_user (user=? AND tenant=? AND rowid>? AND rowid<?)",
+        ),
         (Query(states=(State.PENDING,)), "SEARCH messages USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
         (Query(states=(State.FAILED,)), "SEARCH messages USING INDEX messages_failed (seq>? AND seq<?)"),
     ],

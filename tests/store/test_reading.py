@@ -6,12 +6,23 @@ import asyncio
 from pathlib import Path
 
 from smsd.core.lifecycle import Event
-from smsd.store import Claim, Query, Stored
-from smsd.store.reading import ATTEMPTS_AT_ONCE, BINDING_SLACK_MS, IN_FLIGHT_SLACK, ROWS_LOOKED_AT
+from smsd.store import Claim, Person, Query, Stored
+from smsd.store.reading import (
+    ATTEMPTS_AT_ONCE,
+    BINDING_SLACK_MS,
+    IN_FLIGHT_SLACK,
+    RECIPIENT_STRETCHES,
+    ROWS_LOOKED_AT,
+    TENANTS_OF_USER,
+)
+from smsd.store.rows import ACCEPTED_COLUMNS
 from smsd.store.sqlite import SqliteOutbox
+from smsd.store.transitions import MINUTES_FORGOTTEN_AT_ONCE
 from tests.doubles.builders import NOW, draft
 from tests.store.conftest import Opening
 from tests.store.contract import accept, attempt, settlement
+
+DAY_MS = 86_400_000
 
 
 async def sent(box: SqliteOutbox, first: int, size: int, at: int) -> list[int]:
@@ -39,6 +50,64 @@ async def test_a_listing_looks_at_so_many_and_goes_on(opening: Opening) -> None:
     assert (page.items, page.next_before) == ((), 2)
     page = await box.page(Query(recipient=rare, before=page.next_before))
     assert ([message.recipient for message in page.items], page.next_before) == ([rare], None)
+
+
+async def test_a_users_listing_skips_everybody_elses(opening: Opening) -> None:
+    box = (await opening()).box
+    await accept(box, draft(1, user="ann"), *(draft(n, user="bob") for n in range(2, ROWS_LOOKED_AT + 2)))
+    page = await box.page(Query(tenant="shop", user="ann"))
+    assert ([message.user for message in page.items], page.next_before) == (["ann"], None)
+    page = await box.page(Query(tenant="shop", user="bob", campaign="none"))
+    assert (page.items, page.next_before) == ((), 2), "a page looks at so many of the user's own"
+
+
+async def test_a_recipients_counts_go_on_over_stretches(opening: Opening) -> None:
+    """And end at the last of them: then they are too low."""
+    box = (await opening()).box
+    to = Person(None, recipient="+14155559999")
+    await accept(box, draft(1, recipient=to.recipient), draft(2))
+    writing = box._writing
+    assert writing is not None
+    columns = [name.strip() for name in ACCEPTED_COLUMNS.split(",")]
+    others = ", ".join({"seq": "i", "id": "i"}.get(name, name) for name in columns)
+    rows = "WITH RECURSIVE n (i) AS (VALUES (?) UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT i FROM n"
+    like_the_second = (
+        f"INSERT INTO messages ({', '.join(columns)}) SELECT {others} FROM ({rows}) CROSS JOIN messages WHERE seq = 2"
+    )
+    last = RECIPIENT_STRETCHES * ROWS_LOOKED_AT
+    await writing.run(lambda db: db.execute(like_the_second, (3, last)))
+    assert (await box.counts_of(to, NOW, NOW)).pending == 1
+    await writing.run(lambda db: db.execute(like_the_second, (last + 1, last + 1)))
+    assert (await box.counts_of(to, NOW, NOW)).pending == 0
+
+
+async def test_users_of_one_name_are_counted_over_tenants(opening: Opening) -> None:
+    box = (await opening()).box
+    size = TENANTS_OF_USER + 20
+    await accept(box, *(draft(n, user="1", tenant=f"t{n:03d}") for n in range(size)), draft(size, user="2"))
+    assert (await box.counts_of(Person(None, user="1"), NOW, NOW)).pending == TENANTS_OF_USER
+    assert (await box.counts_of(Person(f"t{size - 1:03d}", user="1"), NOW, NOW)).pending == 1
+
+
+async def test_old_minutes_of_tenants_go_some_at_a_beat(opening: Opening) -> None:
+    box = (await opening()).box
+    for n in range(3):
+        await sent(box, 1 + 10 * n, 1, NOW + n * DAY_MS)
+    now = NOW + 2 * DAY_MS
+    assert [m.minute * 60_000 // DAY_MS - NOW // DAY_MS for m in (await box.totals(0, "shop")).minutes] == [0, 1, 2]
+    await box.beat(now)
+    assert len((await box.totals(0, "shop")).minutes) == 3, "two days are kept"
+    await box.beat(now + 60_000)
+    assert len((await box.totals(0, "shop")).minutes) == 2
+    assert len((await box.totals(0)).minutes) == 3, "those of providers stay"
+    writing = box._writing
+    assert writing is not None
+    rows = "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 700) SELECT i FROM n"
+    await writing.run(lambda db: db.execute(f"INSERT INTO tenant_minutes SELECT 'old', i, 1, 0 FROM ({rows})"))
+    await box.beat(now)
+    assert len((await box.totals(0, "old")).minutes) == 700 - MINUTES_FORGOTTEN_AT_ONCE
+    await box.beat(now)
+    assert (await box.totals(0, "old")).minutes == ()
 
 
 async def test_bindings_and_starts_are_found_behind_many_attempts(opening: Opening) -> None:
