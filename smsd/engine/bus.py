@@ -23,17 +23,22 @@ class Bus:
     """Delivers each Event to every sink."""
 
     def __init__(self) -> None:
-        self._sinks: list[Sink] = []
+        self._sinks: tuple[Sink, ...] = ()
 
     def subscribe(self, sink: Sink) -> Callable[[], None]:
-        """Add a sink; call the result to remove it."""
-        self._sinks.append(sink)
-        return lambda: self._sinks.remove(sink)
+        """Add a sink; call the result, once, to remove it."""
+        self._sinks = (*self._sinks, sink)
+        return lambda: self._remove(sink)
+
+    def _remove(self, sink: Sink) -> None:
+        left = list(self._sinks)
+        left.remove(sink)
+        self._sinks = tuple(left)
 
     def publish(self, kind: Kind, at: Instant, /, **fields: object) -> None:
         """Tell every sink."""
         event = Event(kind, at, fields)
-        for sink in tuple(self._sinks):
+        for sink in self._sinks:
             try:
                 sink(event)
             except Exception:

@@ -64,7 +64,7 @@ class Dispatcher:
         self._retries = retries
         self._clock = clock
         self._dice = dice
-        self._default_sender = default_sender
+        self.default_sender = default_sender
         self._died = died
         self._kick = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -154,7 +154,7 @@ class Dispatcher:
     async def _begin(self, work: list[tuple[Ticket, Lane]]) -> None:
         """Claim them all in one commit; each that is ours then goes its own way, in order."""
         claims = [
-            Claim(ticket.seq, ticket.attempt, lane.name, sender_for(lane.candidate, None, self._default_sender))
+            Claim(ticket.seq, ticket.attempt, lane.name, sender_for(lane.candidate, None, self.default_sender))
             for ticket, lane in work
         ]
         try:
@@ -226,7 +226,7 @@ class Dispatcher:
             # Turned away; or its end of life came while it waited for its slot, and the janitor expires it.
             settlement = release(message, wall)
             return settlement if await self._settler.write(None, settlement, None) else None
-        lane.begin_call(message)
+        lane.begin_call(message, started, cost)
         try:
             answer = await self._send(lane, message, request)
             left = started + answer.left_after_us
@@ -274,7 +274,7 @@ class Dispatcher:
             id=message.id,
             attempt=message.attempt,
             recipient=message.recipient,
-            sender=message.sender or self._default_sender,
+            sender=message.sender or self.default_sender,
             text=message.text,
             encoding=message.encoding,
             segments=message.segments,

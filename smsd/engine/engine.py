@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Protocol
 
@@ -18,7 +18,7 @@ import structlog
 from smsd.clock import Clock
 from smsd.core.acceptance import MessageRules
 from smsd.core.account import ProviderRules
-from smsd.core.health import Health, Standing
+from smsd.core.health import Standing
 from smsd.core.message import Instant, State
 from smsd.core.pacing import Pace
 from smsd.core.routing import Routes
@@ -27,19 +27,20 @@ from smsd.engine.bus import Bus
 from smsd.engine.carrier import Carrier
 from smsd.engine.dispatcher import Dispatcher
 from smsd.engine.feeder import NO_ROUTE, Feeder
+from smsd.engine.fleet import Fleet
 from smsd.engine.intake import Intake
 from smsd.engine.janitor import Janitor
 from smsd.engine.lane import Lane, Setting
+from smsd.engine.meters import Meters
 from smsd.engine.reconciler import Reconciler
 from smsd.engine.service import Service
 from smsd.engine.settler import RetryBook, Settler
+from smsd.engine.stream import Stream
 from smsd.engine.tally import Tally
+from smsd.engine.watchers import Watchers
 from smsd.store import Outbox, Records, Recovery
 
 log = structlog.get_logger("smsd.engine")
-
-LONGEST_COOLDOWN_MS = 3_600_000
-"""A kept cooldown that lies further ahead than this and the configured one was written by a clock that was wrong."""
 
 
 class Store(Outbox, Records, Protocol):
@@ -62,6 +63,16 @@ class Plan:
     window: int = CAPACITY
     """Tickets the schedule holds in memory at most."""
 
+    @property
+    def askable(self) -> dict[str, Setting]:
+        """Every provider that can be asked what it took, the disabled ones included."""
+        return {setting.name: setting for setting in (*self.retired, *self.settings)}
+
+    @property
+    def rules_of_gone(self) -> ProviderRules:
+        """The rules for a message whose provider is configured no more: it cannot be asked, the policy decides."""
+        return ProviderRules(pace=Pace(), on_uncertain=self.on_uncertain)
+
 
 class Engine:
     """The running loop. `start`, then use `service`; `drain`, then `stop`."""
@@ -78,6 +89,7 @@ class Engine:
         died: Callable[[BaseException], None],
     ) -> None:
         self._plan = plan
+        self._retries = plan.retries
         self._store = store
         self._carrier = carrier
         self._clock = clock
@@ -86,14 +98,17 @@ class Engine:
         self._new_id = new_id
         self._died = died
         self._tasks: list[asyncio.Task[None]] = []
-        self.lanes: dict[str, Lane] = {}
+        self.stream = Stream()
+        self.watchers = Watchers()
+        self.meters = Meters(setting.name for setting in plan.settings)
+        for sink in (self.stream, self.watchers, self.meters):
+            bus.subscribe(sink)
 
     async def start(self) -> None:
         """Open the outbox, recover, and begin to send. Raises StoreError when the outbox cannot be used."""
         by_segments = {setting.name for setting in self._plan.settings if setting.rules.pace.unit == "segments"}
         recovery = await self._store.open(self._clock.wall(), by_segments)
-        self._compose(recovery)
-        await self._seed_ceilings(recovery)
+        await self._compose(recovery)
         await self._seed_counts(recovery)
         self.feeder.recover(recovery.flows)
         if recovery.next_uncertain is not None:
@@ -105,37 +120,35 @@ class Engine:
             self._tasks.append(self._keep(name, part.run()))
         log.info("recovered", flows=len(recovery.flows), open_attempts=recovery.reopened)
 
-    def _compose(self, recovery: Recovery) -> None:
+    async def _compose(self, recovery: Recovery) -> None:
         plan, clock, bus = self._plan, self._clock, self._bus
-        kept = {health.name: health for health in recovery.providers}
         self.schedule = Schedule([NO_ROUTE, *(setting.name for setting in plan.settings)], plan.window)
         self.schedule.set_open(NO_ROUTE, False)
         self.tally = Tally(clock, [setting.name for setting in plan.settings])
         bus.subscribe(self.tally)
-        self.feeder = Feeder(self.schedule, self._store, self.lanes, clock, self._kick)
-        for setting in plan.settings:
-            health = self._known_health(setting, kept.get(setting.name))
-            self.lanes[setting.name] = Lane(setting, health, self._store, bus, clock, self.feeder.lane_changed)
-        self.settler = Settler(self._store, self.feeder, bus, self._doubt, self._notice_expiry)
+        self.fleet = self._fleet()
+        self.feeder = Feeder(self.schedule, self._store, self.fleet.lanes, clock, self._kick)
+        await self.fleet.open(plan.settings, recovery)
+        self.settler = Settler(self._store, self.feeder, bus, self._doubt, self._notice_expiry, self.meters.attempted)
         self.reconciler = Reconciler(
             self._store,
-            self.lanes,
-            {setting.name: setting for setting in (*plan.retired, *plan.settings)},
-            ProviderRules(pace=Pace(), on_uncertain=plan.on_uncertain),
+            self.fleet.known,
+            plan.askable,
+            plan.rules_of_gone,
             self._carrier,
             self.settler,
-            plan.retries,
+            self._retries,
             clock,
             self._dice,
         )
         self.dispatcher = Dispatcher(
             self.schedule,
             self._store,
-            self.lanes,
+            self.fleet.lanes,
             self._carrier,
             self.settler,
             self.feeder,
-            plan.retries,
+            self._retries,
             clock,
             self._dice,
             plan.rules.sender,
@@ -146,7 +159,7 @@ class Engine:
         self.service = Service(
             self._store,
             self._store,
-            self.lanes,
+            self.fleet.lanes,
             self.schedule,
             self.feeder,
             self.janitor,
@@ -154,11 +167,25 @@ class Engine:
             bus,
             clock,
             self.intake,
+            self.stream,
+            self.watchers,
+            self.meters,
             plan.zone,
-            plan.rules.ttl_ms,
+            plan.rules,
         )
         for lane in self.lanes.values():
             self.feeder.lane_changed(lane)
+
+    def _fleet(self) -> Fleet:
+        return Fleet(self._store, self._store, self._bus, self._clock, self._lane_changed)
+
+    @property
+    def lanes(self) -> dict[str, Lane]:
+        """The enabled providers' lanes, by name in routing order."""
+        return self.fleet.lanes
+
+    def _lane_changed(self, lane: Lane) -> None:
+        self.feeder.lane_changed(lane)
 
     def _kick(self) -> None:
         self.dispatcher.kick()
@@ -169,8 +196,10 @@ class Engine:
     def _notice_expiry(self, expires_at: Instant) -> None:
         self.janitor.notice(expires_at)
 
+    def _routes(self) -> Routes:
+        return Routes([lane.candidate for lane in self.lanes.values()], self._plan.rules.sender)
+
     def _intake(self) -> Intake:
-        routes = Routes([lane.candidate for lane in self.lanes.values()], self._plan.rules.sender)
         return Intake(
             self._store,
             self._store,
@@ -179,41 +208,11 @@ class Engine:
             self._bus,
             self._clock,
             self._plan.rules,
-            routes,
+            self._routes(),
             self._new_id,
             self.janitor.notice,
             self._plan.max_backlog,
         )
-
-    def _known_health(self, setting: Setting, kept: Health | None) -> Health:
-        """What was written down, unless credentials changed meanwhile or a wrong clock wrote it."""
-        fingerprint = setting.provider.fingerprint()
-        health = (kept or Health(setting.name, fingerprint)).with_credentials(fingerprint)
-        now = self._clock.wall()
-        furthest = now + max(LONGEST_COOLDOWN_MS, setting.rules.cooldown_ms)
-        if health.cooling_until is not None and health.cooling_until > furthest:
-            health = replace(health, cooling_until=now + setting.rules.cooldown_ms)
-        return health
-
-    async def _seed_ceilings(self, recovery: Recovery) -> None:
-        """The calls of earlier runs still count in every window; in doubt the window is taken as full."""
-        wall, boot = self._clock.wall(), self._clock.boot()
-        stepped_back = recovery.latest is not None and wall < recovery.latest
-        for lane in self.lanes.values():
-            span_ms = -(-lane.pacer.window_max // 1_000)
-            if not span_ms:
-                continue
-            since = min(wall, recovery.latest or wall) - span_ms
-            starts = await self._store.starts(lane.name, since, boot - lane.pacer.window_max, lane.pacer.capacity)
-            if stepped_back and any(start.boot is None for start in starts):
-                lane.pacer.fill(boot)
-                continue
-            lane.pacer.seed(
-                sorted(
-                    (start.boot if start.boot is not None else boot - max(0, wall - start.wall) * 1_000, start.cost)
-                    for start in starts
-                )
-            )
 
     async def _seed_counts(self, recovery: Recovery) -> None:
         totals = await self._store.totals(self._clock.wall() // 60_000 - 59)
@@ -233,6 +232,36 @@ class Engine:
 
         task.add_done_callback(ended)
         return task
+
+    # -- reload ------------------------------------------------------------------------------------------------------
+
+    async def reconfigure(self, plan: Plan) -> None:
+        """Let another plan count, without losing a message, a call in flight or what a ceiling remembers.
+
+        Providers come, go and change; messages whose providers are all gone wait (no_route) until one is back. The
+        size of the window stays. Raises StoreError, and then nothing has changed.
+        """
+        made = await self.fleet.prepare(plan.settings)
+        # From here on nothing is awaited until all of it counts: no message may meet half a plan.
+        names = [setting.name for setting in plan.settings]
+        self.tally.know(names)
+        self.meters.know(names)
+        for name in names:
+            self.schedule.add_lane(name)
+        gone = made.apply()
+        self._plan = plan
+        for name in gone:
+            self.feeder.lane_gone(name)
+        self._retries.become(plan.retries)
+        self.reconciler.rule(plan.askable, plan.rules_of_gone)
+        self.dispatcher.default_sender = plan.rules.sender
+        self.intake.rule(plan.rules, self._routes(), plan.max_backlog)
+        self.service.rule(plan.rules, plan.zone)
+        for lane in self.lanes.values():
+            self.feeder.lane_changed(lane)
+        self.feeder.reroute()
+        for lane in [*self.lanes.values()]:
+            await lane.trust()
 
     # -- the end -----------------------------------------------------------------------------------------------------
 

@@ -77,12 +77,27 @@ class Feeder:
 
     def lane_changed(self, lane: Lane) -> None:
         """A provider opened or closed: its lane follows, and flows that have another choice move."""
+        if self._lanes.get(lane.name) is not lane:
+            return  # it is configured no more; what it still learns is only written down
         is_open = lane.standing() is Standing.OPEN
         lane.gate.set_open(is_open)
         self._schedule.set_open(lane.name, is_open)
         for flow, route, _ in self._schedule.routes():
             if "," in route:
                 self._schedule.move(flow, self._lane_of(route))
+        self.wake()
+        self._kick()
+
+    def lane_gone(self, name: str) -> None:
+        """A provider is configured no more (its lane is out of the mapping): its flows wait elsewhere."""
+        self._schedule.remove_lane(name, self._lane_of)
+        self.wake()
+        self._kick()
+
+    def reroute(self) -> None:
+        """The set or the order of the providers changed: every flow waits where its route leads now."""
+        for flow, route, _ in self._schedule.routes():
+            self._schedule.move(flow, self._lane_of(route))
         self.wake()
         self._kick()
 

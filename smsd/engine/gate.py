@@ -34,6 +34,8 @@ class Gate:
         self._queue: deque[_Turn] = deque()
         self._timer: asyncio.Handle | None = None
         self._open = True
+        self.noted: list[tuple[int, int]] | None = None
+        """While set: every start is also noted here, as (boot time us, cost)."""
 
     @property
     def waiting(self) -> int:
@@ -71,11 +73,18 @@ class Gate:
                 if not turn.call.done():
                     turn.call.set_result(False)
 
+    def change(self, pacer: Pacer) -> None:
+        """Another ceiling counts from now on; whoever waits waits for it."""
+        self.pacer = pacer
+        self._arm()
+
     def _start(self, cost: int) -> int | None:
         now = self._clock.boot()
         if self.pacer.ready_at(now, cost) > now:
             return None
         self.pacer.start(now, cost)
+        if self.noted is not None:
+            self.noted.append((now, cost))
         return now
 
     def _arm(self) -> None:

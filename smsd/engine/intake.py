@@ -18,7 +18,7 @@ import structlog
 
 from smsd.clock import Clock
 from smsd.core.acceptance import Fault, MessageRules, Origin, Refusal, Submission, accept, tenant_of
-from smsd.core.events import Kind
+from smsd.core.events import Kind, about
 from smsd.core.message import Draft, Encoding, MessageId, State
 from smsd.core.routing import Routes
 from smsd.engine.bus import Bus
@@ -94,6 +94,10 @@ class Intake:
         self._lookups: set[asyncio.Task[None]] = set()
         self._under_way = 0
         self.draining = False
+
+    def rule(self, rules: MessageRules, routes: Routes, max_backlog: int) -> None:
+        """New rules count for what is submitted from now on."""
+        self._rules, self._routes, self._max_backlog = rules, routes, max_backlog
 
     def submit(self, submission: Submission, origin: Origin, content_hash: bytes | None, done: Done) -> None:
         """Validate, persist, then call `done` exactly once. Never raises for what a caller sent."""
@@ -195,9 +199,7 @@ class Intake:
         self._bus.publish(
             Kind.MESSAGE_ACCEPTED,
             draft.created_at,
-            id=draft.id,
-            to=draft.recipient,
-            tenant=draft.tenant,
+            **about(draft),
             priority=draft.priority.label,
             segments=draft.segments,
         )

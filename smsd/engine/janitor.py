@@ -13,7 +13,7 @@ from collections.abc import Callable
 import structlog
 
 from smsd.clock import Clock
-from smsd.core.events import Kind
+from smsd.core.events import Kind, about
 from smsd.core.message import Instant
 from smsd.engine.bus import Bus
 from smsd.store import Outbox, StoreError
@@ -68,14 +68,7 @@ class Janitor:
             self.notice(following)
         for message in expired:
             self._drop(message.seq)
-            self._bus.publish(
-                Kind.MESSAGE_EXPIRED,
-                now,
-                id=message.id,
-                to=message.recipient,
-                tenant=message.tenant,
-                category="EXPIRED",
-            )
+            self._bus.publish(Kind.MESSAGE_EXPIRED, now, **about(message), category="EXPIRED")
 
     async def _rest(self) -> None:
         wait = LOOK_AGAIN_S

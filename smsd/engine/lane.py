@@ -44,7 +44,7 @@ class Setting:
 
 
 class Lane:
-    """One provider. Lives as long as the daemon."""
+    """One provider. Lives as long as the daemon; a reload changes it."""
 
     def __init__(
         self,
@@ -67,6 +67,7 @@ class Lane:
         """Those of them whose call has not begun: being claimed, or waiting at the gate."""
         self.calls_to: Counter[tuple[str, str]] = Counter()
         """(recipient, text) of calls under way: an answer may bind the provider id that a look-up sees as free."""
+        self._open_calls: dict[int, tuple[int, int]] = {}
         self._outbox = outbox
         self._bus = bus
         self._clock = clock
@@ -131,20 +132,44 @@ class Lane:
         now = self._clock.boot()
         return max(0, self.pacer.ready_at(now) - now - CLAIM_AHEAD_US)
 
-    def begin_call(self, message: Message) -> None:
-        """A call begins."""
+    def begin_call(self, message: Message, started: int, cost: int) -> None:
+        """A call begins; it was charged at `started` (boot time, us)."""
         self.calls_to[message.recipient, message.text] += 1
+        self._open_calls[message.seq] = (started, cost)
 
     def end_call(self, message: Message) -> None:
         """The call is settled."""
+        self._open_calls.pop(message.seq, None)
         key = (message.recipient, message.text)
         self.calls_to[key] -= 1
         if not self.calls_to[key]:
             del self.calls_to[key]
 
+    def open_calls(self) -> list[tuple[int, int]]:
+        """Calls under way, as (boot time us at which they were charged, cost)."""
+        return [*self._open_calls.values()]
+
     def calls_alike(self, message: Message) -> bool:
         """Whether a call with this text to this number is under way."""
         return (message.recipient, message.text) in self.calls_to
+
+    def change(self, setting: Setting) -> None:
+        """Other rules count from now on. The ceiling is the gate's to change."""
+        self.provider, self.rules, self.needs_sender = setting.provider, setting.rules, setting.needs_sender
+
+    async def trust(self) -> None:
+        """Note the credentials that are configured now; changed ones lift a halt."""
+        trusted = self.health.with_credentials(self.provider.fingerprint())
+        if trusted is self.health:
+            return
+        if self.health.halted is not None:
+            await self._learnt(trusted, Kind.PROVIDER_RESUMED, reason="its credentials were changed")
+            return
+        self.health = trusted
+        try:
+            await self._outbox.save_provider(trusted)
+        except StoreError as error:
+            log.error("a provider's health cannot be written down", provider=self.name, error=str(error))
 
     async def learn(self, effect: Cooldown | Halt | None, started_at: Instant) -> None:
         """What a settlement says about the provider as a whole."""

@@ -72,6 +72,12 @@ class Reconciler:
         self._promised: dict[str, int] = {}
         """Provider ids found by a look-up that is being written down, and for which message: never given twice."""
 
+    def rule(self, settings: Mapping[str, Setting], gone: ProviderRules) -> None:
+        """Other providers can be asked from now on."""
+        self._settings, self._gone = settings, gone
+        for name in settings:
+            self._turns.setdefault(name, asyncio.Semaphore(LOOKUPS_PER_PROVIDER))
+
     def doubt(self, due: Instant) -> None:
         """A message became, or stays, uncertain; it is to be looked up at `due`."""
         if self._next is None or due < self._next:

@@ -1,18 +1,20 @@
 """What can be asked of the running daemon, and what can an operator tell it?
 
-The doors' counterpart: look up, list, explain, cancel, retry, count, pause, resume. Every answer about a message that
-is not final says why it waits. A tenant of None means all tenants; who may pass None is the doors' affair.
+The doors' counterpart: look up, list, wait, explain, cancel, retry, count, pause, resume. Every answer about a message
+that is not final says why it waits. A tenant of None means all tenants; who may pass None is the doors' affair.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
 from smsd.clock import Clock
-from smsd.core.acceptance import Fault, end_of_life
-from smsd.core.events import Kind
+from smsd.core.acceptance import Fault, MessageRules, end_of_life
+from smsd.core.events import Kind, about
 from smsd.core.health import Standing
 from smsd.core.message import Attempt, Instant, Message, State
 from smsd.core.schedule import Schedule
@@ -22,10 +24,17 @@ from smsd.engine.feeder import Feeder
 from smsd.engine.intake import Intake
 from smsd.engine.janitor import Janitor
 from smsd.engine.lane import Lane
+from smsd.engine.meters import Meters
+from smsd.engine.snapshots import Snapshots
+from smsd.engine.stream import Stream
 from smsd.engine.tally import Tally
-from smsd.store import Outbox, Query, Records, Totals, WrongState
+from smsd.engine.watchers import Watchers
+from smsd.store import Outbox, Person, PersonCounts, Query, Records, Totals, WrongState
 
 MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+
+QUEUED = frozenset({State.PENDING, State.PROCESSING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,25 @@ class UnknownProviderError(LookupError):
         super().__init__(f"no provider {name!r} is enabled; there are: {', '.join(known) or 'none'}")
 
 
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """The configuration was read again."""
+
+    changed: tuple[str, ...]
+    """Keys whose new values count now."""
+    restart: tuple[str, ...]
+    """Keys whose new values count after a restart."""
+    warnings: tuple[str, ...]
+
+
+class ReloadRefusedError(Exception):
+    """The configuration has faults; the old settings stay. `faults`: (path, message), at least one."""
+
+    def __init__(self, faults: tuple[tuple[str, str], ...]) -> None:
+        super().__init__("; ".join(f"{path}: {message}" for path, message in faults))
+        self.faults = faults
+
+
 class Service:
     """Everything the operations table calls, apart from submitting."""
 
@@ -87,10 +115,20 @@ class Service:
         bus: Bus,
         clock: Clock,
         intake: Intake,
+        stream: Stream,
+        watchers: Watchers,
+        meters: Meters,
         zone: tzinfo,
-        ttl_ms: int,
+        rules: MessageRules,
     ) -> None:
         self.intake = intake
+        self.stream = stream
+        self.meters = meters
+        self.snapshots: Snapshots | None = None
+        """Copies of the outbox; None: nowhere to put them."""
+        self.reloader: Callable[[], Awaitable[Reloaded]] | None = None
+        """Reads the configuration again; raises ReloadRefusedError. None: there is no file."""
+        self._watchers = watchers
         self._outbox = outbox
         self._records = records
         self._lanes = lanes
@@ -101,10 +139,14 @@ class Service:
         self._bus = bus
         self._clock = clock
         self._zone = zone
-        self._ttl_ms = ttl_ms
+        self._rules = rules
         self._started = clock.boot()
         self.store_full = False
         """The outbox has no room; kept up to date by the composition root."""
+
+    def rule(self, rules: MessageRules, zone: tzinfo) -> None:
+        """New rules count from now on."""
+        self._rules, self._zone = rules, zone
 
     # -- messages ----------------------------------------------------------------------------------------------------
 
@@ -112,6 +154,23 @@ class Service:
         """One message."""
         message = await self._records.get(id, tenant)
         return None if message is None else self._see(message)
+
+    async def wait(self, id: str, tenant: str | None, timeout_ms: int) -> Seen | None:
+        """One message, once it has left the queue (sent, or final) or after `timeout_ms`, whichever comes first."""
+        if timeout_ms <= 0:
+            return await self.get(id, tenant)
+        # Listened to before it is read, so that what happens in between is not missed.
+        settled = asyncio.ensure_future(self._watchers.settled(id, timeout_ms / 1e3))
+        try:
+            seen = await self.get(id, tenant)
+            if seen is None or seen.message.state not in QUEUED:
+                return seen
+            await settled
+            return await self.get(id, tenant)
+        finally:
+            settled.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await settled
 
     async def page(self, query: Query) -> tuple[list[Seen], int | None]:
         """A page of a listing and the next page's cursor."""
@@ -144,7 +203,7 @@ class Service:
         found = await self._outbox.cancel(id, tenant, now)
         if isinstance(found, Message):
             self._schedule.drop(found.seq)
-            self._bus.publish(Kind.MESSAGE_CANCELLED, now, id=id, to=found.recipient, tenant=found.tenant)
+            self._bus.publish(Kind.MESSAGE_CANCELLED, now, **about(found))
             return self._see(found)
         return found
 
@@ -153,12 +212,12 @@ class Service:
     ) -> Seen | WrongState | Fault | None:
         """An operator's retry: a new round, attempts and ttl anew. Fault: of `ttl` or `expires_at`."""
         now = self._clock.wall()
-        end = end_of_life(ttl, expires_at, now, now, self._ttl_ms)
+        end = end_of_life(ttl, expires_at, now, now, self._rules.ttl_ms)
         if isinstance(end, Fault):
             return end
         found = await self._outbox.reopen(id, tenant, now, end, force)
         if isinstance(found, Message):
-            self._bus.publish(Kind.MESSAGE_REOPENED, now, id=id, to=found.recipient, tenant=found.tenant)
+            self._bus.publish(Kind.MESSAGE_REOPENED, now, **about(found))
             self._feeder.offer(found)
             self._feeder.wake()
             self._janitor.notice(found.expires_at)
@@ -178,21 +237,41 @@ class Service:
 
     # -- counts ------------------------------------------------------------------------------------------------------
 
-    async def stats(self) -> Stats:
-        """Counts; none of them is made by counting messages."""
+    async def stats(self, tenant: str | None = None) -> Stats:
+        """Counts, of all or of one tenant; none of them is made by counting messages."""
         now = self._clock.wall()
-        today = self._today(now)
-        totals = await self._records.totals(today)
+        today, hour = self._today(now), now // MINUTE_MS - 59
+        totals = await self._records.totals(min(today, hour), tenant)
+        of_today = [row for row in totals.minutes if row.minute >= today]
+        if tenant is None:
+            last_minute, last_hour = self._tally.sent_last_minute(), self._tally.sent_last_hour()
+        else:
+            last_minute = self._tally.sent_last_minute_of(tenant)
+            last_hour = sum(row.sent for row in totals.minutes if row.minute >= hour)
         return Stats(
             totals=totals,
-            providers=self.providers(),
-            sent_last_minute=self._tally.sent_last_minute(),
-            sent_last_hour=self._tally.sent_last_hour(),
-            sent_today=sum(row.sent for row in totals.minutes),
-            failed_today=sum(row.failed for row in totals.minutes),
-            eta=self._eta(totals, now),
+            providers=self.providers(tenant),
+            sent_last_minute=last_minute,
+            sent_last_hour=last_hour,
+            sent_today=sum(row.sent for row in of_today),
+            failed_today=sum(row.failed for row in of_today),
+            # How long a tenant's messages take depends on everybody's; their number is not the tenant's to know.
+            eta=self._eta(totals, now) if tenant is None else None,
             uptime_s=(self._clock.boot() - self._started) // 1_000_000,
         )
+
+    async def totals(self) -> Totals:
+        """The kept counts of the whole daemon, without any minutes."""
+        return await self._records.totals(self._clock.wall() // MINUTE_MS + 1)
+
+    async def counts_of(self, person: Person) -> PersonCounts:
+        """Counts of the messages about a user or to a number."""
+        now = self._clock.wall()
+        return await self._records.counts_of(person, self._today(now) * MINUTE_MS, now - HOUR_MS)
+
+    def wall(self) -> Instant:
+        """The time by which all of this is told."""
+        return self._clock.wall()
 
     def _today(self, now: Instant) -> int:
         """The minute at which today began in the daemon's time zone."""
@@ -211,9 +290,11 @@ class Service:
 
     # -- providers ---------------------------------------------------------------------------------------------------
 
-    def providers(self) -> tuple[ProviderView, ...]:
-        """Every enabled provider."""
-        return tuple(self._provider(lane) for lane in self._lanes.values())
+    def providers(self, tenant: str | None = None) -> tuple[ProviderView, ...]:
+        """Every enabled provider, or those that may carry a tenant's messages."""
+        bounds = None if tenant is None else self._rules.tenants.get(tenant)
+        names = bounds.providers if bounds is not None and bounds.providers else self._lanes
+        return tuple(self._provider(lane) for lane in self._lanes.values() if lane.name in names)
 
     def _provider(self, lane: Lane) -> ProviderView:
         return ProviderView(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-from smsd.core.events import Kind
+from smsd.core.events import Kind, about
 from smsd.core.lifecycle import Event
 from smsd.core.message import Attempt, Instant, Message, State
 from smsd.core.policy import RetryRules, Settlement
@@ -28,6 +28,10 @@ class RetryBook:
         self._default = default
         self._profiles = profiles
 
+    def become(self, other: RetryBook) -> None:
+        """Another book's rules count from now on."""
+        self._default, self._profiles = other._default, other._profiles
+
     def rules_for(self, message: Message) -> RetryRules:
         """The rules this message is retried by."""
         return self._profiles.get(message.profile, self._default) if message.profile else self._default
@@ -43,15 +47,22 @@ class Settler:
         bus: Bus,
         doubt: Callable[[Instant], None],
         notice_expiry: Callable[[Instant], None],
+        attempted: Callable[[Attempt], None],
     ) -> None:
         self._outbox = outbox
         self._feeder = feeder
         self._bus = bus
         self._doubt = doubt
         self._notice_expiry = notice_expiry
+        self._attempted = attempted
 
     async def write(self, lane: Lane | None, settlement: Settlement, attempt: Attempt | None) -> bool:
-        """Make it durable, and the provider's health with it. False: late news, nothing changed. Raises StoreError."""
+        """Make it durable, and the provider's health with it. False: late news, nothing changed. Raises StoreError.
+
+        `attempt`: the call that was made, if one was; it is counted whatever becomes of the writing.
+        """
+        if attempt is not None:
+            self._attempted(attempt)
         if settlement.effect is None or lane is None:
             return await self._outbox.settle(settlement, attempt)
         started_at = attempt.started_at if attempt is not None else settlement.at
@@ -80,9 +91,7 @@ class Settler:
         error = settlement.error
         kind = _kind(settlement, looked_up=looked_up)
         fields: dict[str, object] = {
-            "id": message.id,
-            "to": message.recipient,
-            "tenant": message.tenant,
+            **about(message),
             "provider": message.provider,
             "priority": message.priority.label,
             "attempt": settlement.attempt,

@@ -1,18 +1,32 @@
 """How much went out lately?
 
-Counts of the last minute and hour per provider, kept in a ring of seconds and of minutes, and the number of messages
-that are not final (the backlog that intake bounds). Fed by the bus, seeded from the outbox at start. Totals over days
-are the outbox's affair.
+Counts of the last minute and hour per provider, kept in a ring of seconds and of minutes, those of the last minute per
+tenant, and the number of messages that are not final (the backlog that intake bounds). Fed by the bus, seeded from the
+outbox at start. Totals over days are the outbox's affair.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from smsd.clock import Clock
 from smsd.core.events import Event, Kind
 from smsd.core.message import Instant
 from smsd.store import MinuteRow
+
+_SENT: Final = frozenset({Kind.MESSAGE_SENT, Kind.MESSAGE_RECONCILED})
+
+_BACKLOG: Final = {
+    Kind.MESSAGE_ACCEPTED: 1,
+    Kind.MESSAGE_REOPENED: 1,
+    Kind.MESSAGE_SENT: -1,
+    Kind.MESSAGE_RECONCILED: -1,
+    Kind.MESSAGE_FAILED: -1,
+    Kind.MESSAGE_EXPIRED: -1,
+    Kind.MESSAGE_CANCELLED: -1,
+}
+"""What each does to the number of messages that are not final. A table: events come by the ten thousand."""
 
 
 class Ring:
@@ -28,7 +42,8 @@ class Ring:
     def add(self, now: Instant, count: int = 1) -> None:
         """Count something that happened at `now`; what is older than the ring is forgotten."""
         tick = now // self._tick_ms
-        self._roll(tick)
+        if tick > self._last:
+            self._roll(tick)
         if tick > self._last - len(self._counts):
             self._counts[tick % len(self._counts)] += count
 
@@ -41,6 +56,38 @@ class Ring:
         steps = min(tick - self._last, len(self._counts))
         for step in range(steps):
             self._counts[(tick - step) % len(self._counts)] = 0
+        self._last = max(self._last, tick)
+
+
+class NamedRing:
+    """Counts by name in the last `size` ticks of `tick_ms`. Exact: it holds the names of that span, as many as there
+    are, and no other; what is counted (messages sent) bounds them."""
+
+    __slots__ = ("_counts", "_last", "_tick_ms")
+
+    def __init__(self, size: int, tick_ms: int) -> None:
+        self._counts: list[dict[str, int]] = [{} for _ in range(size)]
+        self._last = 0
+        self._tick_ms = tick_ms
+
+    def add(self, now: Instant, name: str) -> None:
+        """Count something of `name` that happened at `now`; what is older than the ring is forgotten."""
+        tick = now // self._tick_ms
+        if tick > self._last:
+            self._roll(tick)
+        if tick > self._last - len(self._counts):
+            counts = self._counts[tick % len(self._counts)]
+            counts[name] = counts.get(name, 0) + 1
+
+    def total(self, now: Instant, name: str) -> int:
+        """How many of `name` in the ring's span up to `now`."""
+        self._roll(now // self._tick_ms)
+        return sum(counts.get(name, 0) for counts in self._counts)
+
+    def _roll(self, tick: int) -> None:
+        steps = min(tick - self._last, len(self._counts))
+        for step in range(steps):
+            self._counts[(tick - step) % len(self._counts)] = {}
         self._last = max(self._last, tick)
 
 
@@ -59,8 +106,15 @@ class Tally:
     def __init__(self, clock: Clock, providers: Iterable[str]) -> None:
         self._clock = clock
         self._recent = {name: _Recent() for name in providers}
+        self._of_tenants = NamedRing(60, 1_000)
         self.backlog = 0
         """Messages that are neither final nor forgotten."""
+
+    def know(self, providers: Iterable[str]) -> None:
+        """These are configured as well, from now on; those known before keep their counts."""
+        for name in providers:
+            if name not in self._recent:
+                self._recent[name] = _Recent()
 
     def seed(self, minutes: Iterable[MinuteRow], backlog: int) -> None:
         """What the outbox remembers of the last hour."""
@@ -72,23 +126,18 @@ class Tally:
                 recent.throttled_hour.add(row.minute * 60_000, row.throttled)
 
     def __call__(self, event: Event) -> None:
-        match event.kind:
-            case Kind.MESSAGE_SENT | Kind.MESSAGE_RECONCILED:
-                self.backlog -= 1
-                recent = self._of(event)
-                if recent is not None:
-                    recent.sent_minute.add(event.at)
-                    recent.sent_hour.add(event.at)
-            case Kind.MESSAGE_ACCEPTED | Kind.MESSAGE_REOPENED:
-                self.backlog += 1
-            case Kind.MESSAGE_FAILED | Kind.MESSAGE_EXPIRED | Kind.MESSAGE_CANCELLED:
-                self.backlog -= 1
-            case Kind.MESSAGE_THROTTLED:
-                recent = self._of(event)
-                if recent is not None:
-                    recent.throttled_hour.add(event.at)
-            case _:
-                pass
+        kind = event.kind
+        self.backlog += _BACKLOG.get(kind, 0)
+        if kind in _SENT:
+            self._of_tenants.add(event.at, str(event.fields.get("tenant")))
+            recent = self._of(event)
+            if recent is not None:
+                recent.sent_minute.add(event.at)
+                recent.sent_hour.add(event.at)
+        elif kind is Kind.MESSAGE_THROTTLED:
+            recent = self._of(event)
+            if recent is not None:
+                recent.throttled_hour.add(event.at)
 
     def _of(self, event: Event) -> _Recent | None:
         return self._recent.get(str(event.fields.get("provider")))
@@ -97,6 +146,10 @@ class Tally:
         """Messages taken by one provider, or by all."""
         now = self._clock.wall()
         return sum(recent.sent_minute.total(now) for recent in self._chosen(provider))
+
+    def sent_last_minute_of(self, tenant: str) -> int:
+        """Messages of one tenant that were taken in the last sixty seconds, by whichever provider."""
+        return self._of_tenants.total(self._clock.wall(), tenant)
 
     def sent_last_hour(self, provider: str | None = None) -> int:
         """The same over the last sixty minutes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from smsd.core.events import Event, Kind
-from smsd.engine.tally import Ring, Tally
+from smsd.engine.tally import NamedRing, Ring, Tally
 from smsd.store import MinuteRow
 from tests.doubles.clock import ManualClock
 
@@ -47,3 +47,40 @@ def test_it_begins_with_what_the_outbox_remembers() -> None:
     minute = clock.wall() // 60_000
     tally.seed([MinuteRow(minute - 5, "main", 7, 0, 2), MinuteRow(minute, "gone", 9, 0, 0)], backlog=4)
     assert (tally.sent_last_hour(), tally.throttles_last_hour("main"), tally.backlog) == (7, 2, 4)
+
+
+def test_a_ring_of_names_forgets_what_is_older_than_itself() -> None:
+    ring = NamedRing(60, 1_000)
+    ring.add(5_000, "shop")
+    ring.add(64_000, "shop")
+    ring.add(64_000, "other")
+    assert [ring.total(64_999, name) for name in ("shop", "other", "nobody")] == [2, 1, 0]
+    assert ring.total(65_000, "shop") == 1
+    ring.add(5_000, "shop")  # the clock was set back: older than the ring
+    assert ring.total(65_000, "shop") == 1
+    assert ring.total(124_000, "shop") == 0
+    assert not any(ring._counts)
+
+
+def test_a_tenant_has_its_own_last_minute() -> None:
+    clock = ManualClock()
+    tally = Tally(clock, ["main"])
+    for tenant, kind in (
+        ("shop", Kind.MESSAGE_SENT),
+        ("shop", Kind.MESSAGE_RECONCILED),
+        ("other", Kind.MESSAGE_SENT),
+        ("shop", Kind.MESSAGE_FAILED),
+    ):
+        tally(Event(kind, clock.wall(), {"provider": "main", "tenant": tenant}))
+    assert [tally.sent_last_minute_of(tenant) for tenant in ("shop", "other", "nobody")] == [2, 1, 0]
+    clock.advance(61_000)
+    assert tally.sent_last_minute_of("shop") == 0
+
+
+def test_a_provider_that_comes_later_is_counted_and_one_that_is_known_keeps_its_counts() -> None:
+    clock = ManualClock()
+    tally = Tally(clock, ["main"])
+    tally(Event(Kind.MESSAGE_SENT, clock.wall(), {"provider": "main"}))
+    tally.know(["main", "second"])
+    tally(Event(Kind.MESSAGE_SENT, clock.wall(), {"provider": "second"}))
+    assert (tally.sent_last_minute("main"), tally.sent_last_minute("second"), tally.sent_last_minute()) == (1, 1, 2)

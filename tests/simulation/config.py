@@ -6,7 +6,7 @@ second; how much is submitted follows from the slowest, so that every run comes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from random import Random
 
@@ -45,10 +45,21 @@ class Provider:
     account: Account
     credentials: int = 1
     enabled: bool = True
+    slowed: int = 1
+    """So many times fewer than the rules say are allowed in each window just now."""
+
+    @property
+    def pace(self) -> Pace:
+        """The ceilings in force."""
+        pace = self.rules.pace
+        windows = tuple(Window(max(1, each.limit // self.slowed), each.span_us) for each in pace.windows)
+        burst = min([pace.burst, *(each.limit for each in windows)])
+        return Pace(windows, burst, pace.min_gap_us, pace.unit)
 
     def setting(self) -> Setting:
         """What the engine is given of it."""
-        return Setting(self.name, DIALECTS[self.lookup](self.name, f"credentials-{self.credentials}"), self.rules)
+        dialect = DIALECTS[self.lookup](self.name, f"credentials-{self.credentials}")
+        return Setting(self.name, dialect, replace(self.rules, pace=self.pace))
 
 
 @dataclass(slots=True)

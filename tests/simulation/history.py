@@ -108,6 +108,10 @@ class Duty:
 
     def __init__(self, rules: ProviderRules) -> None:
         self.rules = rules
+        self.paces = [(-1, rules.pace)]
+        """The ceilings in force, each with the true time from which on (us)."""
+        self.disabled = False
+        """A reload has taken it out of service."""
         self.paused = False
         self.halted = False
         self.cooling: tuple[int, int] | None = None
@@ -124,6 +128,8 @@ class Duty:
         """Why no call may begin now; empty: it may."""
         if now_us == self._learnt_us:
             return ""
+        if self.disabled:
+            return "disabled"
         if self.paused:
             return "paused"
         if self.halted:

@@ -13,6 +13,7 @@ from itertools import pairwise
 from smsd.core.account import ProviderRules
 from smsd.core.lifecycle import TABLE
 from smsd.core.message import FINAL, Message, State
+from smsd.core.pacing import Pace
 from smsd.core.verdict import Category
 from tests.simulation.history import Call, History, Letter
 
@@ -201,22 +202,31 @@ def recorded(history: History) -> list[str]:
 
 
 def ceilings(history: History) -> list[str]:
-    """In every window of a provider at most its units were started, by true time, through restarts and reboots. A
-    message of more units than a window holds goes alone."""
+    """In every window of a provider at most its units were started, by true time, through restarts, reboots and
+    changes of the pace (which counts, from the reload on, what was started before). A message of more units than a
+    window holds goes alone."""
     found = []
     for name, calls in _by_provider(history).items():
-        for window in history.duties[name].rules.pace.windows:
+        paces = history.duties[name].paces
+        for number, windows in enumerate(zip(*(pace.windows for _, pace in paces), strict=True)):
+            span_us = windows[0].span_us
             first, units = 0, 0
             for place, call in enumerate(calls):
                 units += call.cost
-                while calls[first].start_us <= call.start_us - window.span_us:
+                while calls[first].start_us <= call.start_us - span_us:
                     units -= calls[first].cost
                     first += 1
-                if units > window.limit and first < place:
-                    found.append(
-                        f"{name}: {units} units in {window.span_us} us up to call {call.n}; {window.limit} are allowed"
-                    )
+                limit = max(pace.windows[number].limit for pace in _in_force(paces, call.start_us))
+                if units > limit and first < place:
+                    found.append(f"{name}: {units} units in {span_us} us up to call {call.n}; {limit} are allowed")
     return found
+
+
+def _in_force(paces: list[tuple[int, Pace]], at_us: int) -> list[Pace]:
+    """The pace at that time; at the very instant of a change, both."""
+    return [next(pace for since, pace in reversed(paces) if since < at_us)] + [
+        p for since, p in paces if since == at_us
+    ]
 
 
 def gaps(history: History) -> list[str]:

@@ -2,7 +2,8 @@
 
 A script is a list of acts by true time: texts are submitted (in bursts, with keys that repeat, times, priorities,
 pins), operators cancel, retry, pause and resume, the weather of a provider turns, clocks are stepped, the disk fills,
-a commit fails, the daemon crashes or is restarted, the machine reboots. What an act meets is decided when it happens.
+a commit fails, the configuration is changed and read again, the daemon crashes or is restarted, the machine reboots.
+What an act meets is decided when it happens.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Act:
     """Milliseconds, a count, or nothing, as the act needs."""
 
 
-OPERATORS = (("cancel", 6), ("retry", 6), ("pause", 4), ("resume", 6), ("probe", 6), ("replay", 6))
+OPERATORS = (("cancel", 6), ("retry", 6), ("pause", 4), ("resume", 6), ("probe", 6), ("replay", 6), ("reload", 4))
 CALAMITIES = (("crash", 3), ("restart", 2), ("full", 2), ("commit", 2), ("busy", 2), ("reads", 2))
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 
@@ -20,6 +21,8 @@ from smsd.core.policy import Settlement
 from smsd.core.schedule import Flow, Lane, Ticket
 from smsd.core.waiting import Reason, Waiting
 from smsd.engine.engine import Engine
+from smsd.engine.fleet import Fleet, Prepared, Repacing
+from smsd.engine.lane import Lane as FleetLane
 from smsd.engine.lane import Setting
 from smsd.engine.service import Seen
 from smsd.store import AcceptResult, Claim, Recovery, Replay, Stored, WrongState, rows
@@ -204,25 +207,59 @@ class CountsNothing(SqliteOutbox):
 # -- the engine -------------------------------------------------------------------------------------------------------
 
 
-class ForgetsWindows(Engine):
+class OtherFleet(Engine):
+    """With another fleet in the sound one's place."""
+
+    kind: type[Fleet]
+
+    def _fleet(self) -> Fleet:
+        return self.kind(self._store, self._store, self._bus, self._clock, self._lane_changed)
+
+
+class ForgetsWindows(OtherFleet):
     """After a restart nobody remembers the calls of before."""
 
-    async def _seed_ceilings(self, recovery: Recovery) -> None:
-        pass
+    class kind(Fleet):  # noqa: N801 - it is a value of the class around it
+        async def _seed_from_outbox(self, lane: FleetLane) -> None:
+            pass
 
 
-class ForgetsHalts(Engine):
+class ForgetsWindowsAtReload(OtherFleet):
+    """A changed pace begins with empty windows."""
+
+    class kind(Fleet):  # noqa: N801
+        async def prepare(self, settings: Sequence[Setting]) -> Prepared:
+            prepared = await super().prepare(settings)
+            for each in prepared.repacings:
+                put(each, "finish", partial(self._begin_empty, each))
+            return prepared
+
+        @staticmethod
+        def _begin_empty(repacing: Repacing, now: int) -> None:
+            repacing.lane.gate.change(repacing.pacer)
+
+
+class CallsTheGone(OtherFleet):
+    """A provider that is configured no more goes on."""
+
+    class kind(Fleet):  # noqa: N801
+        def become(self, settings: Sequence[Setting], made: Mapping[str, FleetLane]) -> list[str]:
+            return super().become(settings, {**made, **self.lanes})
+
+
+class ForgetsHalts(OtherFleet):
     """After a restart every provider is fit."""
 
-    def _known_health(self, setting: Setting, kept: Health | None) -> Health:
-        return Health(setting.name, setting.provider.fingerprint())
+    class kind(Fleet):  # noqa: N801
+        def _known_health(self, setting: Setting, kept: Health | None) -> Health:
+            return Health(setting.name, setting.provider.fingerprint())
 
 
 class Altered(Engine):
     """Composed, then one part is put in another's place."""
 
-    def _compose(self, recovery: Recovery) -> None:
-        super()._compose(recovery)
+    async def _compose(self, recovery: Recovery) -> None:
+        await super()._compose(recovery)
         self.alter()
 
     def alter(self) -> None:
@@ -409,11 +446,13 @@ CASES = [
     Case(ForgetsBoundIds, "told_truly"),
     Case(IgnoresTheSender, "nothing_unknown"),
     Case(ForgetsWindows, "ceilings"),
+    Case(ForgetsWindowsAtReload, "ceilings"),
     Case(IgnoresGaps, "gaps"),
     Case(IgnoresPlaces, "in_flight"),
     Case(LeavesFlowsInTheirRing, "LivelockError", Failover),
     Case(ChargesNothing, "attempts"),
     Case(ForgetsHalts, "resting"),
+    Case(CallsTheGone, "resting"),
     Case(IgnoresCooldowns, "resting"),
     Case(IgnoresExpiry, "not_too_late"),
     Case(SendsAtOnce, "not_too_early"),

@@ -125,6 +125,7 @@ class Run:
         self._ids = 0
         self._overdue: dict[str, int] = {}
         self._clients: set[asyncio.Task[None]] = set()
+        self._reloading = asyncio.Lock()
         for name, each in self.config.providers.items():
             self.network.accounts[name] = each.account
             self.history.duties[name] = Duty(each.rules)
@@ -226,6 +227,8 @@ class Run:
         )
         for each in self.history.duties.values():
             each.restarted(self.clock.wall(), self.loop.now_us)
+        for name, provider in self._providers():
+            self._counts(name, provider)
         bus.subscribe(self._heard)
         await engine.start()
         engine.service.store_full = store.full
@@ -466,6 +469,43 @@ class Run:
         self.history.duties[name].resumed()
         await service.resume(name)
 
+    async def _act_reload(self, act: Act) -> None:
+        if self.life is not None:
+            self._client(partial(self._reload, self.life))
+
+    async def _reload(self, life: Life) -> None:
+        """Somebody edits the configuration while the daemon runs, and has it read again."""
+        async with self._reloading:
+            before = {name: (each.enabled, each.credentials, each.slowed) for name, each in self._providers()}
+            self._edit()
+            try:
+                await life.engine.reconfigure(self.config.plan())
+            except StoreError as error:
+                self.note(f"  not reloaded: {error}")
+                for name, each in self._providers():
+                    each.enabled, each.credentials, each.slowed = before[name]
+                return
+            for name, each in self._providers():
+                self._counts(name, each)
+
+    def _providers(self) -> list[tuple[str, config.Provider]]:
+        return [*self.config.providers.items()]
+
+    def _edit(self) -> None:
+        if self.random.random() < 0.5:
+            name, each = self.random.choice(self._providers())
+            each.slowed = 1 if each.slowed > 1 else self.random.choice([2, 5])
+            self.note(f"  {name}: slowed={each.slowed}")
+        else:
+            self._reconfigure()
+
+    def _counts(self, name: str, each: config.Provider) -> None:
+        """What is configured of a provider is in force."""
+        duty = self.history.duties[name]
+        duty.disabled = not each.enabled
+        if duty.paces[-1][1] != each.pace:
+            duty.paces.append((self.loop.now_us, each.pace))
+
     async def _act_probe(self, act: Act) -> None:
         if self.life is not None:
             self._client(partial(self._probe, self.life))
@@ -546,6 +586,7 @@ class Run:
         else:
             each.credentials += 1
             duty = self.history.duties[name]
+            duty.halted = False
             duty.kept = (duty.kept[0], False, duty.kept[2])
         self.note(f"  {name}: enabled={each.enabled} credentials={each.credentials}")
 
@@ -556,10 +597,10 @@ class Run:
         self.disk.full, self.disk.fail_commit, self.disk.busy, self.disk.fail_reads = False, "", 0, 0
         for account in self.network.accounts.values():
             account.weather, account.limit = Weather(), None
-        if not all(each.enabled for each in self.config.providers.values()):
+        if not all(each.enabled and each.slowed == 1 for each in self.config.providers.values()):
             await self._stop(1.0)
             for each in self.config.providers.values():
-                each.enabled = True
+                each.enabled, each.slowed = True, 1
         await self._start("peace")
         for _ in range(2):
             await self._until(self.loop.now_us + 30_000_000)

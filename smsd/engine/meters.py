@@ -1,0 +1,104 @@
+"""What does the daemon count for those who watch it?
+
+Counters and histograms since the start, as plain numbers, fed by the bus, by the settler (calls to providers) and by
+the outbox (commits). It refuses to know in what form they are shown (`listeners.metrics`) and what is better read off
+the state of things when somebody looks (backlog, rates, health).
+
+The number of series is bounded: events and categories are closed lists, and a provider's name counts only when it is
+configured (`know`); what names another one is counted under "". Nothing that a caller chose becomes a label.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from typing import Final
+
+from smsd.core.events import Event, Kind
+from smsd.core.message import Attempt
+
+TAKEN: Final = "OK"
+"""Stands for the category of a call whose message the provider took; no category is called so."""
+
+CALL_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+WAIT_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 21_600.0, 86_400.0)
+COMMIT_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+BATCH_ROWS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 4_000.0)
+"""Upper bounds of the histograms' buckets; the last bucket has none."""
+
+_MESSAGES: Final = frozenset(kind for kind in Kind if kind.startswith("message."))
+
+
+class Histogram:
+    """How often values fell into each bucket, and their sum."""
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        """Upper ends, inclusive, rising."""
+        self.counts = [0] * (len(bounds) + 1)
+        """In each bucket alone; one more for what is above the last bound."""
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count a value; a negative one (a clock was set back) counts as 0, for the sum must never fall."""
+        value = max(value, 0.0)
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+class Meters:
+    """A sink of the bus. All numbers count from the start of this run; times are in seconds."""
+
+    def __init__(self, providers: Iterable[str] = ()) -> None:
+        self.messages: dict[tuple[Kind, str], int] = {}
+        """Message events by kind and provider; "" when none is concerned, or one that is configured no more."""
+        self.attempts: dict[tuple[str, str], int] = {}
+        """Calls that ended, by provider and category (TAKEN: the provider took the message)."""
+        self.call_s: dict[str, Histogram] = {}
+        """How long calls took, by provider."""
+        self.throttles: dict[str, int] = {}
+        self.halts: dict[str, int] = {}
+        self.accept_to_sent_s = Histogram(WAIT_S)
+        self.commit_s = Histogram(COMMIT_S)
+        self.batch_rows = Histogram(BATCH_ROWS)
+        self.know(providers)
+
+    def know(self, providers: Iterable[str]) -> None:
+        """These are configured, from now on; those known before keep their counts."""
+        for name in providers:
+            if name not in self.call_s:
+                self.call_s[name] = Histogram(CALL_S)
+                self.throttles[name] = self.halts[name] = 0
+
+    def __call__(self, event: Event) -> None:
+        kind = event.kind
+        if kind in _MESSAGES:
+            provider = self._known(event.fields.get("provider"))
+            key = (kind, provider)
+            self.messages[key] = self.messages.get(key, 0) + 1
+            since_ms = event.fields.get("since_accepted_ms")
+            if isinstance(since_ms, int):
+                self.accept_to_sent_s.observe(since_ms / 1e3)
+            if kind is Kind.MESSAGE_THROTTLED:
+                self.throttles[provider] = self.throttles.get(provider, 0) + 1
+        elif kind is Kind.PROVIDER_HALTED:
+            provider = self._known(event.fields.get("provider"))
+            self.halts[provider] = self.halts.get(provider, 0) + 1
+
+    def attempted(self, attempt: Attempt) -> None:
+        """A call to a provider ended, however it did."""
+        provider = self._known(attempt.provider)
+        key = (provider, TAKEN if attempt.category is None else attempt.category.value)
+        self.attempts[key] = self.attempts.get(key, 0) + 1
+        if attempt.latency_ms is not None and provider:
+            self.call_s[provider].observe(attempt.latency_ms / 1e3)
+
+    def committed(self, seconds: float, rows: int) -> None:
+        """The outbox committed `rows` rows in one transaction, which took `seconds` until it was synced."""
+        self.commit_s.observe(seconds)
+        self.batch_rows.observe(rows)
+
+    def _known(self, provider: object) -> str:
+        return provider if isinstance(provider, str) and provider in self.call_s else ""
