@@ -25,7 +25,7 @@ from smsd import wire
 from smsd.core.acceptance import Fault, Refusal
 from smsd.engine.intake import Answer
 from smsd.engine.service import Service
-from smsd.listeners.operations import OPERATIONS, Caller, Operation, ProblemError, store_fault
+from smsd.listeners.operations import OPERATIONS, Caller, Operation, ProblemError, Scope, store_fault
 from smsd.store import StoreError
 
 log = structlog.get_logger("smsd.socket")
@@ -124,7 +124,9 @@ class Connection(asyncio.Protocol):
         """Set while the client is behind in reading; it drops the client."""
         self._leaving: asyncio.TimerHandle | None = None
         """Set while the last answers go out; likewise."""
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[bytes] | None = None
+        self._only_reads = False
+        """Whether that changes nothing, so that it may be given up with the connection."""
         self.uid = -1
         self.held = 0
         """Bytes it was last seen to hold."""
@@ -152,6 +154,8 @@ class Connection(asyncio.Protocol):
             if timer is not None:
                 timer.cancel()
         self._recount()
+        if self._task is not None and self._only_reads:
+            self._task.cancel()  # it may wait for a minute for something to happen
         if not self._under_way:
             self._door.left(self)
 
@@ -262,20 +266,22 @@ class Connection(asyncio.Protocol):
             id, state, segments, encoding, replayed = answer
             self._answer(slot, wire.encode_accepted(slot.ref, id, state.label, segments, encoding.label, replayed))
 
-    async def _perform(self, slot: _Slot, operation: Operation) -> None:
+    async def _perform(self, slot: _Slot, operation: Operation) -> bytes:
         try:
             result = await operation.handler(self._door.service, self._caller, slot.request)
-            answer = wire.encode_ok(slot.ref, result)
+            return wire.encode_ok(slot.ref, result, operation.envelope)
         except ProblemError as problem:
-            answer = wire.encode_error(slot.ref, problem.faults)
+            return wire.encode_error(slot.ref, problem.faults)
         except StoreError as error:
             log.error("an operation met a fault of the outbox", op=operation.name, error=str(error))
-            answer = wire.encode_error(slot.ref, (store_fault(error),))
+            return wire.encode_error(slot.ref, (store_fault(error),))
         except Exception:
             log.exception("an operation met a fault of the daemon", op=operation.name)
-            answer = wire.encode_error(slot.ref, (INTERNAL,))
+            return wire.encode_error(slot.ref, (INTERNAL,))
+
+    def _performed(self, slot: _Slot, task: asyncio.Task[bytes]) -> None:
         self._task = None
-        self._answer(slot, answer)
+        self._answer(slot, b"" if task.cancelled() else task.result())
 
     def _too_long(self) -> None:
         fault = Fault("", "too_long", f"a line is at most {self._limits.line} bytes: connect again and send less")
@@ -331,6 +337,8 @@ class Connection(asyncio.Protocol):
             self._waiting -= slot.size
             self._started()
             self._task = asyncio.get_running_loop().create_task(self._perform(slot, operation))
+            self._task.add_done_callback(partial(self._performed, slot))
+            self._only_reads = operation.scope is Scope.READ
 
     # -- bounds -------------------------------------------------------------------------------------------------------
 

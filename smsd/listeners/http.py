@@ -1,76 +1,100 @@
-"""How do monitors ask over HTTP whether the daemon is well?
+"""How do other programs reach the daemon over HTTP?
 
-`/healthz` says that the process answers; `/readyz` says whether it accepts and can send, and why not. Both answer
-without a token and name no provider. Everything else is a 404 as application/problem+json (RFC 9457); a fault of the
-daemon is a 500 of the same form, its story only in the log.
+A request is looked up in `routes`, its caller is judged by `access` and the operations table, and `performing` does the
+rest. Whatever goes wrong, down to bytes that are no HTTP, is answered with a problem document (RFC 9457); a fault of
+the daemon is a 500 that tells nothing, its story is in the log.
 
-Anybody who reaches the port may connect, so connections are bounded in number and in age: a client that sends its
-request byte by byte takes one place for 20 s at most.
+Anybody who reaches the port may connect, so connections are bounded in number and age (`crowd`, `http_connection`) and
+bodies in size and time (`bodies`). A connection without a request under way gives way to a newcomer; one with a request
+never does. The door drains: answers under way are finished, and each says that it is the last of its connection.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+import contextlib
+import functools
+import resource
+import socket
+from collections.abc import Callable, Iterable
+from urllib.parse import urlsplit
 
-import msgspec
 import structlog
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
+from aiohttp.streams import StreamReader
+
+from smsd import wire
+from smsd.engine.service import Service
+from smsd.listeners import openapi
+from smsd.listeners.access import Access
+from smsd.listeners.batch import BatchLimits
+from smsd.listeners.bodies import Bodies
+from smsd.listeners.callers import ProblemError, store_fault
+from smsd.listeners.crowd import Crowd
+from smsd.listeners.http_connection import Connection, HttpLimits
+from smsd.listeners.performing import Call
+from smsd.listeners.problems import INTERNAL, TOO_DEEP, problem
+from smsd.listeners.routes import Map, OpenRoute, WrongMethodError
+from smsd.listeners.sse import EventStreams
+from smsd.store import StoreError
+
+__all__ = ["HttpDoor", "HttpLimits"]
 
 log = structlog.get_logger("smsd.http")
 
-CONNECTIONS = 256
-"""Above it new connections are closed at once."""
-
-AGE_S = 10.0
-"""A connection older than this is closed at the next look, which comes every AGE_S: none lives longer than twice it."""
-
-HEADERS = {"Cache-Control": "no-store"}
-PROBLEM = "application/problem+json"
+BACKLOG = 1_024
+MOST_CONNECTIONS = 60_000
 
 
 class HttpDoor:
-    """The health endpoints. `reasons` gives what stands in the way of readiness, in short words."""
+    """The listening sockets and what is answered there."""
 
     def __init__(
-        self, reasons: Callable[[], tuple[str, ...]], *, connections: int = CONNECTIONS, age_s: float = AGE_S
+        self,
+        service: Service,
+        reasons: Callable[[], tuple[str, ...]],
+        access: Access,
+        *,
+        max_body: int,
+        limits: HttpLimits | None = None,
     ) -> None:
-        self._reasons = reasons
-        self._most = connections
-        self._age_s = age_s
-        self._app = web.Application(middlewares=[_problems])
-        self._app.router.add_get("/healthz", self._health)
-        self._app.router.add_get("/readyz", self._ready)
-        self._runner = web.AppRunner(self._app, access_log=None, keepalive_timeout=age_s, lingering_time=0)
+        """`reasons` gives what stands in the way of readiness, in short words. `max_body`: bytes, but of batches."""
+        self.limits = limits or HttpLimits()
+        self.service = service
+        self.reasons = reasons
+        self.access = access
+        self.bodies = Bodies(max_body, self.limits.bodies, self.limits.body_s)
+        self.streams = EventStreams(service.stream)
+        self.batch_limits = BatchLimits()
+        self.description = openapi.document
+        self._map = Map()
         self._servers: list[asyncio.Server] = []
-        self._sweeping: asyncio.Task[None] | None = None
+        self._crowd: Crowd | None = None
+        self._ending = False
+        self._empty = asyncio.Event()
+        self._crowded = False
+        """The log was told that there are too many."""
 
-    async def listen(self, addresses: Iterable[tuple[str, int]]) -> None:
-        """Serve on these (host, port) pairs. Raises OSError when one cannot be had."""
-        await self._runner.setup()
+    def change(self, access: Access, *, max_body: int) -> None:
+        """Other rules from the next request on (a reload)."""
+        self.access = access
+        self.bodies.most = max_body
+
+    async def listen(self, addresses: Iterable[tuple[str, int]], sockets: Iterable[socket.socket] = ()) -> None:
+        """Serve on these (host, port) pairs, and on sockets that are bound already. Raises OSError when an address
+        cannot be had."""
         loop = asyncio.get_running_loop()
+        limits = self.limits
+        most = _most_connections(limits) if limits.connections is None else limits.connections
+        self._crowd = Crowd(most, limits.idle_s, limits.head_s, self._empty.set)
+        server = web.Server(self._handle, request_factory=self._request)  # type: ignore[arg-type]
+        factory = functools.partial(self._connection, server, self._crowd, loop)
         for host, port in addresses:
-            self._servers.append(await loop.create_server(self._connection, host, port, reuse_address=True))
-        self._sweeping = loop.create_task(self._sweep(self._server()), name="smsd http sweep")
-
-    def _server(self) -> web.Server:
-        server = self._runner.server
-        assert server is not None, "listen() has set it up"
-        return server
-
-    def _connection(self) -> asyncio.BaseProtocol:
-        server = self._server()
-        return _Refused() if len(server.connections) >= self._most else server()
-
-    async def _sweep(self, server: web.Server) -> None:
-        """Close what was there at the last look already."""
-        seen: set[object] = set()
-        while True:
-            await asyncio.sleep(self._age_s)
-            for connection in server.connections:
-                if connection in seen:
-                    connection.force_close()
-            seen = set(server.connections)
+            self._servers.append(await loop.create_server(factory, host, port, reuse_address=True, backlog=BACKLOG))
+        for each in sockets:
+            self._servers.append(await loop.create_server(factory, sock=each, backlog=BACKLOG))
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -78,22 +102,101 @@ class HttpDoor:
         names = [socket.getsockname() for server in self._servers for socket in server.sockets]
         return [(str(name[0]), int(name[1])) for name in names]
 
-    async def close(self) -> None:
-        """Stop. Idempotent."""
-        if self._sweeping is not None:
-            self._sweeping.cancel()
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return 0 if self._crowd is None else len(self._crowd)
+
+    # -- connections --------------------------------------------------------------------------------------------------
+
+    def _connection(self, server: web.Server, crowd: Crowd, loop: asyncio.AbstractEventLoop) -> asyncio.BaseProtocol:
+        if len(crowd) >= crowd.most and not self._crowded:
+            self._crowded = True
+            log.warning("too many HTTP connections; the longest idle ones are closed", most=crowd.most)
+        elif len(crowd) <= crowd.most // 2:
+            self._crowded = False
+        if self._ending or not crowd.has_room():
+            return _Refused()
+        return Connection(server, crowd, self.limits, loop)
+
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.Request:
+        return web.Request(message, payload, protocol, writer, task, asyncio.get_running_loop())
+
+    # -- requests -----------------------------------------------------------------------------------------------------
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        try:
+            answer = await self._answer(request)
+        except Exception as error:
+            answer = self._refusal(request, error)
+        if self._ending:
+            answer.force_close()
+        return answer
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        target = request.raw_path
+        if target[:1] != "/" and target != "*" and urlsplit(target).netloc != request.headers.get("Host"):
+            raise ProblemError.of("malformed", "The request's target and its `Host` differ; smsd is no proxy.")
+        route, path = self._map.find(request.method, request.rel_url.raw_path)
+        if isinstance(route, OpenRoute):
+            return await route.perform(self, request)
+        caller = self.access.caller(request.headers)
+        route.operation.admit(caller)
+        return await route.perform(self, Call(request, route.operation, path, caller))
+
+    def _refusal(self, request: web.Request, error: Exception) -> web.StreamResponse:
+        """The problem that an exception is. Raises ConnectionError when an answer has begun already."""
+        if request.writer.output_size > 0:
+            if not isinstance(error, ConnectionError):
+                log.error("an answer broke off: a fault of the daemon", path=request.path[:64], exc_info=error)
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionError("the answer broke off") from error
+        match error:
+            case ProblemError() | wire.WireError():
+                return problem(*error.faults)
+            case WrongMethodError():
+                return problem(error.fault, status=405, headers={"Allow": error.allow})
+            case StoreError():
+                log.error("a request met a fault of the outbox", path=request.path[:64], error=str(error))
+                return problem(store_fault(error))
+            case RecursionError():
+                return problem(TOO_DEEP)
+            case ConnectionError():
+                raise error
+        log.error("a request met a fault of the daemon", path=request.path[:64], exc_info=error)
+        return problem(INTERNAL)
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    def stop_listening(self) -> None:
+        """Connect no one any more. Those connected are still answered, each once."""
+        self._ending = True
         for server in self._servers:
             server.close()
-        self._servers.clear()
-        await self._runner.cleanup()
 
-    async def _health(self, request: web.Request) -> web.Response:
-        return _json({"status": "ok"})
-
-    async def _ready(self, request: web.Request) -> web.Response:
-        reasons = self._reasons()
-        status = "unready" if reasons else "ready"
-        return _json({"status": status, "reasons": list(reasons)}, status=503 if reasons else 200)
+    async def close(self, timeout_s: float = 2.0) -> None:
+        """Let the answers under way out, end the streams, then close all connections. Idempotent."""
+        self.stop_listening()
+        self.service.stream.close()
+        crowd = self._crowd
+        if crowd is None:
+            return
+        crowd.end_idle()
+        if len(crowd):
+            self._empty.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), timeout_s)
+        for member in crowd.everyone:
+            member.give_way()
+        crowd.close()
 
 
 class _Refused(asyncio.Protocol):
@@ -103,32 +206,9 @@ class _Refused(asyncio.Protocol):
         transport.close()
 
 
-@web.middleware
-async def _problems(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
-        headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
-        return _problem(error.status, error.reason, headers)
-    except Exception:
-        log.exception("a request met a fault of the daemon", path=request.path[:64])
-        return _problem(500, "Internal Server Error", {})
-
-
-def _problem(status: int, title: str, headers: dict[str, str]) -> web.Response:
-    body: dict[str, object] = {"type": "about:blank", "title": title, "status": status}
-    return _json(body, status=status, content_type=PROBLEM, headers=headers)
-
-
-def _json(
-    body: dict[str, object],
-    *,
-    status: int = 200,
-    content_type: str = "application/json",
-    headers: dict[str, str] | None = None,
-) -> web.Response:
-    return web.Response(
-        body=msgspec.json.encode(body), status=status, content_type=content_type, headers={**HEADERS, **(headers or {})}
-    )
+def _most_connections(limits: HttpLimits) -> int:
+    """What the limit on open files leaves."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return max(1, min(soft - limits.reserve, MOST_CONNECTIONS))

@@ -86,6 +86,7 @@ class UnixDoor:
         self._clients: dict[int, _Clients] = {}
         self._servers: list[asyncio.AbstractServer] = []
         self._empty = asyncio.Event()
+        self._closing = False
 
     async def listen(self, sockets: Iterable[socket.socket]) -> None:
         """Serve on sockets that are bound already."""
@@ -116,6 +117,8 @@ class UnixDoor:
             idle = next((each for each in mine.connections if not each.busy), connection)
             del mine.connections[idle]
             idle.abort()
+        if self._closing:  # the system had connected it before the door was shut
+            asyncio.get_running_loop().call_soon(connection.end)
         return self.peers.caller(connection.uid, groups)
 
     def active(self, connection: Connection) -> None:
@@ -166,6 +169,7 @@ class UnixDoor:
     async def close(self, timeout_s: float = 2.0) -> None:
         """Let every owed answer out, then close all connections. Idempotent."""
         self.stop_listening()
+        self._closing = True
         for connection in self.everyone():
             connection.end()
         if self._clients:

@@ -99,7 +99,7 @@ ADMIN_ONLY: list[Json] = [
     {"op": "retry", "id": "x"},
     {"op": "pause", "provider": "main"},
     {"op": "resume", "provider": "main"},
-    {"op": "stats"},
+    {"op": "metrics"},
 ]
 
 
@@ -127,9 +127,9 @@ async def test_the_admin_group_may_do_everything(house: House, group: int, extra
 
 async def test_groups_beyond_what_can_be_read_give_nothing(house: House) -> None:
     """Less than it should be, never more; and no client ends the daemon."""
-    (answer,) = await ask(house, ALICE, {"op": "stats"}, extra=(*range(43_000, 43_300), STAFF))
+    (answer,) = await ask(house, ALICE, {"op": "metrics"}, extra=(*range(43_000, 43_300), STAFF))
     assert code(answer) == "not_allowed"
-    (answer,) = await ask(house, ALICE, {"op": "stats"}, group=STAFF, extra=tuple(range(43_000, 43_300)))
+    (answer,) = await ask(house, ALICE, {"op": "metrics"}, group=STAFF, extra=tuple(range(43_000, 43_300)))
     assert code(answer) == ""
 
 
@@ -169,6 +169,10 @@ def request_for(name: str, id: str) -> Json:
         return {**fields, **SEND}
     if name in {"pause", "resume"}:
         return {**fields, "provider": "main"}
+    if name == "user":
+        return {**fields, "user": "the user"}
+    if name == "recipient":
+        return {**fields, "number": NUMBER}
     return {**fields, "id": id} if name in {"get", "attempts", "cancel", "retry"} else fields
 
 

@@ -1,0 +1,206 @@
+"""What does each operation do?
+
+One function an operation: (service, caller, request) -> answer. The caller's scope was judged before; here its tenant
+is, because only here it is known whose message is asked for. What cannot be done raises ProblemError.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+
+from smsd import __version__, wire
+from smsd.core.acceptance import Fault, Refusal
+from smsd.core.message import Message, State
+from smsd.engine.intake import Answer, Receipt
+from smsd.engine.service import ReloadRefusedError, Seen, Service, UnknownProviderError
+from smsd.engine.snapshots import GoneError
+from smsd.engine.stream import UnknownKindError, wanted
+from smsd.listeners import showing
+from smsd.listeners.callers import Caller, ProblemError
+from smsd.listeners.metrics import exposition
+from smsd.listeners.sse import event_view
+from smsd.store import Person, Query, WrongState
+
+
+async def send(service: Service, caller: Caller, request: wire.Submission) -> wire.Acceptance:
+    """Accept a message."""
+    answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    content_hash = wire.content_hash(request) if request.idempotency_key is not None else None
+    service.intake.submit(request, caller.origin, content_hash, answered.set_result)
+    answer = await answered
+    if isinstance(answer, Refusal):
+        raise ProblemError(*answer.faults)
+    return acceptance(answer)
+
+
+def acceptance(receipt: Receipt) -> wire.Acceptance:
+    """The answer to an accepted submission."""
+    return wire.Acceptance(receipt.id, receipt.state.label, receipt.segments, receipt.encoding.label, receipt.replayed)
+
+
+async def get(service: Service, caller: Caller, request: wire.Get) -> wire.MessageView:
+    """One message; if asked, only when it has left the queue."""
+    seen = await service.wait(request.id, caller.sees, showing.wait_ms(request.wait))
+    return showing.message(_found(seen, request.id))
+
+
+async def list_(service: Service, caller: Caller, request: wire.List) -> wire.MessageList:
+    """Messages, newest first."""
+    query = Query(
+        tenant=_tenant(caller, request.tenant),
+        states=showing.states(request.state),
+        recipient=None if request.to is None else showing.recipient(request.to, "to"),
+        user=request.user,
+        campaign=request.campaign,
+        category=request.category,
+        since=showing.instant(request.since, "since"),
+        before=showing.cursor(request.cursor),
+        limit=showing.limit(request.limit),
+    )
+    items, following = await service.page(query)
+    cursor = None if following is None else wire.encode_cursor(following)
+    return wire.MessageList([showing.message(seen) for seen in items], cursor)
+
+
+async def attempts(service: Service, caller: Caller, request: wire.Attempts) -> wire.AttemptList:
+    """The attempts of a message."""
+    found = await service.attempts(request.id, caller.sees)
+    if found is None:
+        raise _not_found(request.id)
+    return wire.AttemptList([wire.attempt_view(attempt) for attempt in found])
+
+
+async def cancel(service: Service, caller: Caller, request: wire.Cancel) -> wire.MessageView:
+    """Cancel a pending message."""
+    found = await service.cancel(request.id, caller.sees)
+    if isinstance(found, WrongState):
+        text = f"The message is {found.message.state.label}; only a pending one can be cancelled."
+        raise ProblemError.of("wrong_state", text, "id")
+    return showing.message(_found(found, request.id))
+
+
+async def retry(service: Service, caller: Caller, request: wire.Retry) -> wire.MessageView:
+    """Begin a new round for a message."""
+    found = await service.retry(
+        request.id, caller.sees, ttl=request.ttl, expires_at=request.expires_at, force=request.force
+    )
+    if isinstance(found, Fault):
+        raise ProblemError(found)
+    if isinstance(found, WrongState):
+        raise ProblemError.of("wrong_state", _why_not_retried(found.message), "id")
+    return showing.message(_found(found, request.id))
+
+
+def _why_not_retried(message: Message) -> str:
+    if message.state is State.FAILED:
+        return "It failed UNCERTAIN: the provider may have taken it. Retry with `force` if a second copy is acceptable."
+    return f"The message is {message.state.label}; only failed, undelivered and expired ones can be retried."
+
+
+async def stats(service: Service, caller: Caller, request: wire.Stats) -> wire.StatsView:
+    """Counts of what the caller sees."""
+    return showing.stats(await service.stats(caller.sees), load=caller.everyone)
+
+
+async def user(service: Service, caller: Caller, request: wire.User) -> wire.UserView:
+    """Counts of the messages about one user."""
+    if not request.user:
+        raise ProblemError.of("invalid_value", "`user` must not be empty.", "user")
+    counts = await service.counts_of(Person(_tenant(caller, request.tenant), user=request.user))
+    return wire.UserView(request.user, counts.sent_today, counts.sent_last_hour, counts.failed_today, counts.pending)
+
+
+async def recipient(service: Service, caller: Caller, request: wire.Recipient) -> wire.RecipientView:
+    """Counts of the messages to one number."""
+    number = showing.recipient(request.number, "number")
+    counts = await service.counts_of(Person(_tenant(caller, request.tenant), recipient=number))
+    return wire.RecipientView(number, counts.sent_today, counts.sent_last_hour, counts.failed_today, counts.pending)
+
+
+async def providers(service: Service, caller: Caller, request: wire.Providers) -> wire.ProviderList:
+    """The providers that may carry the caller's messages."""
+    found = service.providers(caller.sees)
+    return wire.ProviderList([showing.provider(view, load=caller.everyone) for view in found])
+
+
+async def pause(service: Service, caller: Caller, request: wire.Pause) -> wire.ProviderView:
+    """Call a provider no more."""
+    try:
+        return showing.provider(await service.pause(request.provider, f"paused by {caller.name}"), load=True)
+    except UnknownProviderError as error:
+        raise ProblemError.of("not_found", f"There is {error}.", "provider") from error
+
+
+async def resume(service: Service, caller: Caller, request: wire.Resume) -> wire.ProviderView:
+    """Call it again."""
+    try:
+        return showing.provider(await service.resume(request.provider), load=True)
+    except UnknownProviderError as error:
+        raise ProblemError.of("not_found", f"There is {error}.", "provider") from error
+
+
+async def events(service: Service, caller: Caller, request: wire.Events) -> wire.EventList:
+    """What happened, of what the caller sees."""
+    try:
+        chosen = wanted(request.kinds, caller.sees)
+    except UnknownKindError as error:
+        raise ProblemError.of("invalid_value", f"`kinds`: {error}", "kinds") from error
+    wait_s = showing.wait_ms(request.wait) / 1e3
+    batch = await service.stream.read(request.after, wait_s, showing.limit(request.limit), chosen)
+    return wire.EventList([event_view(id, event) for id, event in batch.events], batch.last, batch.lost)
+
+
+async def reload(service: Service, caller: Caller, request: wire.Reload) -> wire.ReloadView:
+    """Read the configuration again."""
+    if service.reloader is None:
+        text = "This daemon was started without a configuration file (run --dev); there is nothing to read again."
+        raise ProblemError.of("not_available", text)
+    try:
+        done = await service.reloader()
+    except ReloadRefusedError as error:
+        faults = [Fault(path, "invalid_value", f"{path}: {message}") for path, message in error.faults]
+        raise ProblemError(*faults) from error
+    return wire.ReloadView([*done.changed], [*done.restart], [*done.warnings])
+
+
+async def backup(service: Service, caller: Caller, request: wire.Backup) -> wire.Chunk:
+    """A piece of a consistent copy of the outbox."""
+    if service.snapshots is None:
+        raise ProblemError.of("not_available", "This daemon's outbox cannot be copied.")
+    if request.offset < 0:
+        raise ProblemError.of("invalid_value", "`offset` is a number of bytes, 0 or more.", "offset")
+    try:
+        piece = await service.snapshots.read(request.snapshot, request.offset)
+    except GoneError as error:
+        raise ProblemError.of("not_found", str(error), "snapshot") from error
+    return wire.Chunk(piece.id, piece.size, piece.offset, base64.b64encode(piece.data).decode(), piece.done)
+
+
+async def metrics(service: Service, caller: Caller, request: wire.Metrics) -> wire.Exposition:
+    """The daemon's figures for Prometheus."""
+    return wire.Exposition(await exposition(service))
+
+
+async def ping(service: Service, caller: Caller, request: wire.Ping) -> wire.Pong:
+    """Somebody is there."""
+    return wire.Pong(True, __version__)
+
+
+def _tenant(caller: Caller, asked: str | None) -> str | None:
+    """The tenant a read is bound to; None: all."""
+    if caller.everyone:
+        return asked
+    if asked not in {None, caller.tenant}:
+        raise ProblemError.of("not_allowed", f"{caller.name} sees only its own messages.", "tenant")
+    return caller.tenant
+
+
+def _found(seen: Seen | None, id: str) -> Seen:
+    if seen is None:
+        raise _not_found(id)
+    return seen
+
+
+def _not_found(id: str) -> ProblemError:
+    return ProblemError.of("not_found", f"There is no message {id[:64]}.", "id")

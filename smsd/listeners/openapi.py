@@ -1,0 +1,288 @@
+"""What can be asked for over HTTP, in words for programs?
+
+An OpenAPI 3.1 document, made once from the table of routes, the operations and the types of the wire, so that it cannot
+differ from what is answered. Bounds are stated where the code enforces them and a schema can say them. What a schema
+cannot say (which numbers exist, that two times fit together, which providers there are) is a 422 that names the field.
+It knows no values and no caller: the document is the same for everybody.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+
+from smsd import __version__, wire
+from smsd.core import acceptance as rules
+from smsd.core.message import Priority
+from smsd.listeners import performing, showing
+from smsd.listeners.operations import Reach, Scope
+from smsd.listeners.problems import JSON, NDJSON, PROBLEM_JSON, ProblemView
+from smsd.listeners.routes import OPEN_ROUTES, ROUTES, OpenRoute, Route
+
+Json = dict[str, Any]
+
+REF: Final = "#/components/schemas/{name}"
+_PARAMETER = re.compile(r"\{([a-z_]+)\}")
+_SPAN = r"^([0-9]+(\.[0-9]+)?(d|h|ms|m|s))+$"
+
+ABOUT: Final = (
+    "An outbox for text messages. Accepted means: validated and on disk. Every error is a problem document (RFC 9457) "
+    "with a code of a closed list; unknown fields and parameters are errors."
+)
+
+FIELDS: Final[Mapping[str, Json]] = {
+    "to": {"description": "The number, as E.164; spaces and `-.()` are ignored.", "minLength": 1},
+    "text": {"description": "What is sent. Of control characters only LF and CR.", "minLength": 1},
+    "priority": {"enum": [priority.label for priority in Priority]},
+    "overflow": {"enum": ["reject", "truncate"]},
+    "idempotency_key": {"minLength": 1, "maxLength": rules.MAX_KEY},
+    "user": {"description": "Opaque.", "minLength": 1, "maxLength": rules.MAX_USER},
+    "type": {"description": "A label for reports.", "minLength": 1, "maxLength": rules.MAX_TYPE},
+    "tenant": {"description": "Only for callers that see all.", "minLength": 1, "maxLength": rules.MAX_TENANT},
+    "max_attempts": {"minimum": 1, "maximum": rules.MAX_ATTEMPTS},
+    "send_at": {"description": "RFC 3339 with an offset; at most a year ahead."},
+    "expires_at": {"description": "RFC 3339 with an offset. Not beside `ttl`."},
+    "ttl": {"description": 'A span such as "2h", from 1s to 30d. Not beside `expires_at`.', "pattern": _SPAN},
+    "offset": {"minimum": 0},
+    "metadata": {"description": f"Strings; at most {rules.MAX_METADATA} bytes of JSON."},
+}
+"""Of a submission and of a retry: what is enforced beyond the type."""
+
+PARAMETERS: Final[Mapping[str, Json]] = {
+    "id": {"description": "The message's id.", "examples": ["01a2049a-0000-7000-8000-000000000001"]},
+    "user": {"description": "The user, percent-encoded."},
+    "number": {"description": "The number as E.164.", "examples": ["+14155550123"]},
+    "provider": {"description": "The provider's name."},
+    "state": {"description": "States joined by commas; `queued` stands for those that are not final."},
+    "to": {"description": "A number as E.164; its `+` need not be percent-encoded."},
+    "tenant": {"description": "Only one's own, except for callers that see all."},
+    "since": {"description": "RFC 3339 with an offset: accepted then or later."},
+    "limit": {"minimum": 1, "maximum": showing.LIST_LIMIT},
+    "cursor": {"description": "`next_cursor` of the page before."},
+    "wait": {"description": "How long to wait, at most 60s.", "pattern": _SPAN},
+    "after": {"description": "The id of the last event seen."},
+    "kinds": {"description": "Events joined by commas; `message.*` stands for all that begin so."},
+}
+
+STATUSES: Final[Mapping[int, str]] = {
+    400: "It is no request that can be read.",
+    401: "There is no token, or one that is not known.",
+    403: "The caller may not do this, or nobody may from there.",
+    404: "There is no such thing, or it is not the caller's.",
+    409: "The key was used for other content, or the state does not allow it.",
+    413: "The body is larger than `[http] max_body`.",
+    415: "The body is not JSON (for a batch: NDJSON or JSON), or does not say so.",
+    422: "A field or parameter is unknown, missing or wrong; all of them are named.",
+    429: "A limit is reached.",
+    431: "The head of the request is too large.",
+    500: "A fault of smsd; its story is in the log.",
+    503: "Not now: the backlog is full, smsd is shutting down, or the outcome of a commit is not known.",
+    507: "The disk is full.",
+}
+_ALWAYS = (400, 401, 403, 422, 431, 500, 503)
+_WRITES = (413, 415, 507)
+
+
+@cache
+def document() -> bytes:
+    """The document as JSON."""
+    return msgspec.json.encode(describe())
+
+
+def describe() -> Json:
+    """The document as plain values."""
+    paths: dict[str, Json] = {}
+    routes: tuple[Route | OpenRoute, ...] = (*ROUTES, *OPEN_ROUTES)
+    for route in routes:
+        row = _open(route) if isinstance(route, OpenRoute) else _operation(route)
+        paths.setdefault(route.path, {})[route.method.lower()] = row
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "smsd", "version": __version__, "description": ABOUT},
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(),
+            "responses": {_name(status): _problem(status) for status in STATUSES},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"token": []}],
+    }
+
+
+# -- operations -------------------------------------------------------------------------------------------------------
+
+
+def _operation(route: Route) -> Json:
+    operation = route.operation
+    batch = route.perform is performing.submit_batch
+    needs = f"Needs the scope `{operation.scope}`" + (" and all tenants." if operation.reach is Reach.ALL else ".")
+    found: Json = {
+        "operationId": "batch" if batch else operation.name,
+        "summary": (operation.handler.__doc__ or "").strip() if not batch else "Accept very many messages.",
+        "description": needs,
+        "tags": [_tag(route)],
+        "responses": {str(status): _answer(route, status) for status in route.statuses} | _problems(route),
+    }
+    found |= {"parameters": parameters} if (parameters := _parameters(route)) else {}
+    return found | ({"requestBody": _body(route)} if route.method == "POST" else {})
+
+
+def _tag(route: Route) -> str:
+    return "operation" if route.operation.scope is Scope.ADMIN or route.path == "/metrics" else route.path.split("/")[2]
+
+
+def _parameters(route: Route) -> list[Json]:
+    in_path = _PARAMETER.findall(route.path)
+    found = [_parameter("path", name, {"type": "string", "minLength": 1}) for name in in_path]
+    if route.method == "GET":
+        schemas = _properties(route.operation.request)
+        found += [_parameter("query", name, _not_null(schemas[name])) for name in schemas if name not in in_path]
+    if route.perform is performing.submit:
+        found.append(_parameter("query", "wait", {"type": "string"}))
+        found.append(
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "description": "Instead of the field `idempotency_key`; may be a quoted string.",
+                "schema": {"type": "string", "minLength": 1, "maxLength": rules.MAX_KEY},
+            }
+        )
+    return found
+
+
+def _parameter(place: str, name: str, schema: Json) -> Json:
+    about = dict(PARAMETERS.get(name, {}))
+    found: Json = {"name": name, "in": place, "required": place == "path"}
+    if "description" in about:
+        found["description"] = about.pop("description")
+    return found | {"schema": schema | about}
+
+
+def _body(route: Route) -> Json:
+    """A body that holds nothing is still asked for: `{}`, with its content type."""
+    if route.perform is performing.submit:
+        example = {"to": "+14155550123", "text": "Your table is ready.", "ttl": "2h"}
+        return {"required": True, "content": {JSON: {"schema": _ref("Submission"), "example": example}}}
+    if route.perform is performing.submit_batch:
+        lines = {"type": "string", "description": "A submission a line, at most 64 KiB each."}
+        array = {"type": "array", "items": _ref("Submission")}
+        return {"required": True, "content": {NDJSON: {"schema": lines}, JSON: {"schema": array}}}
+    in_path = _PARAMETER.findall(route.path)
+    properties = {
+        name: _bounded(name, schema)
+        for name, schema in _properties(route.operation.request).items()
+        if name not in in_path
+    }
+    schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    return {"required": True, "content": {JSON: {"schema": schema, "example": {}}}}
+
+
+def _answer(route: Route, status: int) -> Json:
+    schema = _ref(route.operation.answer.__name__)
+    if route.perform is performing.submit_batch:
+        lines = "A result a line, in order: `{index, ok, id, state, ...}` or `{index, ok, error}`."
+        return {"description": lines, "content": {NDJSON: {"schema": {"type": "string"}}}}
+    if route.perform is performing.figures:
+        return {"description": "Prometheus' text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    if route.perform is performing.events:
+        stream = {"schema": {"type": "string"}}
+        about = "A stream of server-sent events; for `Accept: application/json` what there is."
+        return {"description": about, "content": {JSON: {"schema": schema}, performing.EVENT_STREAM: stream}}
+    if route.perform is performing.submit:
+        view = {"oneOf": [schema, _ref("MessageView")]}
+        done = "Replayed; with `wait`: it has left the queue, as the view says."
+        later = "Accepted; with `wait`: still in the queue, as the view says."
+        return {"description": done if status == 200 else later, "content": {JSON: {"schema": view}}}
+    return {"description": "Done.", "content": {JSON: {"schema": schema}}}
+
+
+def _problems(route: Route) -> Json:
+    statuses = {*_ALWAYS, *(_WRITES if route.method == "POST" else ())}
+    statuses |= {404} if "{" in route.path or route.path == "/v1/backup" else set()
+    statuses |= {409} if route.perform is performing.submit or "{id}/" in route.path else set()
+    statuses |= {429} if route.perform in {performing.submit, performing.events} else set()
+    return {str(status): {"$ref": f"#/components/responses/{_name(status)}"} for status in sorted(statuses)}
+
+
+def _open(route: OpenRoute) -> Json:
+    kinds = {performing.health: "Health", performing.readiness: "Readiness"}
+    schema = _ref(kinds[route.perform]) if route.perform in kinds else {"type": "object"}
+    name = route.path.strip("/").replace(".json", "")
+    found = {str(status): {"description": HTTPStatus(status).phrase, "content": {JSON: {"schema": schema}}}
+             for status in route.statuses}  # fmt: skip
+    refused = {str(status): {"$ref": f"#/components/responses/{_name(status)}"} for status in (400, 431, 500)}
+    about = (route.perform.__doc__ or "").strip()
+    return {"operationId": name, "summary": about, "tags": ["health"], "security": [], "responses": found | refused}
+
+
+# -- components -------------------------------------------------------------------------------------------------------
+
+
+def _name(status: int) -> str:
+    return "".join(word.capitalize() for word in re.split(r"\W+", HTTPStatus(status).phrase))
+
+
+def _problem(status: int) -> Json:
+    content = {PROBLEM_JSON: {"schema": _ref("ProblemView")}}
+    found: Json = {"description": STATUSES[status], "content": content}
+    name = {401: "WWW-Authenticate", 429: "Retry-After"}.get(status)
+    return found | ({"headers": {name: {"schema": {"type": "string"}, "required": True}}} if name else {})
+
+
+def _schemas() -> Json:
+    kinds: list[type[msgspec.Struct]] = [wire.Submission, ProblemView, performing.Health, performing.Readiness]
+    kinds += [route.operation.answer for route in ROUTES if route.path != "/metrics"]
+    found = _components([*kinds, wire.MessageView])
+    submission = found["Submission"]
+    submission["properties"] = {name: _bounded(name, each) for name, each in submission["properties"].items()}
+    submission["required"] = ["to", "text"]
+    for name in ("to", "text"):
+        submission["properties"][name] = _not_null(submission["properties"][name])
+    return {name: _tidied(schema) for name, schema in found.items()}
+
+
+def _tidied(schema: Json) -> Json:
+    """Without titles, which only repeat the name."""
+    return {name: value for name, value in schema.items() if name != "title"}
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": REF.format(name=name)}
+
+
+@cache
+def _properties(kind: type[msgspec.Struct]) -> Json:
+    """The schemas of a request's fields by their names on the wire."""
+    return dict(_components([kind])[kind.__name__].get("properties", {}))
+
+
+def _components(kinds: Iterable[type[msgspec.Struct]]) -> dict[str, Json]:
+    _, found = msgspec.json.schema_components(dict.fromkeys(kinds), ref_template=REF, schema_hook=_any_value)
+    return found
+
+
+def _any_value(kind: type) -> Json:
+    """`object` stands for any JSON value."""
+    return {"description": "Any JSON value."}
+
+
+def _bounded(name: str, schema: Json) -> Json:
+    """With what is enforced beyond the type; the bounds go beside the type they are about."""
+    about = dict(FIELDS.get(name, {}))
+    description = {"description": about.pop("description")} if "description" in about else {}
+    if "anyOf" not in schema:
+        return schema | description | about
+    options: Iterable[Json] = schema["anyOf"]
+    return schema | description | {"anyOf": [each | ({} if each == {"type": "null"} else about) for each in options]}
+
+
+def _not_null(schema: Json) -> Json:
+    """The schema of a value that is given: a text cannot be null, an absent parameter is just absent."""
+    options = [each for each in schema.get("anyOf", [schema]) if each.get("type") != "null"]
+    about = {"description": schema["description"]} if "description" in schema else {}
+    return {name: value for name, value in options[0].items() if name != "default"} | about

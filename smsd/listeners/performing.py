@@ -1,0 +1,231 @@
+"""How is an operation performed that was asked for over HTTP?
+
+`plain` performs nearly all alike: path, query and body become the operation's request, its answer becomes JSON. The
+others are what HTTP has beside or instead of that: a submission with its header and its `wait`, a batch, events that
+stream, figures that are text, and the routes that need no caller. Which path means what is the affair of `routes`;
+connections and their bounds are the door's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import msgspec
+from aiohttp import web
+
+from smsd import wire
+from smsd.core.acceptance import Fault
+from smsd.core.message import State
+from smsd.engine.service import Service
+from smsd.engine.stream import UnknownKindError, Wanted, wanted
+from smsd.listeners import handlers, showing
+from smsd.listeners import http_reading as reading
+from smsd.listeners.batch import BatchLimits, batch
+from smsd.listeners.bodies import Bodies, check_json, check_plain, invite
+from smsd.listeners.callers import Caller, ProblemError
+from smsd.listeners.metrics import CONTENT_TYPE
+from smsd.listeners.operations import Operation
+from smsd.listeners.problems import reply
+from smsd.listeners.sse import EventStreams
+
+READS = frozenset({"GET", "HEAD"})
+EVENT_STREAM = "text/event-stream"
+QUEUED = frozenset({State.PENDING.label, State.PROCESSING.label})
+
+
+class Desk(Protocol):
+    """The door, as a performer sees it."""
+
+    service: Service
+    bodies: Bodies
+    streams: EventStreams
+    batch_limits: BatchLimits
+
+    def reasons(self) -> tuple[str, ...]:
+        """What stands in the way of readiness."""
+        ...
+
+    def description(self) -> bytes:
+        """The OpenAPI document."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request of a caller who may ask for this operation. `path`: the parameters in the path, by field."""
+
+    request: web.Request
+    operation: Operation
+    path: Mapping[str, str]
+    caller: Caller
+
+
+Performer = Callable[[Desk, Call], Awaitable[web.StreamResponse]]
+OpenPerformer = Callable[[Desk, web.Request], Awaitable[web.StreamResponse]]
+
+
+# -- most of them -----------------------------------------------------------------------------------------------------
+
+
+async def plain(desk: Desk, call: Call) -> web.StreamResponse:
+    """Query or body in, JSON out."""
+    return reply(wire.encode(await _result(desk, call)))
+
+
+async def figures(desk: Desk, call: Call) -> web.StreamResponse:
+    """The same, but the answer is a text."""
+    found = cast(wire.Exposition, await _result(desk, call))
+    return reply(found.text.encode(), content_type=CONTENT_TYPE)
+
+
+async def _result(desk: Desk, call: Call) -> msgspec.Struct:
+    if call.request.method in READS:
+        request = query_request(call)
+    else:
+        check_json(call.request)
+        request = body_request(call, await desk.bodies.read(call.request))
+    return await call.operation.handler(desk.service, call.caller, request)
+
+
+def query_request(call: Call) -> msgspec.Struct:
+    """The request in path and query. Raises ProblemError or wire.WireError with all that is wrong."""
+    kind, faults = call.operation.request, list[Fault]()
+    query = call.request.rel_url.raw_query_string
+    texts = reading.parameters(query, wire.fields_of(kind).keys() - call.path.keys(), faults)
+    reading.mend_number(texts, "to")
+    return wire.build(kind, {**reading.typed(kind, texts), **call.path}, faults)
+
+
+def body_request(call: Call, body: bytes) -> msgspec.Struct:
+    """The request in path and body. Raises ProblemError or wire.WireError with all that is wrong."""
+    faults: list[Fault] = []
+    reading.parameters(call.request.rel_url.raw_query_string, (), faults)
+    fields = wire.decode_object(body) if body else {}
+    faults += (
+        Fault(name, "unknown_field", f"`{name}` is a part of the path: remove it from the body")
+        for name in call.path
+        if name in fields
+    )
+    return wire.build(call.operation.request, {**fields, **call.path}, faults)
+
+
+# -- submissions ------------------------------------------------------------------------------------------------------
+
+
+async def submit(desk: Desk, call: Call) -> web.StreamResponse:
+    """Accept one message; if asked, wait until it has left the queue."""
+    check_json(call.request)
+    body = await desk.bodies.read(call.request)
+    submission, wait_ms = _submission(desk, call, body)
+    accepted = await handlers.send(desk.service, call.caller, submission)
+    if wait_ms:
+        seen = await desk.service.wait(accepted.id, call.caller.sees, wait_ms)
+        if seen is not None:
+            view = showing.message(seen)
+            return reply(wire.encode(view), 202 if view.state in QUEUED else 200)
+    return reply(wire.encode(accepted), 200 if accepted.replayed else 202)
+
+
+def _submission(desk: Desk, call: Call, body: bytes) -> tuple[wire.Submission, int]:
+    """The submission, and how long to wait for its fate (ms). Raises ProblemError with all that is wrong."""
+    faults: list[Fault] = []
+    wait_ms = _wait_ms(call.request.rel_url.raw_query_string, faults)
+    examine = desk.service.intake.examine
+    try:
+        submission = reading.submission_of(body)
+    except wire.WireError as error:
+        found = error.faults
+        if error.partial is not None:
+            found = error.joined(examine(error.partial, call.caller.origin))
+        raise ProblemError(*faults, *found) from None
+    keys = call.request.headers.getall("Idempotency-Key", ())
+    if keys:
+        reading.add_key(submission, keys, faults)
+    if faults:
+        raise ProblemError(*faults, *examine(submission, call.caller.origin))
+    return submission, wait_ms
+
+
+def _wait_ms(query: str, faults: list[Fault]) -> int:
+    if not query:
+        return 0
+    texts = reading.parameters(query, ("wait",), faults)
+    try:
+        return showing.wait_ms(texts.get("wait"))
+    except ProblemError as error:
+        faults += error.faults
+        return 0
+
+
+async def submit_batch(desk: Desk, call: Call) -> web.StreamResponse:
+    """Accept very many."""
+    faults: list[Fault] = []
+    reading.parameters(call.request.rel_url.raw_query_string, (), faults)
+    if faults:
+        raise ProblemError(*faults)
+    check_plain(call.request)
+    await invite(call.request)
+    return await batch(call.request, call.caller, desk.service, desk.batch_limits)
+
+
+# -- events -----------------------------------------------------------------------------------------------------------
+
+
+async def events(desk: Desk, call: Call) -> web.StreamResponse:
+    """A stream that does not end; for who accepts only JSON, one answer with what there is."""
+    request = cast(wire.Events, query_request(call))
+    if not _wants_stream(call.request):
+        return reply(wire.encode(await handlers.events(desk.service, call.caller, request)))
+    chosen = _chosen(request.kinds, call.caller)
+    try:
+        return await desk.streams.stream_events(call.request, call.caller.name, chosen, request.after)
+    except web.HTTPServiceUnavailable as error:
+        raise ProblemError.of("limit_exceeded", error.text or "Too many event streams are open.") from error
+
+
+def _wants_stream(request: web.Request) -> bool:
+    accepted = request.headers.get("Accept", "*/*")
+    return request.method == "GET" and (EVENT_STREAM in accepted or "application/json" not in accepted)
+
+
+def _chosen(kinds: str | None, caller: Caller) -> Wanted:
+    try:
+        return wanted(kinds, caller.sees)
+    except UnknownKindError as error:
+        raise ProblemError.of("invalid_value", f"`kinds`: {error}", "kinds") from error
+
+
+# -- without a caller -------------------------------------------------------------------------------------------------
+
+
+class Health(msgspec.Struct):
+    """The process answers."""
+
+    status: str
+
+
+class Readiness(msgspec.Struct):
+    """Whether it accepts and can send; `reasons`: why not, in short words that name no provider."""
+
+    status: str
+    reasons: list[str]
+
+
+async def health(desk: Desk, request: web.Request) -> web.StreamResponse:
+    """Is the process alive?"""
+    return reply(wire.encode(Health("ok")))
+
+
+async def readiness(desk: Desk, request: web.Request) -> web.StreamResponse:
+    """Does it accept, and can it send?"""
+    reasons = desk.reasons()
+    return reply(
+        wire.encode(Readiness("unready" if reasons else "ready", list(reasons))), status=503 if reasons else 200
+    )
+
+
+async def description(desk: Desk, request: web.Request) -> web.StreamResponse:
+    """What can be asked for?"""
+    return reply(desk.description())

@@ -1,0 +1,126 @@
+"""How do the engine's answers become the wire's?
+
+Pure translations, and the reading of the few request fields that are more than a name: states, times, cursors, spans.
+"""
+
+from __future__ import annotations
+
+from smsd import __version__, wire
+from smsd.core import address, units
+from smsd.core.message import FINAL, State
+from smsd.engine.service import ProviderView, Seen, Stats
+from smsd.listeners.callers import ProblemError
+
+LIST_LIMIT = 1_000
+LIST_USUAL = 50
+WAIT_MAX_MS = 60_000
+
+
+def message(seen: Seen) -> wire.MessageView:
+    """A message and why it waits."""
+    return wire.message_view(seen.message, seen.waiting)
+
+
+def provider(view: ProviderView, *, load: bool) -> wire.ProviderView:
+    """A provider; `load`: with the figures that are about everybody's messages."""
+    return wire.ProviderView(
+        name=view.name,
+        type=view.type,
+        state=view.state.value,
+        until=wire.time_text(view.until),
+        reason=view.reason or None,
+        rate=view.rate,
+        rate_now=view.rate,
+        recommended_rate=None,
+        in_flight=view.in_flight if load else None,
+        sent_last_minute=view.sent_last_minute if load else None,
+        throttles_last_hour=view.throttles_last_hour if load else None,
+    )
+
+
+def stats(found: Stats, *, load: bool) -> wire.StatsView:
+    """Counts; `load` as for `provider`."""
+    states = {state.label: 0 for state in State}
+    priorities: dict[str, int] = {"high": 0, "normal": 0, "bulk": 0}
+    for (state, priority), count in found.totals.states.items():
+        states[state.label] += count
+        if state is State.PENDING:
+            priorities[priority.label] += count
+    return wire.StatsView(
+        states=states,
+        categories=found.totals.categories,
+        providers={view.name: provider(view, load=load) for view in found.providers},
+        priorities=priorities,
+        sent_last_minute=found.sent_last_minute,
+        sent_last_hour=found.sent_last_hour,
+        sent_today=found.sent_today,
+        failed_today=found.failed_today,
+        processed=sum(count for name, count in states.items() if name not in {"pending", "processing"}),
+        oldest_pending_at=wire.time_text(found.totals.oldest_pending_at),
+        eta=wire.time_text(found.eta),
+        uptime_s=found.uptime_s,
+        version=__version__,
+    )
+
+
+def states(text: str | None) -> tuple[State, ...]:
+    """The states named, joined by commas; `queued` stands for those that are not final."""
+    if text is None:
+        return ()
+    known = {state.label: state for state in State}
+    chosen: list[State] = []
+    for name in text.split(","):
+        if name == "queued":
+            chosen += [state for state in State if state not in FINAL]
+        elif name in known:
+            chosen.append(known[name])
+        else:
+            raise ProblemError.of("invalid_value", f"`state` is one or more of {', '.join(known)}, queued.", "state")
+    return tuple(chosen)
+
+
+def recipient(text: str, field: str) -> str:
+    """As it is kept. A national number is refused: without the region it was submitted in, it names nobody."""
+    found = address.recipient(text, "")
+    if isinstance(found, address.Problem):
+        raise ProblemError.of("invalid_recipient", f"`{field}` {found.message}", field)
+    return found
+
+
+def instant(text: str | None, field: str) -> int | None:
+    """A time of the wire."""
+    try:
+        return None if text is None else units.instant(text)
+    except ValueError as error:
+        raise ProblemError.of("invalid_value", f"`{field}`: {error}", field) from error
+
+
+def cursor(text: str | None) -> int | None:
+    """A place in a listing."""
+    try:
+        return None if text is None else wire.decode_cursor(text)
+    except ValueError as error:
+        text = "`cursor` is not one that a listing gave. Start again without it."
+        raise ProblemError.of("invalid_value", text, "cursor") from error
+
+
+def limit(asked: int | None) -> int:
+    """How many at most."""
+    if asked is None:
+        return LIST_USUAL
+    if not 1 <= asked <= LIST_LIMIT:
+        raise ProblemError.of("invalid_value", f"`limit` is 1 to {LIST_LIMIT}.", "limit")
+    return asked
+
+
+def wait_ms(text: str | None) -> int:
+    """How long a caller will wait, in milliseconds; 0: not at all."""
+    if text is None:
+        return 0
+    try:
+        wait = units.duration_ms(text)
+    except ValueError as error:
+        raise ProblemError.of("invalid_value", f"`wait`: {error}", "wait") from error
+    if not 0 <= wait <= WAIT_MAX_MS:
+        raise ProblemError.of("invalid_value", "`wait` is at most 60s.", "wait")
+    return wait

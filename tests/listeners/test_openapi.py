@@ -1,0 +1,143 @@
+"""Does the OpenAPI document say what the door does? schemathesis asks the door."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smsd.core.acceptance import MAX_KEY
+from smsd.engine.service import Reloaded
+from smsd.engine.snapshots import Snapshots
+from smsd.listeners import openapi
+from smsd.listeners.access import Access
+from smsd.listeners.routes import OPEN_ROUTES, ROUTES
+from tests.listeners.house import House
+from tests.listeners.http_rig import serving, token
+
+DOCUMENT = openapi.describe()
+
+SETTINGS = """
+headers = {{ Accept = "application/json" }}  # without it /v1/events is a stream that never ends
+request-timeout = 20
+hooks = "{hooks}"
+
+[auth.openapi.token]
+bearer = "ops"
+
+[checks]
+# 422 says what no schema can: that a number does not exist, that two times do not fit, that no such provider is there.
+# 413 is the same of sizes.
+positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "413", "422", "429"]
+
+[[operations]]
+# The answer begins before the body is read, and a bad line fails alone: there it is told what is wrong with it.
+include-path = "/v1/messages/batch"
+checks.negative_data_rejection.expected-statuses = ["200", "4xx"]
+
+[[operations]]
+# 503 is how it says that smsd is not ready.
+include-path = "/readyz"
+checks.not_a_server_error.expected-statuses = ["2xx", "4xx", "503"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", "503"]
+"""
+
+HOOKS = """
+import schemathesis
+
+@schemathesis.hook
+def map_query(context, query):
+    '''Nobody waits a minute for a test.'''
+    if query and isinstance(query.get("wait"), str) and query["wait"][:1].isdigit():
+        return {**query, "wait": "5ms"}
+    return query
+"""
+
+
+async def explore(directory: Path, url: str, examples: int, seed: int | None) -> tuple[int, str]:
+    """schemathesis' exit code and what it says."""
+    (directory / "exploring.py").write_text(HOOKS)
+    settings = directory / "schemathesis.toml"
+    settings.write_text(SETTINGS.format(hooks="exploring"))
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(settings), "run", url]
+    command += ["--checks", "all", "--max-examples", str(examples)]
+    command += [] if seed is None else ["--seed", str(seed)]
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(directory), "NO_COLOR": "1"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    return process.returncode or 0, output.decode()
+
+
+async def test_schemathesis_finds_no_difference(house: House, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    async def reload() -> Reloaded:
+        return Reloaded(("providers.main.rate",), (), ())
+
+    long = request.config.getoption("--long")
+    service = house.engine.service
+    service.snapshots = Snapshots(house.outbox, tmp_path)
+    service.reloader = reload
+    await service.resume("main")
+    async with serving(house, Access((token("ops"),))) as rig:
+        host, port = rig.door.addresses[0]
+        url = f"http://{host}:{port}/openapi.json"
+        code, said = await explore(tmp_path, url, 200 if long else 25, None if long else 7)
+    service.snapshots.close()
+    assert code == 0, said[-8_000:]
+    generated = re.search(r"(\d+) generated, (\d+) passed", said)
+    assert generated is not None, said[-2_000:]
+    assert int(generated[1]) == int(generated[2]) > 500
+
+
+def test_every_route_is_described_and_nothing_else() -> None:
+    described = {(method.upper(), path) for path, row in DOCUMENT["paths"].items() for method in row}
+    served = {(route.method, route.path) for route in ROUTES} | {(route.method, route.path) for route in OPEN_ROUTES}
+    assert described == served
+
+
+def rows() -> list[Any]:
+    return [
+        pytest.param(path, method, row, id=f"{method} {path}")
+        for path, found in DOCUMENT["paths"].items()
+        for method, row in found.items()
+    ]
+
+
+@pytest.mark.parametrize(("path", "method", "row"), rows())
+def test_every_operation_says_what_it_takes_and_answers(path: str, method: str, row: dict[str, Any]) -> None:
+    assert row["summary"].endswith((".", "?"))
+    assert len({each["operationId"] for _, _, each in (param.values for param in rows())}) == len(rows())
+    named = {each["name"] for each in row.get("parameters", []) if each["in"] == "path"}
+    assert named == set(re.findall(r"\{(.+?)\}", path))
+    assert ("requestBody" in row) is (method == "post")
+    assert {"500", "400"} <= row["responses"].keys()
+    assert ("401" in row["responses"]) is ("security" not in row)
+
+
+def test_every_reference_leads_somewhere() -> None:
+    found = re.findall(r'"\$ref":"#/components/([a-z]+)/(\w+)"', openapi.document().decode())
+    assert found
+    for kind, name in found:
+        assert name in DOCUMENT["components"][kind]
+
+
+def test_bounds_are_those_of_the_code() -> None:
+    submission = DOCUMENT["components"]["schemas"]["Submission"]
+    key = submission["properties"]["idempotency_key"]["anyOf"][0]
+    assert key == {"type": "string", "minLength": 1, "maxLength": MAX_KEY}
+    assert submission["additionalProperties"] is False
+    assert submission["required"] == ["to", "text"]
+    assert "op" not in submission["properties"]
