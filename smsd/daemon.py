@@ -3,7 +3,8 @@
 The composition root: the only module, with `config`, that names concrete things. Built and started in order (log,
 engine with its outbox, doors, readiness), stopped in reverse; half a start is undone. SIGTERM and SIGINT drain: no new
 work, calls in flight end and are settled, the outbox is checkpointed, exit 0; a second signal ends at once, and the
-attempts still open are uncertain at the next start. A broken outbox ends the process with a failure, so that systemd
+attempts still open are uncertain at the next start. SIGHUP, or the operation `reload`, reads the configuration again: a
+faulty one changes nothing. A broken outbox ends the process with a failure, so that systemd
 starts it anew.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import gc
 import os
 import random
@@ -19,29 +21,30 @@ import signal
 import socket
 import sqlite3
 import sys
-from collections.abc import Awaitable, Callable
-from datetime import UTC, tzinfo
+from collections.abc import Callable
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import structlog
 import uuid_utils
 import uvloop
 
 from smsd import __version__, boot, config, logs, notify
+from smsd.assembly import access_of, plan_of
 from smsd.clock import SystemClock
 from smsd.config import Config, ConfigError
 from smsd.core.events import Kind
 from smsd.core.health import Standing
 from smsd.engine.bus import Bus
-from smsd.engine.engine import Engine, Plan
+from smsd.engine.engine import Engine
 from smsd.engine.exchange import Exchange
-from smsd.engine.lane import Setting
-from smsd.engine.settler import RetryBook
+from smsd.engine.service import Reloaded, ReloadRefusedError
+from smsd.engine.snapshots import Snapshots
 from smsd.listeners.http import HttpDoor
 from smsd.listeners.unix import Peers, UnixDoor, bind
+from smsd.reloading import Reloader
 from smsd.store import StoreError
 from smsd.store.sqlite import SqliteOutbox
+from smsd.watch import Watch
 from smsd.welcome import welcome
 
 log = structlog.get_logger("smsd.daemon")
@@ -53,6 +56,8 @@ EX_IOERR = 74
 EX_TEMPFAIL = 75
 EX_CONFIG = 78
 
+SYSTEM_CONFIG = Path("/etc/smsd/config.toml")
+
 COLLECT_AFTER = (20_000, 20, 50)
 """Garbage is collected after so many new objects (Python: 700). Messages make hundreds each and next to no cycles;
 looking for them at Python's pace took 7 % of the daemon's time."""
@@ -61,62 +66,15 @@ SWITCH_S = 0.0005
 """How long the outbox's thread, back from a sync, waits for the interpreter while the loop is busy. At Python's 5 ms
 every commit under load took ten times as long as its sync."""
 
-STATUS_S = 10.0
-"""How often `systemctl status` is told how things are, and the watchdog's proofs are looked at, at least."""
-
-TICK_MAX_US = 45_000_000
-"""The dispatcher looks at least every 30 s; later than this it is stuck."""
-
-
-class Watch:
-    """Feeds systemd's watchdog while the loop, the outbox's writer and the dispatcher are all alive.
-
-    `beat` returns when the outbox has committed something; `unlooked_us` tells how long the dispatcher has not looked.
-    """
-
-    def __init__(
-        self,
-        notifier: notify.Notifier,
-        beat: Callable[[], Awaitable[None]],
-        unlooked_us: Callable[[], int],
-        status: Callable[[], str],
-    ) -> None:
-        self._notifier = notifier
-        self._beat = beat
-        self._unlooked_us = unlooked_us
-        self._status = status
-
-    async def run(self) -> None:
-        """Until cancelled. Never raises: whoever is watched must not die of it."""
-        usec = self._notifier.watchdog_usec
-        pause = STATUS_S if usec is None else min(STATUS_S, usec / 4e6)
-        while True:
-            await asyncio.sleep(pause)
-            try:
-                await self.look()
-            except Exception:
-                log.exception("the watch met a fault of the daemon")
-
-    async def look(self) -> None:
-        """One proof of life; a full disk is no reason to be ended, a dispatcher that does not look is."""
-        try:
-            await self._beat()
-        except StoreError as error:
-            log.warning("the outbox's heartbeat failed", error=str(error))
-        stuck = self._unlooked_us()
-        if stuck > TICK_MAX_US:
-            log.critical("the dispatcher is stuck", seconds=stuck // 1_000_000)
-            return
-        self._notifier.watchdog()
-        self._notifier.status(self._status())
-
 
 class Daemon:
     """One running smsd."""
 
-    def __init__(self, settings: Config, written: logs.Logs, *, greet: bool = False) -> None:
+    def __init__(self, settings: Config, written: logs.Logs, path: Path | None) -> None:
+        """`path`: where the configuration was read; None: it is embedded (run --dev), and newcomers are greeted."""
         self._config = settings
-        self._greet = greet
+        self._path = path
+        self._greet = path is None
         self._logs = written
         self._clock = SystemClock()
         self._bus = Bus()
@@ -124,13 +82,14 @@ class Daemon:
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
         self._signals = 0
+        self._reloads: set[asyncio.Task[None]] = set()
         self._full = False
         self._ready = False
         self._draining = False
         self._exchange = Exchange()
         self._store = self._outbox()
         self._engine = Engine(
-            self._plan(),
+            plan_of(settings),
             self._store,
             self._exchange,
             self._clock,
@@ -153,21 +112,7 @@ class Daemon:
             ballast_bytes=outbox.ballast,
             on_fatal=self._fail,
             on_full=self._filled,
-        )
-
-    def _plan(self) -> Plan:
-        settings = [
-            (Setting(each.name, each.adapter, each.rules, each.needs_sender), each.enabled)
-            for each in self._config.providers
-        ]
-        return Plan(
-            settings=tuple(setting for setting, enabled in settings if enabled),
-            retired=tuple(setting for setting, enabled in settings if not enabled),
-            on_uncertain=self._config.retry.on_uncertain,
-            rules=self._config.messages,
-            retries=RetryBook(self._config.retry.default, self._config.retry.profiles),
-            zone=_zone(self._config.daemon.timezone),
-            max_backlog=self._config.outbox.max_backlog,
+            on_commit=self._committed,
         )
 
     def _fail(self, error: BaseException) -> None:
@@ -176,6 +121,9 @@ class Daemon:
             self._failure = error
             self._bus.publish(Kind.OUTBOX_BROKEN, self._clock.wall(), error=str(error))
         self._stop.set()
+
+    def _committed(self, seconds: float, rows: int) -> None:
+        self._engine.meters.committed(seconds, rows)
 
     def _filled(self, is_full: bool) -> None:
         """Also called while the outbox is opened, when there is no service yet to be told."""
@@ -200,7 +148,8 @@ class Daemon:
                 log.critical("a door cannot be opened", error=str(error))
                 return EX_OSERR
             if self._greet:
-                greeting = asyncio.get_running_loop().create_task(welcome(self._bus, self._config.socket.path))
+                story = welcome(self._bus, self._config.socket.path, self._url())
+                greeting = asyncio.get_running_loop().create_task(story)
                 stack.callback(greeting.cancel)
             await self._stop.wait()
             await self._drain()
@@ -215,12 +164,21 @@ class Daemon:
         await self._engine.start()
         self._ready = True
         self._engine.service.store_full = self._full
-        self._door = UnixDoor(self._engine.service, self._peers())
+        service = self._engine.service
+        service.snapshots = Snapshots(self._store, self._config.daemon.state_dir)
+        stack.callback(service.snapshots.close)
+        handed = notify.HandedOver(notify.listen_fds())
+        self._door = UnixDoor(service, self._peers())
         stack.push_async_callback(self._door.close)
-        await self._door.listen(self._sockets(stack))
-        http = HttpDoor(self._engine.unready)
+        await self._door.listen(handed.local or [self._own_socket(stack)])
+        http = self._http = HttpDoor(
+            service, self._engine.unready, access_of(self._config), max_body=self._config.http.max_body
+        )
         stack.push_async_callback(http.close)
-        await self._listen(http)
+        await self._listen(http, handed)
+        if self._path is not None:
+            reloader = Reloader(self._path, self._config, self._clock, self._bus, self._engine, http, self._logs)
+            service.reloader = functools.partial(self._reload, reloader)
         watch = Watch(self._notifier, self._beat, self._unlooked_us, self._status)
         watching = asyncio.get_running_loop().create_task(watch.run())
         stack.callback(watching.cancel)
@@ -229,11 +187,41 @@ class Daemon:
         gc.set_threshold(*COLLECT_AFTER)
         self._tell_ready(http)
 
-    async def _listen(self, http: HttpDoor) -> None:
+    async def _reload(self, reloader: Reloader) -> Reloaded:
+        """Read the configuration again. Raises ReloadRefusedError, StoreError; the old settings then stay."""
+        if self._draining:
+            raise ReloadRefusedError((("", "smsd is shutting down; the next start reads the file"),))
+        with self._notifier.reloading():
+            done = await reloader.reload()
+        self._config = reloader.config
+        return done
+
+    def _hung_up(self) -> None:
+        """SIGHUP. What is wrong stands in the log; nobody waits for an answer."""
+        task = asyncio.get_running_loop().create_task(self._reload_on_signal())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    async def _reload_on_signal(self) -> None:
+        reload = self._engine.service.reloader if self._ready else None
+        if reload is None:
+            log.warning("SIGHUP: there is no configuration file to read again, or not yet")
+            return
+        try:
+            await reload()
+        except ReloadRefusedError:
+            return  # told by the event
+        except Exception:
+            log.exception("the configuration was read and could not be applied; the old settings count")
+
+    async def _listen(self, http: HttpDoor, handed: notify.HandedOver) -> None:
         """A taken port is a fault, but not for a newcomer who tries `run --dev` beside something else."""
         addresses = [(each.host, each.port) for each in self._config.http.listen]
+        kept, strays = handed.of(addresses)
+        for stray in strays:
+            log.error("a socket unit listens where [http] listen does not: name it there, or stop it", at=stray)
         try:
-            await http.listen(addresses)
+            await http.listen([each for each in addresses if each not in kept], kept.values())
         except OSError as error:
             if not self._greet or error.errno != errno.EADDRINUSE:
                 raise
@@ -244,15 +232,12 @@ class Daemon:
         group = self._config.socket.admin_group
         return Peers(os.getuid(), None if group is None else group.gid)
 
-    def _sockets(self, stack: contextlib.AsyncExitStack) -> list[socket.socket]:
-        """What systemd handed over and keeps, or a socket of our own, whose file goes when it does."""
-        passed = [each for _, each in notify.listen_fds() if each.family == socket.AF_UNIX]
-        if passed:
-            return passed
+    def _own_socket(self, stack: contextlib.AsyncExitStack) -> socket.socket:
+        """One of our own, whose file goes when it does."""
         door = self._config.socket
         own = bind(door.path, door.mode, None if door.group is None else door.group.gid)
         stack.callback(door.path.unlink, missing_ok=True)
-        return [own]
+        return own
 
     def _tell_ready(self, http: HttpDoor) -> None:
         self._bus.publish(
@@ -267,13 +252,19 @@ class Daemon:
         self._notifier.ready()
         self._notifier.status(self._status())
 
+    def _url(self) -> str:
+        """Where HTTP is answered, for a newcomer to copy."""
+        host, port = self._http.addresses[0]
+        return f"http://{host}:{port}"
+
     def _handle_signals(self) -> Callable[[], None]:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
+        loop.add_signal_handler(signal.SIGHUP, self._hung_up)
 
         def undo() -> None:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.remove_signal_handler(number)
 
         return undo
@@ -289,6 +280,15 @@ class Daemon:
         self._draining = True
         self._notifier.stopping()
         self._door.stop_listening()
+        self._http.stop_listening()
+        try:
+            await self._end_calls()
+        finally:
+            # Whoever waits for something to happen waits in vain now; the doors close when they have answered.
+            self._engine.stream.close()
+            self._engine.watchers.close()
+
+    async def _end_calls(self) -> None:
         if isinstance(self._failure, StoreError):
             return
         self._bus.publish(Kind.DAEMON_DRAINING, self._clock.wall(), in_flight=self._engine.dispatcher.in_flight)
@@ -316,8 +316,9 @@ class Daemon:
 
 def main(config_path: Path | None, dev: bool) -> int:
     """`smsd run`. Returns the exit code: 0 stopped as asked, 78 configuration, else a failure."""
+    path = None if dev else (config_path or SYSTEM_CONFIG).absolute()
     try:
-        settings = _settings(config_path, dev)
+        settings = _settings(path)
     except ConfigError as error:
         sys.stderr.write(f"smsd: {error}\n")
         return EX_CONFIG
@@ -328,21 +329,16 @@ def main(config_path: Path | None, dev: bool) -> int:
     try:
         for warning in settings.warnings:
             log.warning(warning)
-        return uvloop.run(_run(settings, written, greet=dev))
+        return uvloop.run(_run(settings, written, path))
     finally:
         written.close()
 
 
-def _settings(config_path: Path | None, dev: bool) -> Config:
-    if dev:
+def _settings(path: Path | None) -> Config:
+    if path is None:
         return config.embedded_dev(Path.cwd() / "smsd-dev")
-    return config.load(config_path or Path("/etc/smsd/config.toml"))
+    return config.load(path)
 
 
-def _zone(name: str) -> tzinfo:
-    """The zone; UTC needs no time zone database."""
-    return UTC if name == "UTC" else ZoneInfo(name)
-
-
-async def _run(settings: Config, written: logs.Logs, *, greet: bool) -> int:
-    return await Daemon(settings, written, greet=greet).run()
+async def _run(settings: Config, written: logs.Logs, path: Path | None) -> int:
+    return await Daemon(settings, written, path).run()

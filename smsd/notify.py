@@ -15,7 +15,8 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterator, MutableMapping
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping
 from typing import Final
 
 from systemd_watchdog.systemd_watchdog import WatchDog
@@ -81,6 +82,16 @@ class Notifier:
         self._send(b"EXTEND_TIMEOUT_USEC=%d\n" % usec)
 
     @contextlib.contextmanager
+    def reloading(self) -> Iterator[None]:
+        """The configuration is being read again; systemd counts the service as reloading until the block ends
+        (sd_notify(3): RELOADING=1 with the monotonic time, then READY=1)."""
+        self._send(b"RELOADING=1\nMONOTONIC_USEC=%d\n" % (time.monotonic_ns() // 1_000))
+        try:
+            yield
+        finally:
+            self.ready()
+
+    @contextlib.contextmanager
     def extended(self) -> Iterator[None]:
         """systemd's patience with the start or the end lasts as long as the block and the event loop live, and
         EXTENSION_USEC longer. Whoever enters the block bounds it: nothing here does."""
@@ -143,3 +154,26 @@ def listen_fds(environ: MutableMapping[str, str] = os.environ) -> list[tuple[str
         listener.setblocking(False)
         passed.append((labels[index] if index < len(labels) else "unknown", listener))
     return passed
+
+
+class HandedOver:
+    """Those sockets, sorted: systemd keeps them open while the daemon restarts, so that nobody is refused."""
+
+    def __init__(self, sockets: Iterable[tuple[str, socket.socket]]) -> None:
+        passed = [each for _, each in sockets]
+        self.local = [each for each in passed if each.family == socket.AF_UNIX]
+        self._others = [each for each in passed if each.family != socket.AF_UNIX]
+
+    def of(self, addresses: Collection[tuple[str, int]]) -> tuple[dict[tuple[str, int], socket.socket], list[str]]:
+        """Those that listen on one of these (host, port) pairs, and where the others listen, which are closed: whoever
+        connects there waits in vain."""
+        found: dict[tuple[str, int], socket.socket] = {}
+        strays: list[str] = []
+        for each in self._others:
+            host, port = each.getsockname()[:2]
+            if (host, port) in addresses:
+                found[host, port] = each
+            else:
+                each.close()
+                strays.append(f"{host}:{port}")
+        return found, strays

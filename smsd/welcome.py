@@ -28,13 +28,18 @@ Next, in a second terminal in this folder:
     {smsd} show {id}
     {smsd} send +15005550010 "The sandbox throttles this number; see why it waits:"
     {smsd} queue
-Or from any program: one JSON object a line to {socket}
+    {smsd} watch
+Or from any program: one JSON object a line to {socket}, or over HTTP:
+    curl -s {url}/v1/messages -H 'Content-Type: application/json' -d '{{"to": "+14155550123", "text": "Hello"}}'
 Stop with Ctrl-C.
 """
 
 
-async def welcome(bus: Bus, socket: Path) -> None:
-    """Send the first message and print what to do next; a failure is printed, and changes nothing."""
+async def welcome(bus: Bus, socket: Path, url: str) -> None:
+    """Send the first message and print what to do next; a failure is printed, and changes nothing.
+
+    `url`: where HTTP is answered.
+    """
     sent: asyncio.Queue[str] = asyncio.Queue()
 
     def note(event: Event) -> None:
@@ -56,7 +61,7 @@ async def welcome(bus: Bus, socket: Path) -> None:
         stop()
     ms = round((loop.time() - began) * 1e3)
     smsd = _command()
-    sys.stdout.write(NEXT.format(state=socket.parent, id=id, ms=ms, smsd=smsd, socket=socket))
+    sys.stdout.write(NEXT.format(state=socket.parent, id=id, ms=ms, smsd=smsd, socket=socket, url=url))
     sys.stdout.flush()
 
 

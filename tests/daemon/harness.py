@@ -11,6 +11,7 @@ Every text holds WORD and every number begins with NUMBERS, so that the log of a
 from __future__ import annotations
 
 import base64
+import hashlib
 import http.client
 import itertools
 import json
@@ -253,6 +254,8 @@ class Site:
         self.state = directory / "state"
         self.config = directory / "config.toml"
         self.log_file = directory / "log"
+        self.port = 0
+        """Of the HTTP door; 0: none."""
         self.process: subprocess.Popen[bytes] | None = None
         self._carriers: list[Carrier] = []
 
@@ -263,6 +266,23 @@ class Site:
         carrier = Carrier(*arguments)
         self._carriers.append(carrier)
         return carrier
+
+    def with_http(self, **tokens: Json) -> Json:
+        """The keys of `[http]` for a door on a free port; tokens by name: {scopes, tenant}. The token is its name."""
+        self.port = self.port or free_port()
+        named = [
+            {"name": name, "sha256": hashlib.sha256(name.encode()).hexdigest(), "scopes": ["send", "read"], **keys}
+            for name, keys in tokens.items()
+        ]
+        return {"listen": [f"127.0.0.1:{self.port}"], "tokens": named}
+
+    def http(self, method: str, path: str, body: object = None, token: str = "", **headers: str) -> tuple[int, Any]:
+        """One request on a connection of its own: status and JSON."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+        try:
+            return ask_http(connection, method, path, body, token, **headers)
+        finally:
+            connection.close()
 
     def configure(self, url: str, *, sections: dict[str, Json] | None = None, **provider: Any) -> None:
         """Write the configuration: defaults made for tests, overridden by `sections` and the provider's own keys."""
@@ -374,6 +394,19 @@ class Site:
         return found + re.findall(r"\b1201\d{7}\b", log)[:3]
 
 
+def ask_http(
+    connection: http.client.HTTPConnection, method: str, path: str, body: object = None, token: str = "", **headers: str
+) -> tuple[int, Any]:
+    """One request on an open connection: status and JSON (None when the answer is no JSON)."""
+    data = None if body is None else json.dumps(body).encode()
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    connection.request(method, path, data, {"Content-Type": "application/json", **headers})
+    answer = connection.getresponse()
+    raw = answer.read()
+    return answer.status, json.loads(raw) if "json" in answer.headers.get("Content-Type", "") else None
+
+
 def _table(name: str, keys: Json) -> str:
     lines = (f"{key} = {_value(value)}" for key, value in keys.items())
     return f"[{name}]\n" + "\n".join(lines) + "\n"
@@ -383,6 +416,8 @@ def _value(value: object) -> str:
     """JSON's spelling of strings, numbers, lists and booleans is TOML's too."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key} = {_value(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
     return json.dumps(value)
 
 

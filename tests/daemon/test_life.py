@@ -15,13 +15,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from smsd.daemon import TICK_MAX_US, Watch
 from smsd.notify import Notifier
 from smsd.store import DiskFullError
+from smsd.watch import TICK_MAX_US, Watch
 from tests.daemon.harness import ROOT, Client, Site, fresh, short_directory, until
 from tests.doubles.stand_in import Rule
 
@@ -162,14 +163,23 @@ class Activated(Site):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
+        self.http_door: socket.socket | None = None
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(str(self.socket))
         self.listener.listen(64)
 
     def command(self) -> list[str]:
         """LISTEN_PID is the daemon's own id and the socket its descriptor 3; only a shell in between can say so."""
-        script = f'export LISTEN_PID=$$; exec "$@" 3<&{self.listener.fileno()}'
+        doors = [self.listener, *([] if self.http_door is None else [self.http_door])]
+        ours = " ".join(f"{place}<&{each.fileno()}" for place, each in enumerate(doors, 3))
+        script = f'export LISTEN_PID=$$; exec "$@" {ours}'
         return ["/bin/bash", "-c", script, "bash", *super().command()]
+
+    def start_with_http(self, door: socket.socket) -> None:
+        """Descriptors 3 and 4."""
+        self.http_door = door
+        environ = {"LISTEN_FDS": "2", "LISTEN_FDNAMES": "smsd.socket:http"}
+        self.start(environ=environ, pass_fds=(self.listener.fileno(), door.fileno()))
 
     def start_activated(self, *, ready: bool = True) -> None:
         environ = {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "smsd.socket"}
@@ -186,6 +196,24 @@ def activated() -> Iterator[Activated]:
             site.close()
             site.listener.close()
         assert site.leaks() == [], site.log()[-4_000:]
+
+
+def test_submissions_by_http_during_a_restart_are_answered(activated: Activated) -> None:
+    carrier = activated.carrier()
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        activated.port = door.getsockname()[1]
+        activated.configure(carrier.url, sections={"http": activated.with_http(shop={})})
+        activated.start_with_http(door)
+        to, text = fresh()
+        assert activated.http("POST", "/v1/messages", {"to": to, "text": text}, token="shop")[0] == 202
+        assert activated.stop() == 0
+        with ThreadPoolExecutor() as pool:
+            to, text = fresh()
+            waiting = pool.submit(activated.http, "POST", "/v1/messages", {"to": to, "text": text}, token="shop")
+            activated.start_with_http(door)
+            assert waiting.result(20)[0] == 202
+        activated.settled()
+    assert carrier.stats()["taken"] == 2
 
 
 def test_submissions_made_during_a_restart_are_answered(activated: Activated) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from smsd.config import DaemonConfig
+from smsd.config import DaemonConfig, HttpConfig
 from smsd.core.units import duration_ms
 from smsd.notify import EXTEND_EVERY_S, EXTENSION_USEC, Notifier, listen_fds
 from tests.daemon.harness import Site, until
@@ -42,9 +42,9 @@ def units(tmp_path: Path) -> Path:
     """The units as systemd would load them, with a program that exists on this machine in the place of ours."""
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is missing: THE UNIT FILES WERE NOT CHECKED (Debian: apt-get install systemd)")
-    for name in ("smsd.service", "smsd.socket"):
+    for name in ("smsd.service", "smsd.socket", "smsd-http.socket"):
         text = (UNITS / name).read_text()
-        (tmp_path / name).write_text(text.replace("ExecStart=/usr/bin/smsd", f"ExecStart={shutil.which('true')}"))
+        (tmp_path / name).write_text(text.replace("=/usr/bin/smsd", f"={shutil.which('true')}"))
     return tmp_path
 
 
@@ -57,7 +57,7 @@ def analyze(*arguments: str) -> str:
 
 
 def test_systemd_finds_no_fault_in_the_units(units: Path) -> None:
-    output = analyze("verify", str(units / "smsd.service"), str(units / "smsd.socket"))
+    output = analyze("verify", *(str(units / name) for name in ("smsd.service", "smsd.socket", "smsd-http.socket")))
     assert str(units) not in output
 
 
@@ -101,6 +101,12 @@ def test_the_socket_survives_the_service_and_keeps_one_owner() -> None:
         "-",
     ]
     assert listener["DirectoryMode"] == service["RuntimeDirectoryMode"]
+
+
+def test_the_http_unit_listens_where_the_daemon_does_by_default() -> None:
+    listener = directives("smsd-http.socket")
+    assert listener["ListenStream"] == [str(each) for each in HttpConfig().listen]
+    assert listener["Service"] == ["smsd.service"]
 
 
 def test_the_user_and_groups_are_made() -> None:

@@ -1,0 +1,58 @@
+"""What does each part of the daemon get of the configuration?
+
+The configuration's values become the parts' own: the engine's plan, the HTTP door's access. Used at the start and at
+every reload, so that both mean the same. Like `daemon` it names concrete things; it starts nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, tzinfo
+from zoneinfo import ZoneInfo
+
+from smsd.config import Config
+from smsd.engine.engine import Plan
+from smsd.engine.lane import Setting
+from smsd.engine.settler import RetryBook
+from smsd.listeners.access import Access, Token
+from smsd.listeners.callers import Scope
+
+
+def plan_of(config: Config) -> Plan:
+    """What the configuration says to the engine."""
+    settings = [
+        (Setting(each.name, each.adapter, each.rules, each.needs_sender), each.enabled) for each in config.providers
+    ]
+    return Plan(
+        settings=tuple(setting for setting, enabled in settings if enabled),
+        retired=tuple(setting for setting, enabled in settings if not enabled),
+        on_uncertain=config.retry.on_uncertain,
+        rules=config.messages,
+        retries=RetryBook(config.retry.default, config.retry.profiles),
+        zone=zone_of(config.daemon.timezone),
+        max_backlog=config.outbox.max_backlog,
+    )
+
+
+def access_of(config: Config) -> Access:
+    """Who may do what over HTTP."""
+    tokens = tuple(
+        Token(each.name, each.sha256, frozenset(map(Scope, each.scopes)), each.tenant) for each in config.http.tokens
+    )
+    return Access(tokens, frozenset(map(Scope, config.http.anonymous)), config.http.public_url)
+
+
+def zone_of(name: str) -> tzinfo:
+    """The zone; UTC needs no time zone database."""
+    return UTC if name == "UTC" else ZoneInfo(name)
+
+
+def running(old: Config, new: Config) -> Config:
+    """The configuration in force after a reload: what counts only from a restart on is still the old one's."""
+    return replace(
+        new,
+        daemon=replace(new.daemon, state_dir=old.daemon.state_dir, runtime_dir=old.daemon.runtime_dir),
+        outbox=replace(old.outbox, max_backlog=new.outbox.max_backlog),
+        socket=old.socket,
+        http=replace(new.http, listen=old.http.listen),
+    )
