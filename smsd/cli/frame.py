@@ -1,13 +1,17 @@
 """What do all commands have in common?
 
-The options --json and --socket, the connection, how an error is told (what happened, then what to do) and which exit
-code says so to a script. It knows no command and no field of a message. Nothing here imports rich or asyncio: `smsd
-send` stands in shell loops, and whoever waits for it pays for every import.
+The options --json, --socket, --url and --token-file, the connection, how a span is written, how an error is told (what
+happened, then what to do) and which exit code says so to a script. It knows no command and no field of a message.
+Nothing here imports rich or asyncio: `smsd send` stands in shell loops, and whoever waits for it pays for every import.
+
+A token is never an argument: arguments of a process can be read by everybody on the machine (ps, /proc/PID/cmdline).
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 from collections.abc import Callable
 from functools import update_wrapper
@@ -20,23 +24,19 @@ from smsd import client
 EX_FAILED: Final = 1
 EX_USAGE: Final = 64
 EX_DATAERR: Final = 65
+EX_NOINPUT: Final = 66
 EX_UNAVAILABLE: Final = 69
+EX_CANTCREAT: Final = 73
+EX_IOERR: Final = 74
 EX_TEMPFAIL: Final = 75
 EX_NOPERM: Final = 77
 EX_CONFIG: Final = 78
 """sysexits(3)"""
 
 EXIT_CODES: Final = """\b
-Exit codes (sysexits):
-   0  done
-   1  it did not work for another reason
-  64  the command line is wrong
-  65  the request is refused: invalid submission, unknown id or name, wrong state
-  69  the daemon cannot be reached
-  75  not now, later perhaps: backlog or disk full, shutting down, own limit, or
-      the outcome is unknown (repeat with the same --key)
-  77  not allowed
-  78  the configuration is wrong"""
+Exit codes (sysexits): 0 done, 64 wrong command line, 65 refused, 69 no daemon
+or not sent, 75 not now, 77 not allowed, 78 wrong configuration. All of them:
+  smsd help exit-codes"""
 
 
 def exit_code(error: client.SmsdError) -> int:
@@ -103,19 +103,91 @@ def on_terminal() -> bool:
     return sys.stdout.isatty()
 
 
+def spans(least: float, most: float) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
+    """For an option's callback: a length of time (`5s`, `1.5m`, `1h30m`; a bare number is seconds) becomes seconds.
+
+    `least` and `most` are seconds; anything else is a usage error.
+    """
+
+    def read(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+        if value is None:
+            return None
+        seconds = _seconds(value)
+        if seconds is None:
+            raise click.BadParameter(f"{value!r} is not a span of time; write 500ms, 5s, 2m or 1h30m.")
+        if not least <= seconds <= most:
+            raise click.BadParameter(f"{value!r} is not between {least:g} s and {most:g} s.")
+        return seconds
+
+    return read
+
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+
+
+def _seconds(text: str) -> float | None:
+    """None when it is not a span. The daemon's own reading (core/units.py) is stricter: it wants a unit."""
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
+        return float(text)
+    if not re.fullmatch(r"([0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h|d))+", text):
+        return None
+    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9.]+)([a-z]+)", text))
+
+
+def span_text(seconds: float) -> str:
+    """Seconds as a span the daemon reads."""
+    return f"{round(seconds * 1_000)}ms"
+
+
+def connect(
+    socket: str | None, url: str | None, token_file: str | None, timeout: float = client.TIMEOUT
+) -> client.Client:
+    """A client of the daemon that the options name: the command's, else those before the command, else the environment.
+
+    Raises click.UsageError for options that contradict each other, click.FileError for a token's file that cannot be
+    read, SmsdError for a URL that is none.
+    """
+    before = click.get_current_context().find_root().params
+    if not (socket or url):
+        socket, url = before.get("socket"), before.get("url")
+    token_file = token_file or before.get("token_file")
+    if socket and url:
+        raise click.UsageError("--socket and --url name two doors; leave one of them out.")
+    if token_file:
+        url = url or (None if socket else os.environ.get("SMSD_URL"))
+        if not url:
+            raise click.UsageError("--token-file is for --url (or SMSD_URL); the socket needs no token.")
+    token = _token(token_file) if token_file else None
+    return client.Client(socket, url=url or None, token=token, timeout=timeout)
+
+
+def _token(path: str) -> str:
+    """Raises click.FileError."""
+    try:
+        with open(path, encoding="ascii") as file:  # noqa: PTH123 - pathlib costs `smsd send` its start
+            token = file.read(4_096).strip()
+    except OSError as error:
+        raise click.FileError(path, f"{error.strerror}. It holds one line: the token.") from None
+    except UnicodeDecodeError:
+        raise click.FileError(path, "It is not ASCII. It holds one line: the token.") from None
+    if not token:
+        raise click.FileError(path, "It is empty. It holds one line: the token.")
+    return token
+
+
 def asks_daemon(function: Callable[..., None]) -> Callable[..., None]:
     """A command's function `(client, out, **options)` gets both, and what the daemon refuses becomes an exit code."""
 
-    def wrapper(*, as_json: bool, socket: str | None, **options: Any) -> None:
+    def wrapper(*, as_json: bool, socket: str | None, url: str | None, token_file: str | None, **options: Any) -> None:
         out = Out(as_json)
-        with client.Client(socket) as connection:
-            try:
+        try:
+            with connect(socket, url, token_file) as connection:
                 function(connection, out, **options)
-            except client.SmsdError as error:
-                out.problem(error)
-                leave(exit_code(error))
+        except client.SmsdError as error:
+            out.problem(error)
+            leave(exit_code(error))
 
-    for option in (SOCKET, AS_JSON):
+    for option in (*DOOR, AS_JSON):
         wrapper = option(wrapper)
     return update_wrapper(wrapper, function)
 
@@ -126,8 +198,16 @@ def examples(*lines: str) -> str:
 
 
 AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs (times in UTC).")
+TOKEN_FILE: Final = click.option(
+    "--token-file", metavar="FILE", help="File with the token for --url. Default: the token in $SMSD_TOKEN."
+)
+URL: Final = click.option(
+    "--url", metavar="URL", help="The daemon's HTTP address, instead of the socket. Default: $SMSD_URL."
+)
 SOCKET: Final = click.option(
     "--socket",
     metavar="PATH",
     help="The daemon's socket. Default: $SMSD_SOCKET, /run/smsd/smsd.sock, ./smsd-dev/smsd.sock.",
 )
+DOOR: Final = (TOKEN_FILE, URL, SOCKET)
+"""The options that say where the daemon is; applied last to first."""

@@ -1,39 +1,59 @@
 """What can be typed after `smsd`?
 
 The table of commands, each imported when it is typed, and what click's own errors are in sysexits(3). The commands
-stand beside this file; none of them touches the outbox.
+stand beside this file; none of them touches the outbox of a running daemon.
 """
 
 from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Final, NoReturn
 
 import click
 
 from smsd import __version__
-from smsd.cli.frame import EX_FAILED, EX_USAGE, EXIT_CODES
+from smsd.cli.frame import DOOR, EX_FAILED, EX_NOINPUT, EX_USAGE, EXIT_CODES
 
-COMMANDS: Final[dict[str, str]] = {
-    "run": "service",
-    "check-config": "service",
-    "send": "submit",
-    "show": "messages",
-    "queue": "messages",
-    "list": "messages",
-    "cancel": "messages",
-    "retry": "messages",
-    "stats": "state",
-    "providers": "state",
-    "pause": "state",
-    "resume": "state",
-    "ping": "state",
-    "bench": "service",
+SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
+    "Messages": {
+        "send": "submit",
+        "show": "messages",
+        "queue": "messages",
+        "list": "messages",
+        "cancel": "messages",
+        "retry": "messages",
+        "user": "people",
+        "recipient": "people",
+    },
+    "The daemon": {
+        "stats": "state",
+        "providers": "state",
+        "pause": "state",
+        "resume": "state",
+        "watch": "watch",
+        "ping": "state",
+        "doctor": "doctor.command",
+        "reload": "keeping",
+        "backup": "keeping",
+    },
+    "Setting up": {
+        "run": "service",
+        "check-config": "service",
+        "token": "tokens",
+        "restore": "restoring",
+        "completion": "completion",
+        "bench": "service",
+        "help": "help",
+    },
 }
-"""Command -> module of this package, in the order of the help. There it is `NAME_command`, `_` for `-`."""
+"""Heading -> command -> module of this package, in the order of the help. There it is `NAME_command`, `_` for `-`."""
+
+COMMANDS: Final[Mapping[str, str]] = {
+    name: module for commands in SECTIONS.values() for name, module in commands.items()
+}
 
 INTERRUPTED: Final = 130
 
@@ -52,10 +72,22 @@ class Commands(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """One list under each heading."""
+        widest = max(map(len, COMMANDS))
+        for heading, names in SECTIONS.items():
+            rows = []
+            for name in names:
+                command = self.get_command(ctx, name)
+                if command is not None:
+                    rows.append((name.ljust(widest), command.get_short_help_str(limit=formatter.width - widest - 6)))
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 @click.version_option(__version__, prog_name="smsd")
-def smsd() -> None:
+def smsd(**_: str | None) -> None:
     """An outbox for text messages: what it accepts is durable, paced to the carrier, sent once, and can be explained.
 
     \b
@@ -64,9 +96,12 @@ def smsd() -> None:
       smsd send +15550100123 "Hello"       prints the message's id
       smsd show ID                         what became of it, and why
       smsd queue                           what waits, and for what
-
-    Shell completion: eval "$(_SMSD_COMPLETE=bash_source smsd)" (or zsh_source, fish_source).
+      smsd help                            what else there is to know
     """
+
+
+for _option in DOOR:
+    _option(smsd)
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
@@ -84,6 +119,9 @@ def _run(args: Sequence[str] | None) -> int:
     except click.UsageError as error:
         error.show()
         return EX_USAGE
+    except click.FileError as error:
+        error.show()
+        return EX_NOINPUT
     except click.ClickException as error:
         error.show()
         return EX_FAILED

@@ -13,29 +13,44 @@ from functools import partial
 import click
 
 from smsd.cli.frame import Out, asks_daemon, examples, exit_code, leave, printable
-from smsd.cli.render import ABSENT, facts, table, when
+from smsd.cli.live import WATCH, View, present
+from smsd.cli.render import ABSENT, Page, facts, table, when
 from smsd.client import Client, Document, NotAllowed, SmsdError
 
 STATES = ("pending", "processing", "sent", "delivered", "undelivered", "failed", "cancelled", "expired")
 
 
 @click.command(
-    "show", epilog=examples("smsd show 01920000-0000-7000-8000-000000000001", "smsd show ID --json | jq .attempts")
+    "show",
+    short_help="Everything about one message.",
+    epilog=examples(
+        "smsd show 01920000-0000-7000-8000-000000000001",
+        "smsd show ID --attempts",
+        "smsd show ID --json | jq .message.waiting",
+    ),
 )
 @click.argument("id")
+@click.option("--attempts", "only_attempts", is_flag=True, help="Only the calls made for it, with their traces.")
 @asks_daemon
-def show_command(client: Client, out: Out, *, id: str) -> None:
-    """Everything about one message: its state, why it waits or failed, and every call made for it."""
-    message, attempts = client.get(id), client.attempts(id)
+def show_command(client: Client, out: Out, *, id: str, only_attempts: bool) -> None:
+    """Everything about one message: its state, why it waits or failed, and every call made for it.
+
+    A call's trace is what the provider answered, without credentials, numbers and texts.
+    """
+    message = None if only_attempts else client.get(id)
+    attempts = client.attempts(id)
     if out.json:
-        out.document({"message": message, "attempts": attempts})
+        out.document({"attempts": attempts} if message is None else {"message": message, "attempts": attempts})
         return
     now = datetime.now(UTC)
-    out.line(f"{message['id']}  {message['state']}")
-    facts(_facts(message, now))
-    out.line("  Text")
-    for line in message["text"].splitlines():
-        out.line(f"    {printable(line)}")
+    if message is not None:
+        out.line(f"{message['id']}  {message['state']}")
+        facts(_facts(message, now))
+        out.line("  Text")
+        for line in message["text"].splitlines():
+            out.line(f"    {printable(line)}")
+    elif not attempts:
+        out.line("No call was made for it yet.")
     for attempt in attempts:
         _show_attempt(out, attempt, now)
 
@@ -97,22 +112,46 @@ def _show_attempt(out: Out, attempt: Document, now: datetime) -> None:
 
 
 @click.command(
-    "queue", epilog=examples("smsd queue", "smsd queue --limit 1000 --json | jq -r .waiting.reason | sort | uniq -c")
+    "queue",
+    epilog=examples(
+        "smsd queue",
+        "smsd queue --watch",
+        "smsd queue --limit 1000 --json | jq -r .waiting.reason | sort | uniq -c",
+    ),
 )
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Messages shown, newest first.")
+@WATCH
 @asks_daemon
-def queue_command(client: Client, out: Out, *, limit: int) -> None:
+def queue_command(client: Client, out: Out, *, limit: int, every: float | None) -> None:
     """What waits to be sent, and for what."""
-    found = [*client.list(state="pending,processing", limit=limit)]
-    if out.json:
-        for message in found:
-            out.document(message)
-        return
+
+    def ask() -> tuple[list[Document], Document | None]:
+        found = [*client.list(state="pending,processing", limit=limit)]
+        return found, None if out.json else _counts(client)
+
+    present(View(ask, lambda answer: answer[0], partial(_queue_page, limit)), out, every)
+
+
+def _counts(client: Client) -> Document | None:
+    """None for a caller who may not see counts."""
+    try:
+        return client.stats()
+    except NotAllowed:
+        return None
+
+
+def _queue_page(limit: int, answer: tuple[list[Document], Document | None]) -> Page:
+    found, stats = answer
     now = datetime.now(UTC)
+    page = Page()
     if found:
         heads = ("ID", "STATE", "PRIORITY", "TO", "TRIED", "UNTIL", "WHY")
-        table(heads, [_queued(message, now) for message in found])
-    _summary(client, out, len(found), limit)
+        page.table(heads, [_queued(message, now) for message in found])
+    if stats is not None:
+        _summary(page, stats, limit)
+    elif not found:
+        page.line("Nothing of yours waits.")
+    return page
 
 
 def _queued(message: Document, now: datetime) -> tuple[object, ...]:
@@ -124,18 +163,13 @@ def _queued(message: Document, now: datetime) -> tuple[object, ...]:
     )
 
 
-def _summary(client: Client, out: Out, shown: int, limit: int) -> None:
-    try:
-        stats = client.stats()
-    except NotAllowed:  # counts are about everybody's messages; who may not see them has seen his own
-        out.line("" if shown else "Nothing of yours waits.")
-        return
+def _summary(page: Page, stats: Document, limit: int) -> None:
     pending, processing = (stats["states"].get(name, 0) for name in ("pending", "processing"))
     rest = f" The newest {limit} are shown." if pending + processing > limit else ""
-    out.line(f"{pending} pending, {processing} processing.{rest}")
+    page.line(f"{pending} pending, {processing} processing.{rest}")
     for name, provider in stats["providers"].items():
         if provider["state"] != "open":
-            out.line(f"Provider {name} is {provider['state']}: {printable(provider['reason'] or 'no reason given')}")
+            page.line(f"Provider {name} is {provider['state']}: {printable(provider['reason'] or 'no reason given')}")
 
 
 @click.command(
@@ -182,7 +216,10 @@ def _listed(message: Document, now: datetime) -> tuple[object, ...]:
     )
 
 
-@click.command("cancel", epilog=examples("smsd cancel 01920000-0000-7000-8000-000000000001"))
+@click.command(
+    "cancel",
+    epilog=examples("smsd cancel ID", "smsd list --state pending --user alice --json | jq -r .id | xargs smsd cancel"),
+)
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @asks_daemon
 def cancel_command(client: Client, out: Out, *, ids: tuple[str, ...]) -> None:
@@ -190,7 +227,15 @@ def cancel_command(client: Client, out: Out, *, ids: tuple[str, ...]) -> None:
     _each(out, ids, client.cancel)
 
 
-@click.command("retry", epilog=examples("smsd retry ID", "smsd retry ID --ttl 2h", "smsd retry ID --force"))
+@click.command(
+    "retry",
+    short_help="Send failed messages again.",
+    epilog=examples(
+        "smsd retry ID",
+        "smsd retry ID --ttl 2h",
+        "smsd list --state failed --category UNCERTAIN --json | jq -r .id | xargs smsd retry --force",
+    ),
+)
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @click.option("--ttl", metavar="SPAN", help="New time to live, e.g. 2h.")
 @click.option("--force", is_flag=True, help="Also one that may have been sent already: it may arrive twice.")

@@ -1,19 +1,25 @@
 """How does a person like to read it?
 
-Tables, times and counts as text. On a terminal times are local with a hint ("in 2 min") and rich draws the tables; in a
-pipe they are plain columns and local times with their offset, so that grep and awk work. It knows no command and no
-daemon. rich is imported when a table is drawn on a terminal, not before.
+Tables, times and counts as text, gathered on a Page that is printed once or shown again and again (live.py). On a
+terminal times are local with a hint ("in 2 min") and rich draws the tables; in a pipe they are plain columns and local
+times with their offset, so that grep and awk work. It knows no command and no daemon. rich is imported when a table is
+drawn on a terminal, not before.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from smsd.cli.frame import on_terminal, printable
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 ABSENT: Final = "-"
 
@@ -48,40 +54,101 @@ def span(seconds: float) -> str:
     return "0 s"
 
 
+def size(count: float) -> str:
+    """A number of bytes in its largest unit: `512 B`, `1.5 MiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1_024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1_024
+    return f"{count:.1f} TiB"
+
+
+def coloured(text: str, colour: str | None) -> str:
+    """The text in a colour of click's, where a person sees it and did not ask for none (https://no-color.org)."""
+    return click.style(text, fg=colour) if colour and on_terminal() and not os.environ.get("NO_COLOR") else text
+
+
 def cell(value: object) -> str:
     """Any value as one line."""
     return ABSENT if value is None else printable(str(value))
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows under their heads; the last column takes what room is left."""
-    cells = [[cell(value) for value in row] for row in rows]
-    if on_terminal():
-        _drawn(heads, cells)
-        return
-    widths = [max(len(row[n]) for row in [heads, *cells]) for n in range(len(heads) - 1)]
-    for row in [heads, *cells]:
-        click.echo(
-            "  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
+@dataclass(frozen=True, slots=True)
+class _Table:
+    heads: Sequence[str]
+    rows: list[list[str]]
+
+    def plain(self) -> str:
+        rows = [[*self.heads], *self.rows]
+        widths = [max(len(row[n]) for row in rows) for n in range(len(self.heads) - 1)]
+        lines = (
+            "  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[-1]]) for row in rows
         )
+        return "\n".join(line.rstrip() for line in lines)
+
+    def drawn(self) -> RenderableType:
+        from rich.table import Table
+        from rich.text import Text
+
+        drawn = Table(box=None, pad_edge=False, header_style="bold")
+        for n, head in enumerate(self.heads):
+            drawn.add_column(head, no_wrap=n < len(self.heads) - 1, overflow="fold")
+        for row in self.rows:
+            drawn.add_row(*(Text(text) for text in row))
+        return drawn
 
 
-def _drawn(heads: Sequence[str], cells: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+class Page:
+    """What a command says to a person: lines and tables in order."""
 
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for n, head in enumerate(heads):
-        drawn.add_column(head, no_wrap=n < len(heads) - 1, overflow="fold")
-    for row in cells:
-        drawn.add_row(*(Text(text) for text in row))
-    Console().print(drawn)
+    def __init__(self) -> None:
+        self._blocks: list[str | _Table] = []
+
+    def line(self, text: str) -> None:
+        """One line; what a terminal would obey must have been taken out (printable)."""
+        self._blocks.append(text)
+
+    def facts(self, pairs: Sequence[tuple[str, object]]) -> None:
+        """`name  value` lines; what is None is left out."""
+        shown = [(name, value) for name, value in pairs if value is not None]
+        width = max((len(name) for name, _ in shown), default=0)
+        for name, value in shown:
+            self.line(f"  {name.ljust(width)}  {cell(value)}")
+
+    def table(self, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Rows under their heads; the last column takes what room is left."""
+        self._blocks.append(_Table(heads, [[cell(value) for value in row] for row in rows]))
+
+    def print(self) -> None:
+        """On standard output, as fits what reads it."""
+        drawing = on_terminal() and any(isinstance(block, _Table) for block in self._blocks)
+        for block in self._blocks:
+            if isinstance(block, str):
+                click.echo(block)
+            elif drawing:
+                from rich.console import Console
+
+                Console().print(block.drawn())
+            else:
+                click.echo(block.plain())
+
+    def drawn(self) -> RenderableType:
+        """For rich."""
+        from rich.console import Group
+        from rich.text import Text
+
+        return Group(*(Text(block) if isinstance(block, str) else block.drawn() for block in self._blocks))
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print one table."""
+    page = Page()
+    page.table(heads, rows)
+    page.print()
 
 
 def facts(pairs: Sequence[tuple[str, object]]) -> None:
     """Print `name  value` lines; what is None is left out."""
-    width = max(len(name) for name, _ in pairs)
-    for name, value in pairs:
-        if value is not None:
-            click.echo(f"  {name.ljust(width)}  {cell(value)}")
+    page = Page()
+    page.facts(pairs)
+    page.print()

@@ -15,7 +15,7 @@ from smsd.cli.frame import AS_JSON, EX_CONFIG, Out, complain, examples, leave
 
 CONFIG: Final = Path("/etc/smsd/config.toml")
 
-_CONFIG = click.option(
+CONFIG_OPTION: Final = click.option(
     "--config",
     "path",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -25,7 +25,7 @@ _CONFIG = click.option(
 
 
 @click.command("run", epilog=examples("smsd run --dev", "smsd run --config /etc/smsd/config.toml"))
-@_CONFIG
+@CONFIG_OPTION
 @click.option("--dev", is_flag=True, help="No configuration: a simulated carrier, state in ./smsd-dev/.")
 def run_command(path: Path | None, dev: bool) -> None:
     """Run the daemon in the foreground.
@@ -40,7 +40,7 @@ def run_command(path: Path | None, dev: bool) -> None:
 
 
 @click.command("check-config", epilog=examples("smsd check-config", "smsd check-config --config ./config.toml"))
-@_CONFIG
+@CONFIG_OPTION
 @AS_JSON
 def check_config_command(path: Path | None, as_json: bool) -> None:
     """Check a configuration; print what is in force.

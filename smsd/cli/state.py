@@ -1,31 +1,42 @@
 """How does the daemon do, and how do its providers?
 
-`stats`, `providers`, `pause`, `resume`, `ping`: the daemon's own counts and words, laid out for a person.
+`stats`, `providers`, `pause`, `resume`, `ping`: the daemon's own counts and words, laid out for a person. A caller who
+sees only its own messages gets its own counts; of the providers then only what is nobody's secret.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 
+from smsd.cli.completion import known_providers
 from smsd.cli.frame import Out, asks_daemon, examples, printable
-from smsd.cli.render import facts, span, table, when
+from smsd.cli.live import WATCH, View, present
+from smsd.cli.render import Page, span, when
 from smsd.client import Client, Document
 
 
-@click.command("stats", epilog=examples("smsd stats", "smsd stats --json | jq .states.pending"))
+@click.command(
+    "stats",
+    short_help="Counts and throughput.",
+    epilog=examples("smsd stats", "smsd stats --watch", "smsd stats --watch=10s", "smsd stats --json | jq .states"),
+)
+@WATCH
 @asks_daemon
-def stats_command(client: Client, out: Out) -> None:
-    """Counts and throughput of the whole daemon."""
-    stats = client.stats()
-    if out.json:
-        out.document(stats)
-        return
+def stats_command(client: Client, out: Out, *, every: float | None) -> None:
+    """Counts and throughput: of the whole daemon, or of your own messages if you may see only those."""
+    present(View(client.stats, lambda stats: [stats], _stats_page), out, every)
+
+
+def _stats_page(stats: Document) -> Page:
     now = datetime.now(UTC)
-    out.line(f"smsd {stats['version']}, up {span(stats['uptime_s'])}")
-    facts(
+    page = Page()
+    page.line(f"smsd {stats['version']}, up {span(stats['uptime_s'])}")
+    page.facts(
         [
             *((state.capitalize(), count) for state, count in stats["states"].items()),
             ("Throughput", ", ".join(f"{stats[name]} {label}" for name, label in _THROUGHPUT)),
@@ -35,10 +46,11 @@ def stats_command(client: Client, out: Out) -> None:
         ]
     )
     if stats["categories"]:
-        out.line("Failed by category")
-        facts([*stats["categories"].items()])
+        page.line("Failed by category")
+        page.facts([*stats["categories"].items()])
     if stats["providers"]:
-        _table([*stats["providers"].values()], now)
+        add_providers(page, [*stats["providers"].values()], now)
+    return page
 
 
 _THROUGHPUT = (
@@ -48,42 +60,76 @@ _THROUGHPUT = (
 )
 
 
-@click.command("providers", epilog=examples("smsd providers", "smsd providers --json | jq -r .name"))
+@click.command(
+    "providers", epilog=examples("smsd providers", "smsd providers --watch", "smsd providers --json | jq -r .name")
+)
+@WATCH
 @asks_daemon
-def providers_command(client: Client, out: Out) -> None:
-    """Each provider's state, rate and load."""
-    providers = client.providers()
-    if out.json:
-        for provider in providers:
-            out.document(provider)
-        return
-    _table(providers, datetime.now(UTC))
+def providers_command(client: Client, out: Out, *, every: float | None) -> None:
+    """Each provider's state, rate and load. Rates are a minute."""
+    present(View(client.providers, lambda found: found, _providers_page), out, every)
 
 
-def _table(providers: list[Document], now: datetime) -> None:
-    heads = ("PROVIDER", "TYPE", "STATE", "UNTIL", "RATE", "IN FLIGHT", "LAST MINUTE", "THROTTLES/H", "REASON")
-    table(heads, [_row(provider, now) for provider in providers])
+def _providers_page(providers: list[Document]) -> Page:
+    page = Page()
+    if providers:
+        add_providers(page, providers, datetime.now(UTC))
+    else:
+        page.line("No provider is configured and enabled for you.")
+    return page
 
 
-def _row(provider: Document, now: datetime) -> tuple[object, ...]:
+_LOAD = (
+    ("IN FLIGHT", "in_flight"),
+    ("LAST MINUTE", "sent_last_minute"),
+    ("THROTTLES/H", "throttles_last_hour"),
+)
+"""Null for a caller who sees only its own messages: they are about everybody's."""
+
+
+def add_providers(page: Page, providers: Sequence[Document], now: datetime) -> None:
+    """The table of providers, without the figures that the caller may not see."""
+    load = [(head, name) for head, name in _LOAD if any(each[name] is not None for each in providers)]
+    heads = ("PROVIDER", "TYPE", "STATE", "UNTIL", "RATE", *(head for head, _ in load), "REASON")
+    page.table(heads, [_row(each, [name for _, name in load], now) for each in providers])
+
+
+def _row(provider: Document, load: Sequence[str], now: datetime) -> tuple[object, ...]:
     return (
         *(provider[name] for name in ("name", "type", "state")),
         when(provider["until"], now),
-        provider["rate"] or "unlimited",
-        *(provider[name] for name in ("in_flight", "sent_last_minute", "throttles_last_hour", "reason")),
+        _rate(provider),
+        *(provider[name] for name in load),
+        provider["reason"],
     )
 
 
-@click.command("pause", epilog=examples("smsd pause main"))
-@click.argument("provider")
+def _rate(provider: Document) -> str:
+    """`100/min`, `50 of 100/min` while it is slowed down, `unlimited`."""
+    rate, now = _number(provider["rate"]), _number(provider["rate_now"])
+    if rate is None:
+        return "unlimited" if now is None else f"{now}/min"
+    return f"{rate}/min" if now in {None, rate} else f"{now} of {rate}/min"
+
+
+def _number(value: Any) -> str | None:
+    return None if value is None else f"{value:.10g}"
+
+
+@click.command(
+    "pause",
+    short_help="Begin no more calls at a provider.",
+    epilog=examples("smsd pause main", "smsd pause main --json"),
+)
+@click.argument("provider", shell_complete=known_providers)
 @asks_daemon
 def pause_command(client: Client, out: Out, *, provider: str) -> None:
     """Begin no more calls at a provider; its messages wait in place. It holds over a restart."""
     _told(out, client.pause(provider))
 
 
-@click.command("resume", epilog=examples("smsd resume main"))
-@click.argument("provider")
+@click.command("resume", epilog=examples("smsd resume main", "smsd resume main --json"))
+@click.argument("provider", shell_complete=known_providers)
 @asks_daemon
 def resume_command(client: Client, out: Out, *, provider: str) -> None:
     """Call a provider again: lifts a pause, a halt and a cooldown."""
@@ -98,14 +144,15 @@ def _told(out: Out, provider: Document) -> None:
     out.line(f"{provider['name']} is {provider['state']}{reason}")
 
 
-@click.command("ping", epilog=examples("smsd ping && echo up"))
+@click.command("ping", epilog=examples("smsd ping && echo up", "smsd ping --url http://127.0.0.1:7670 --json"))
 @asks_daemon
 def ping_command(client: Client, out: Out) -> None:
-    """Whether the daemon answers. Exit code 69 when it does not."""
+    """Whether the daemon answers, and where. Exit code 69 when it does not."""
     began = time.perf_counter()
     answer = client.ping()
     took = (time.perf_counter() - began) * 1_000
     if out.json:
-        out.document({**answer, "socket": client.path, "ms": round(took, 3)})
+        door = {"url" if "://" in client.path else "socket": client.path}
+        out.document({**answer, **door, "ms": round(took, 3)})
     else:
         out.line(f"smsd {answer['version']} answers on {client.path} in {took:.1f} ms")

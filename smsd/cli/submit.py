@@ -12,14 +12,28 @@ from typing import Any, Final
 
 import click
 
-from smsd.cli.frame import EX_DATAERR, EX_FAILED, EX_TEMPFAIL, Out, asks_daemon, complain, examples, leave, printable
-from smsd.client import LINE_BYTES, Client, Document, submission
+from smsd.cli.frame import (
+    EX_DATAERR,
+    EX_TEMPFAIL,
+    EX_UNAVAILABLE,
+    Out,
+    asks_daemon,
+    complain,
+    examples,
+    leave,
+    printable,
+    span_text,
+    spans,
+)
+from smsd.client import LINE_BYTES, Client, Document, SmsdError, submission
 
-FIRST_LOOK_S: Final = 0.02
-LONGEST_LOOK_S: Final = 0.5
-"""Between looks of --wait, doubling. The socket of this version tells no events; a look costs the daemon one read."""
+WAIT: Final = "30s"
+LONGEST_LOOK_S: Final = 60.0
+"""The daemon answers a question with `wait` when the message has left the queue, and holds it back no longer than
+this."""
 
-WAIT_S: Final = 30.0
+PAUSE_S: Final = 0.5
+"""Before it is asked again when it did not wait: a daemon with very many waiting answers the rest at once."""
 
 TRAVELLED: Final = frozenset({"sent", "delivered"})
 UNSETTLED: Final = frozenset({"pending", "processing"})
@@ -64,18 +78,19 @@ def _metadata(ctx: click.Context, option: click.Parameter, pairs: tuple[str, ...
 @click.option("--overflow", type=click.Choice(["reject", "truncate"]), help="What to do with a text that is too long.")
 @click.option(
     "--wait",
-    type=click.FloatRange(0, 3600),
+    callback=spans(0, 3_600),
     is_flag=False,
-    flag_value=WAIT_S,
-    metavar="[SECONDS]",
-    help="Wait until it is sent or has failed; 30 s unless said (--wait=5). Put it last.",
+    flag_value=WAIT,
+    metavar="[SPAN]",
+    help=f"Wait until it is sent or has failed; {WAIT} unless said (--wait=5s). Put it last.",
 )
 @asks_daemon
 def send_command(client: Client, out: Out, *, to: str, text: str, wait: float | None, **fields: Any) -> None:
     """Hand a message over. Prints its id once it is durable.
 
     TO is a number in E.164 (or national, when the daemon has a default region). TEXT is the message; `-` reads it from
-    standard input. With --wait the exit code is 0 when it was sent, 1 when it failed, 75 when it still waits.
+    standard input. With --wait the state reached is told, and the exit code is 0 when it was sent, 69 when it failed,
+    75 when it still waits: it stays accepted and goes on.
     """
     request = submission(to, _from_stdin() if text == "-" else text, fields)
     accepted = client.call(**request)
@@ -84,7 +99,14 @@ def send_command(client: Client, out: Out, *, to: str, text: str, wait: float | 
         return
     if not out.json:
         out.line(accepted["id"])
-    _tell_outcome(_followed(client, accepted["id"], wait), out, wait)
+    try:
+        message = _followed(client, accepted["id"], wait)
+    except SmsdError as error:
+        # It is on disk; only the news of it are missing. Repeating the command would send it twice.
+        out.problem(error, accepted["id"])
+        complain(["The message is accepted; what became of it is not known."], f"smsd show {accepted['id']}")
+        leave(EX_TEMPFAIL)
+    _tell_outcome(message, out, wait)
 
 
 def _from_stdin() -> str:
@@ -101,13 +123,17 @@ def _from_stdin() -> str:
 
 
 def _followed(client: Client, id: str, seconds: float) -> Document:
-    """The message once it is settled, or as it is when time is up."""
+    """The message once it has left the queue, or as it is when time is up."""
     deadline = time.monotonic() + seconds
-    pause = FIRST_LOOK_S
-    while (message := client.get(id))["state"] in UNSETTLED and (left := deadline - time.monotonic()) > 0:
-        time.sleep(min(pause, left))
-        pause = min(2 * pause, LONGEST_LOOK_S)
-    return message
+    while True:
+        began = time.monotonic()
+        look = min(max(0.0, deadline - began), LONGEST_LOOK_S)
+        message = client.get(id, wait=span_text(look)) if look else client.get(id)
+        left = deadline - time.monotonic()
+        if message["state"] not in UNSETTLED or left <= 0:
+            return message
+        if time.monotonic() - began < look / 2:
+            time.sleep(min(left, PAUSE_S))
 
 
 def _tell_outcome(message: Document, out: Out, seconds: float) -> None:
@@ -126,4 +152,4 @@ def _tell_outcome(message: Document, out: Out, seconds: float) -> None:
         told = f"{error['category']}: {error['message']}" if error else "no error is recorded"
         complain([f"The message is {state}: {printable(told)}"], "Details: smsd show " + message["id"])
     if state not in TRAVELLED:
-        leave(EX_TEMPFAIL if state in UNSETTLED else EX_FAILED)
+        leave(EX_TEMPFAIL if state in UNSETTLED else EX_UNAVAILABLE)

@@ -2,112 +2,33 @@
 
 from __future__ import annotations
 
-import json
-import os
-import pty
 import subprocess
 import sys
-import termios
-import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
 from smsd.cli.frame import exit_code
-from smsd.cli.main import COMMANDS, main
+from smsd.cli.main import COMMANDS
 from smsd.client.errors import KINDS
-from tests.doubles.fake_daemon import PROVIDER, Do, FakeDaemon, RefusedError
+from tests.cli.fake import PROVIDER, Fake
+from tests.cli.helpers import TO, UNKNOWN, Run, on_terminal, process
+from tests.doubles.fake_daemon import Do, RefusedError
 
-TO = "+15550100123"
-UNKNOWN = "01920000-0000-7000-8000-999999999999"
-
-
-class Done(NamedTuple):
-    """A command that has ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def documents(self) -> list[Any]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDaemon]:
-    monkeypatch.setenv("SMSD_SOCKET", str(tmp_path / "s"))
-    with FakeDaemon(tmp_path / "s") as daemon:
-        yield daemon
-
-
-@pytest.fixture
-def smsd(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command in this process."""
-
-    def run(*args: str) -> Done:
-        with pytest.raises(SystemExit) as ended:
-            main(args)
-        told = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Done(ended.value.code, told.out, told.err)
-
-    return run
-
-
-def process(*args: str, stdin: bytes = b"", **environ: str) -> subprocess.CompletedProcess[bytes]:
-    """Runs a command as the process a shell would start."""
-    return subprocess.run(
-        [sys.executable, "-m", "smsd", *args],
-        check=False,
-        input=stdin,
-        capture_output=True,
-        timeout=20,
-        env={**os.environ, **environ},
-    )
-
-
-def on_terminal(*args: str, **environ: str) -> str:
-    """What a person sees on a terminal of 200 columns."""
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (50, 200))
-    seen = bytearray()
-
-    def read() -> None:
-        try:
-            while data := os.read(ours, 65_536):
-                seen.extend(data)
-        except OSError:
-            return  # Linux says EIO when the last writer has gone
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    subprocess.run(
-        [sys.executable, "-m", "smsd", *args],
-        stdout=theirs,
-        check=True,
-        timeout=20,
-        env={**os.environ, "TZ": "UTC", **environ},
-    )
-    os.close(theirs)
-    reader.join()
-    os.close(ours)
-    return seen.decode()
+CLIENT_OF_SEND = (
+    *("channel", "copying", "doors", "errors", "following", "link", "loss", "many", "place", "sync", "tries", "words"),
+)
+"""What of the client a send over the socket needs; what belongs to HTTP is not in it."""
 
 
 class TestSend:
-    def test_prints_the_id(self, smsd: Run, fake: FakeDaemon) -> None:
+    def test_prints_the_id(self, smsd: Run, fake: Fake) -> None:
         done = smsd("send", TO, "Hello")
         assert (done.code, done.err) == (0, "")
         assert done.out.strip() in fake.messages
         assert fake.requests == [{"op": "send", "to": TO, "text": "Hello", "ref": 1}]
 
-    def test_every_option_reaches_the_daemon(self, smsd: Run, fake: FakeDaemon) -> None:
+    def test_every_option_reaches_the_daemon(self, smsd: Run, fake: Fake) -> None:
         at = "2026-01-02T08:00:00+01:00"
         words = (
             f"--from smsd --priority high --send-at {at} --ttl 2h --expires-at {at} --key k --user u --type t"
@@ -133,7 +54,7 @@ class TestSend:
             }
         ]
 
-    def test_reads_the_text_from_standard_input(self, fake: FakeDaemon) -> None:
+    def test_reads_the_text_from_standard_input(self, fake: Fake) -> None:
         done = process("send", TO, "-", stdin="Grüße\nzwei\r\n".encode())
         assert done.returncode == 0
         assert fake.requests[0]["text"] == "Grüße\nzwei"
@@ -141,13 +62,13 @@ class TestSend:
     @pytest.mark.parametrize(
         ("stdin", "told"), [(b"caf\xe9", b"not UTF-8 at byte 3"), (b"x" * 70_000, b"longer than any")]
     )
-    def test_refuses_a_standard_input_that_is_no_message(self, fake: FakeDaemon, stdin: bytes, told: bytes) -> None:
+    def test_refuses_a_standard_input_that_is_no_message(self, fake: Fake, stdin: bytes, told: bytes) -> None:
         done = process("send", TO, "-", stdin=stdin)
         assert (done.returncode, done.stdout) == (65, b"")
         assert told in done.stderr
         assert fake.requests == []
 
-    def test_a_word_that_is_not_utf_8_is_refused(self, fake: FakeDaemon) -> None:
+    def test_a_word_that_is_not_utf_8_is_refused(self, fake: Fake) -> None:
         command = [sys.executable.encode(), b"-m", b"smsd", b"send", TO.encode(), b"caf\xe9"]
         done = subprocess.run(command, check=False, capture_output=True, timeout=20)
         assert (done.returncode, fake.requests) == (65, [])
@@ -162,17 +83,19 @@ class TestSend:
             ("--max-attempts", "0"),
             ("--priority", "urgent"),
             ("--wait=-1",),
+            ("--wait=2h",),
+            ("--wait=soon",),
             ("--unknown",),
             ("third",),
         ],
     )
-    def test_a_wrong_command_line_is_64(self, smsd: Run, fake: FakeDaemon, words: tuple[str, ...]) -> None:
+    def test_a_wrong_command_line_is_64(self, smsd: Run, fake: Fake, words: tuple[str, ...]) -> None:
         done = smsd("send", TO, "Hello", *words)
         assert (done.code, done.out, fake.requests) == (64, "", [])
         assert "smsd send --help" in done.err
 
     @pytest.mark.parametrize("state", ["sent", "delivered"])
-    def test_waits_until_it_is_sent(self, smsd: Run, fake: FakeDaemon, state: str) -> None:
+    def test_waits_until_it_is_sent(self, smsd: Run, fake: Fake, state: str) -> None:
         fake.settle_as = state
         done = smsd("send", TO, "Hello", "--wait")
         id, told = done.out.splitlines()
@@ -180,16 +103,27 @@ class TestSend:
         assert told.startswith(f"{state} by ")
         assert smsd("send", TO, "Hello", "--json", "--wait").documents[0]["state"] == state
 
-    def test_waits_no_longer_than_asked(self, smsd: Run, fake: FakeDaemon) -> None:
+    def test_waits_no_longer_than_asked(self, smsd: Run, fake: Fake) -> None:
         done = smsd("send", TO, "Hello", "--wait=0.1")
         assert done.code == 75
         assert "Not sent within 0.1 s: it is pending. It is due" in done.err
         assert f"smsd show {done.out.strip()}" in done.err
+        looks = [request for request in fake.requests if request["op"] == "get"]
+        assert 1 <= len(looks) <= 3, "a daemon that does not wait is not asked all the time"
+        assert looks[0]["wait"] == "100ms"
 
-    def test_a_failure_while_waiting_is_1(self, smsd: Run, fake: FakeDaemon) -> None:
+    def test_a_lost_connection_while_waiting_is_75_and_tells_the_id(self, smsd: Run, fake: Fake) -> None:
+        fake.script.extend([Do.PROPERLY, Do.HANG_UP, Do.HANG_UP])
+        done = smsd("send", TO, "Hello", "--wait=5s")
+        assert done.code == 75
+        assert done.out.strip() in fake.messages
+        assert "The message is accepted" in done.err
+        assert f"smsd show {done.out.strip()}" in done.err
+
+    def test_a_failure_while_waiting_is_69(self, smsd: Run, fake: Fake) -> None:
         fake.settle_as = "failed"
         done = smsd("send", TO, "Hello", "--wait")
-        assert done.code == 1
+        assert done.code == 69
         assert "The message is failed" in done.err
 
 
@@ -209,7 +143,7 @@ class TestErrors:
             ("internal", 1),
         ],
     )
-    def test_exit_codes(self, smsd: Run, fake: FakeDaemon, code: str, expected: int) -> None:
+    def test_exit_codes(self, smsd: Run, fake: Fake, code: str, expected: int) -> None:
         fake.refuse["send"] = RefusedError(code, "Because.", "to")
         done = smsd("send", TO, "Hello")
         assert (done.code, done.out) == (expected, "")
@@ -231,14 +165,14 @@ class TestErrors:
         assert "smsd run --dev" in done.err
         assert smsd("ping", "--json", "--socket", str(tmp_path / "none")).documents[0]["error"]["code"] == "unreachable"
 
-    def test_a_lost_send_says_how_to_look(self, smsd: Run, fake: FakeDaemon) -> None:
+    def test_a_lost_send_says_how_to_look(self, smsd: Run, fake: Fake) -> None:
         fake.script.append(Do.ACT_AND_HANG_UP)
         done = smsd("send", TO, "Hello")
         assert done.code == 75
         assert "may have been taken" in done.err
         assert "smsd list --to" in done.err
 
-    def test_what_a_provider_says_cannot_drive_the_terminal(self, smsd: Run, fake: FakeDaemon) -> None:
+    def test_what_a_provider_says_cannot_drive_the_terminal(self, smsd: Run, fake: Fake) -> None:
         error = {"category": "REJECTED", "code": "1", "message": "\x1b]0;owned\x07\u202e", "cause": None}
         id = fake.add(state="failed", error=error, waiting=None, text="two\nlines \x1b[2J")["id"]
         for done in (smsd("show", id), smsd("list")):
@@ -248,18 +182,19 @@ class TestErrors:
 
     def test_usage(self, smsd: Run) -> None:
         assert (smsd().code, smsd("sned").code, smsd("show").code) == (64, 64, 64)
+        assert smsd("--socket", "a", "--url", "http://127.0.0.1:1", "ping").code == 64
         assert smsd("--version") == (0, "smsd, version 0.1.0\n", "")
 
     @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "bench"])
     def test_help_has_examples(self, smsd: Run, command: str) -> None:
         done = smsd(command, "--help")
         assert done.code == 0
-        assert f"Examples:\n    smsd {command}" in done.out or f"| smsd {command}" in done.out
+        assert f"smsd {command}" in done.out.partition("Examples:\n")[2]
         assert max(map(len, done.out.splitlines())) <= 100
 
 
 class TestShow:
-    def test_a_message_that_waits(self, smsd: Run, fake: FakeDaemon) -> None:
+    def test_a_message_that_waits(self, smsd: Run, fake: Fake) -> None:
         waiting = {"reason": "retry", "until": "2026-01-02T03:05:05.000Z", "text": "It is tried again soon."}
         id = fake.add(waiting=waiting, metadata={"order": "7"}, user="u-1", segments=2, truncated=True)["id"]
         done = smsd("show", id)
@@ -275,7 +210,7 @@ class TestShow:
         assert "Error" not in done.out
         assert "None" not in done.out
 
-    def test_a_failed_one_with_its_attempts(self, smsd: Run, fake: FakeDaemon) -> None:
+    def test_a_failed_one_with_its_attempts(self, smsd: Run, fake: Fake) -> None:
         error = {"category": "EXHAUSTED", "code": "30008", "message": "used up", "cause": "NETWORK"}
         id = fake.add(state="failed", error=error, waiting=None, attempts=1)["id"]
         fake.attempts[id] = [
@@ -293,14 +228,28 @@ class TestShow:
         document = smsd("show", id, "--json").documents[0]
         assert document == {"message": fake.messages[id], "attempts": fake.attempts[id]}
 
-    def test_an_unknown_id(self, smsd: Run, fake: FakeDaemon) -> None:
+    def test_only_the_attempts(self, smsd: Run, fake: Fake) -> None:
+        id = fake.add()["id"]
+        assert smsd("show", id, "--attempts") == (0, "No call was made for it yet.\n", "")
+        fake.attempts[id] = [
+            {
+                **{"n": 1, "started_at": "2026-01-02T03:04:05.000Z", "latency_ms": None, "provider": "main"},
+                **{"outcome": "crashed", "http_status": None, "code": None, "category": None},
+                **{"provider_message_id": None, "trace": None},
+            }
+        ]
+        assert smsd("show", id, "--attempts").out.startswith("  Attempt 1 at main: crashed\n")
+        assert smsd("show", id, "--attempts", "--json").documents == [{"attempts": fake.attempts[id]}]
+        assert "get" not in {request["op"] for request in fake.requests}
+
+    def test_an_unknown_id(self, smsd: Run, fake: Fake) -> None:
         done = smsd("show", UNKNOWN)
         assert (done.code, done.out) == (65, "")
         assert UNKNOWN in done.err
 
 
 class TestQueueAndList:
-    def test_the_queue_says_why(self, smsd: Run, fake: FakeDaemon) -> None:
+    def test_the_queue_says_why(self, smsd: Run, fake: Fake) -> None:
         first, second, sent = fake.add(), fake.add(state="processing"), fake.add(state="sent", waiting=None)
         done = smsd("queue")
         rows = done.out.splitlines()
@@ -312,13 +261,13 @@ class TestQueueAndList:
         assert [each["id"] for each in smsd("queue", "--json").documents] == [second["id"], first["id"]]
         assert len(smsd("queue", "--json", "--limit", "1").documents) == 1
 
-    def test_one_who_may_not_see_the_counts(self, smsd: Run, fake: FakeDaemon) -> None:
+    def test_one_who_may_not_see_the_counts(self, smsd: Run, fake: Fake) -> None:
         fake.refuse["stats"] = RefusedError("not_allowed", "No.")
         assert smsd("queue") == (0, "Nothing of yours waits.\n", "")
         fake.add()
         assert smsd("queue").code == 0
 
-    def test_filters_and_order(self, smsd: Run, fake: FakeDaemon) -> None:
+    def test_filters_and_order(self, smsd: Run, fake: Fake) -> None:
         fake.add(to="+15550100999")
         failed = fake.add(state="failed", waiting=None, error={"category": "REJECTED", "message": "no", "code": None})
         sent = fake.add(state="sent", waiting=None, provider="main")
@@ -331,7 +280,7 @@ class TestQueueAndList:
 
 
 class TestCancelAndRetry:
-    def test_each_message_is_told(self, smsd: Run, fake: FakeDaemon) -> None:
+    def test_each_message_is_told(self, smsd: Run, fake: Fake) -> None:
         one, two, three = (fake.add(state=state)["id"] for state in ("pending", "sent", "pending"))
         done = smsd("cancel", one, two, UNKNOWN, three)
         assert done.out.splitlines() == [f"{one}  cancelled", f"{three}  cancelled"]
@@ -342,7 +291,7 @@ class TestCancelAndRetry:
         assert documents[0]["id"] == one
         assert documents[0]["error"]["code"] == "wrong_state"
 
-    def test_retry(self, smsd: Run, fake: FakeDaemon) -> None:
+    def test_retry(self, smsd: Run, fake: Fake) -> None:
         id = fake.add(state="failed", waiting=None)["id"]
         assert smsd("retry", id, "--ttl", "2h", "--force") == (0, f"{id}  pending\n", "")
         assert fake.requests[0].items() >= {"op": "retry", "ttl": "2h", "force": True}.items()
@@ -354,7 +303,7 @@ class TestCancelAndRetry:
 
 
 class TestTheDaemon:
-    def test_stats(self, smsd: Run, fake: FakeDaemon) -> None:
+    def test_stats(self, smsd: Run, fake: Fake) -> None:
         done = smsd("stats")
         for expected in (
             "smsd 0.1.0, up 1 h",
@@ -365,25 +314,50 @@ class TestTheDaemon:
             assert expected in done.out
         assert smsd("stats", "--json").documents[0]["states"] == {"pending": 1, "processing": 0, "sent": 2, "failed": 1}
 
-    def test_providers(self, smsd: Run, fake: FakeDaemon) -> None:
+    def test_providers(self, smsd: Run, fake: Fake) -> None:
         head, row = smsd("providers").out.splitlines()
         assert row.split() == ["main", "sandbox", "open", "-", "100/min", "0", "3", "0", "-"]
         assert head.index("RATE") == row.index("100/min")
         assert smsd("providers", "--json").documents == [PROVIDER]
 
-    def test_pause_and_resume(self, smsd: Run, fake: FakeDaemon) -> None:
+    def test_providers_of_one_who_may_not_see_their_load(self, smsd: Run, fake: Fake) -> None:
+        load = dict.fromkeys(("in_flight", "sent_last_minute", "throttles_last_hour"))
+        fake.providing = [{**PROVIDER, **load, "rate": None, "rate_now": None}]
+        head, row = smsd("providers").out.splitlines()
+        assert head.split() == ["PROVIDER", "TYPE", "STATE", "UNTIL", "RATE", "REASON"]
+        assert row.split() == ["main", "sandbox", "open", "-", "unlimited", "-"]
+        fake.stats = {**fake.stats, "providers": {"main": fake.providing[0]}}
+        assert "IN FLIGHT" not in smsd("stats").out
+        fake.providing = []
+        assert smsd("providers").out == "No provider is configured and enabled for you.\n"
+
+    def test_a_rate_that_is_lowered_for_now(self, smsd: Run, fake: Fake) -> None:
+        fake.providing = [{**PROVIDER, "rate_now": 37.5}]
+        assert "37.5 of 100/min" in smsd("providers").out
+
+    def test_counts_of_a_person(self, smsd: Run, fake: Fake) -> None:
+        told = smsd("user", "alice").out
+        assert told == (
+            "  User          alice\n  Waiting       3\n  Sent          2 in the last hour, 4 today\n  Failed today  1\n"
+        )
+        assert TO in smsd("recipient", TO).out
+        assert smsd("recipient", TO, "--json", "--tenant", "shop").documents[0]["pending"] == 3
+        assert fake.requests[0].items() >= {"op": "user", "user": "alice"}.items()
+        assert fake.requests[-1].items() >= {"op": "recipient", "number": TO, "tenant": "shop"}.items()
+
+    def test_pause_and_resume(self, smsd: Run, fake: Fake) -> None:
         assert smsd("pause", "main") == (0, "main is paused: paused by root\n", "")
         assert smsd("resume", "main") == (0, "main is open\n", "")
         assert smsd("resume", "main", "--json").documents == [PROVIDER]
         assert smsd("pause", "other").code == 65
 
-    def test_ping(self, smsd: Run, fake: FakeDaemon) -> None:
+    def test_ping(self, smsd: Run, fake: Fake) -> None:
         assert smsd("ping").out.startswith(f"smsd 0.1.0 answers on {fake.path} in ")
         assert smsd("ping", "--json").documents[0].items() >= {"pong": True, "socket": str(fake.path)}.items()
 
 
 class TestOnATerminal:
-    def test_times_are_local_with_a_hint_and_tables_are_drawn(self, fake: FakeDaemon) -> None:
+    def test_times_are_local_with_a_hint_and_tables_are_drawn(self, fake: Fake) -> None:
         id = fake.add(waiting={"reason": "scheduled", "until": "2999-01-02T03:04:05.000Z", "text": "Much later."})["id"]
         seen = on_terminal("queue")
         assert "2999-01-02 03:04:05 (in " in seen
@@ -391,13 +365,13 @@ class TestOnATerminal:
         assert id in seen
         assert "(in " in on_terminal("show", id)
 
-    def test_in_a_pipe_they_are_plain(self, fake: FakeDaemon) -> None:
+    def test_in_a_pipe_they_are_plain(self, fake: Fake) -> None:
         fake.add(waiting={"reason": "scheduled", "until": "2999-01-02T03:04:05.000Z", "text": "Much later."})
         done = process("queue", TZ="Europe/Berlin")
         assert b"2999-01-02 04:04:05+01:00" in done.stdout
         assert b"\x1b" not in done.stdout
 
-    def test_characters_the_terminal_does_not_know(self, fake: FakeDaemon) -> None:
+    def test_characters_the_terminal_does_not_know(self, fake: Fake) -> None:
         id = fake.add(text="日本", waiting={"reason": "queue", "until": None, "text": "日本"})["id"]
         for command in ("show", id), ("queue",):
             done = process(*command, PYTHONIOENCODING="latin-1")
@@ -444,7 +418,7 @@ def test_a_bad_configuration_ends_run_with_78(tmp_path: Path) -> None:
 class TestTheProcess:
     """What a shell sees; in-process tests cannot."""
 
-    def test_send_imports_nothing_it_does_not_need(self, fake: FakeDaemon) -> None:
+    def test_send_imports_nothing_it_does_not_need(self, fake: Fake) -> None:
         code = (
             "import sys\n"
             "from smsd.cli.main import main\n"
@@ -468,20 +442,21 @@ class TestTheProcess:
             "logging",
             "phonenumbers",
             "ssl",
+            "http.client",
         }
         assert loaded.isdisjoint(heavy)
         assert {name for name in loaded if name.startswith("smsd.")} == {
             *("smsd.cli", "smsd.cli.frame", "smsd.cli.main", "smsd.cli.submit", "smsd.client"),
-            *(f"smsd.client.{name}" for name in ("errors", "link", "loss", "many", "place", "sync", "words")),
+            *(f"smsd.client.{name}" for name in CLIENT_OF_SEND),
         }
 
-    def test_exit_codes(self, fake: FakeDaemon, tmp_path: Path) -> None:
+    def test_exit_codes(self, fake: Fake, tmp_path: Path) -> None:
         assert process("send", TO, "Hello").returncode == 0
         assert process("send", "nonsense", "Hello").returncode == 65
         assert process("send").returncode == 64
         assert process("ping", SMSD_SOCKET=str(tmp_path / "none")).returncode == 69
 
-    def test_an_interrupt_ends_it_quietly(self, fake: FakeDaemon) -> None:
+    def test_an_interrupt_ends_it_quietly(self, fake: Fake) -> None:
         fake.script.append(Do.STALL)
         command = [sys.executable, "-m", "smsd", "ping"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
@@ -491,7 +466,7 @@ class TestTheProcess:
             _, err = running.communicate(timeout=20)
         assert (running.returncode, err.strip()) == (130, b"smsd: interrupted")
 
-    def test_a_reader_that_stops_early(self, fake: FakeDaemon) -> None:
+    def test_a_reader_that_stops_early(self, fake: Fake) -> None:
         for _ in range(200):
             fake.add()
         command = f"{sys.executable} -m smsd list --limit 200 | head -n 1"

@@ -1,0 +1,50 @@
+"""How many messages went to a person lately?
+
+`user` and `recipient`: counts about one user or one number, of the caller's own messages unless he may see all.
+"""
+
+from __future__ import annotations
+
+import click
+
+from smsd.cli.frame import Out, asks_daemon, examples
+from smsd.cli.render import facts
+from smsd.client import Client, Document
+
+_TENANT = click.option("--tenant", metavar="TENANT", help="Messages of this tenant only (administrators).")
+
+
+@click.command(
+    "user", epilog=examples("smsd user alice", "smsd user alice --tenant shop", "smsd user alice --json | jq .pending")
+)
+@click.argument("user")
+@_TENANT
+@asks_daemon
+def user_command(client: Client, out: Out, *, user: str, tenant: str | None) -> None:
+    """Counts of the messages about one of your users."""
+    _told(out, "User", user, client.user_stats(user, tenant=tenant))
+
+
+@click.command("recipient", epilog=examples("smsd recipient +15550100123", "smsd recipient +15550100123 --json"))
+@click.argument("number")
+@_TENANT
+@asks_daemon
+def recipient_command(client: Client, out: Out, *, number: str, tenant: str | None) -> None:
+    """Counts of the messages to one number."""
+    found = client.recipient_stats(number, tenant=tenant)
+    _told(out, "Recipient", found["recipient"], found)
+
+
+def _told(out: Out, label: str, name: str, counts: Document) -> None:
+    if out.json:
+        out.document(counts)
+        return
+    facts(
+        [
+            (label, name),
+            ("Waiting", counts["pending"]),
+            ("Sent", f"{counts['sent_last_hour']} in the last hour, {counts['sent_today']} today"),
+            ("Failed today", counts["failed_today"]),
+            ("Left of limits", counts["rate_limit_remaining"]),
+        ]
+    )

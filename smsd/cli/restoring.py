@@ -1,0 +1,123 @@
+"""How does an outbox come back from a backup?
+
+`restore` puts a backup where the daemon's outbox is. The daemon must be stopped. What the backup knows as waiting may
+have been sent since it was made, and nobody can tell: the operator decides, and is told what either choice means. The
+work itself is the store's, imported inside the command.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+from smsd.cli.frame import (
+    AS_JSON,
+    EX_CONFIG,
+    EX_IOERR,
+    EX_NOINPUT,
+    EX_TEMPFAIL,
+    EX_USAGE,
+    Out,
+    complain,
+    examples,
+    leave,
+)
+from smsd.cli.service import CONFIG, CONFIG_OPTION
+
+HOW_TO_GO_ON: Final = "smsd list --state failed --category UNCERTAIN --json | jq -r .id | xargs smsd retry --force"
+
+
+@click.command(
+    "restore",
+    epilog=examples(
+        "smsd restore /var/backups/smsd.db",
+        "smsd restore smsd.db --pending send --yes",
+        "smsd restore smsd.db --state-dir ./smsd-dev",
+    ),
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@CONFIG_OPTION
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where the outbox goes. Default: [daemon] state_dir of the configuration.",
+)
+@click.option(
+    "--pending",
+    type=click.Choice(["hold", "send"]),
+    default="hold",
+    show_default=True,
+    help="What becomes of messages that were not sent yet when the backup was made.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask. Needed where nobody can be asked.")
+@AS_JSON
+def restore_command(
+    file: Path, path: Path | None, state_dir: Path | None, pending: str, yes: bool, as_json: bool
+) -> None:
+    """Put a backup in the place of the daemon's outbox. The daemon must be stopped.
+
+    Messages that were waiting when the backup was made may have been sent since. `--pending hold` keeps them back as
+    failed with UNCERTAIN: none is sent twice, and you decide. `--pending send` sends them again. An outbox that is in
+    the place is kept beside it under another name.
+    """
+    if path is not None and state_dir is not None:
+        raise click.UsageError("--config and --state-dir both say where the outbox is; leave one of them out.")
+    out = Out(as_json)
+    if not (file.is_file() and os.access(file, os.R_OK)):
+        complain([f"{file} is not a file that can be read."], "Name the FILE that `smsd backup FILE` wrote.")
+        leave(EX_NOINPUT)
+    place = state_dir or _state_dir(path or CONFIG)
+    _confirm(file, place, pending, yes)
+    _restore(file, place, pending, out)
+
+
+def _state_dir(path: Path) -> Path:
+    from smsd.config import ConfigError, load
+
+    try:
+        return load(path, os.environ).daemon.state_dir
+    except ConfigError as error:
+        complain([str(fault) for fault in error.faults], "Or say where the outbox goes: --state-dir DIR")
+        leave(EX_CONFIG)
+
+
+def _confirm(file: Path, place: Path, pending: str, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        complain(["Nobody can be asked whether to replace the outbox."], "Say so beforehand: --yes")
+        leave(EX_USAGE)
+    fate = "are held back as UNCERTAIN" if pending == "hold" else "are SENT, perhaps for the second time"
+    click.echo(
+        f"{file} takes the place of the outbox in {place}. Messages not sent yet in the backup {fate}.", err=True
+    )
+    click.confirm("Go on?", abort=True, err=True)
+
+
+def _restore(file: Path, place: Path, pending: str, out: Out) -> None:
+    from smsd.store import DiskFullError, StoreError
+    from smsd.store.restore import restore
+
+    try:
+        done = restore(file, place, pending=pending)
+    except StoreError as error:
+        complain([str(error)], "Nothing was changed. A daemon is stopped by: systemctl stop smsd.service smsd.socket")
+        leave(EX_TEMPFAIL if isinstance(error, DiskFullError) else EX_IOERR)
+    replaced = None if done.replaced is None else str(done.replaced)
+    if out.json:
+        out.document({"messages": done.messages, "held": done.held, "replaced": replaced})
+        return
+    out.line(f"{done.messages} messages are in {place}.")
+    if replaced is not None:
+        out.line(f"The outbox that was there is kept as {replaced}.")
+    if done.held:
+        out.line(
+            f"{done.held} of them were not sent when the backup was made, and may have been since. They are failed"
+        )
+        out.line("with UNCERTAIN. Start the daemon; then look at them and send again those that are still wanted:")
+        out.line(f"  {HOW_TO_GO_ON}")

@@ -1,0 +1,33 @@
+"""A fake daemon, and commands run against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from smsd.cli.main import main
+from tests.cli.fake import Fake
+from tests.cli.helpers import Done, Run
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
+    monkeypatch.setenv("SMSD_SOCKET", str(tmp_path / "s"))
+    with Fake(tmp_path / "s") as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def smsd(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in this process."""
+
+    def run(*args: str) -> Done:
+        with pytest.raises(SystemExit) as ended:
+            main(args)
+        told = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Done(ended.value.code, told.out, told.err)
+
+    return run

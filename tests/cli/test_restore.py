@@ -1,0 +1,78 @@
+"""Is an outbox put back only when somebody means it, and is it said what became of what waited?"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from smsd.store.guard import FileLock
+from smsd.store.migrate import migrate
+from tests.cli.helpers import Run, process
+
+
+@pytest.fixture
+def backup(tmp_path: Path) -> Path:
+    """An outbox without messages."""
+    path = tmp_path / "backup.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        migrate(db)
+    return path
+
+
+def test_into_an_empty_place(smsd: Run, backup: Path, tmp_path: Path) -> None:
+    place = tmp_path / "state"
+    done = smsd("restore", str(backup), "--state-dir", str(place), "--yes")
+    assert done == (0, f"0 messages are in {place}.\n", "")
+    assert (place / "outbox.db").exists()
+
+
+def test_what_was_there_is_kept(smsd: Run, backup: Path, tmp_path: Path) -> None:
+    place = str(tmp_path / "state")
+    smsd("restore", str(backup), "--state-dir", place, "--yes")
+    done = smsd("restore", str(backup), "--state-dir", place, "--yes", "--pending", "send", "--json")
+    document = done.documents[0]
+    assert (done.code, document["messages"], document["held"]) == (0, 0, 0)
+    assert Path(document["replaced"]).exists()
+
+
+def test_the_place_is_the_configurations(smsd: Run, backup: Path, tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(f'[daemon]\nstate_dir = "{tmp_path}/there"\n[providers.a]\ntype = "sandbox"\nrate = "1/s"\n')
+    assert smsd("restore", str(backup), "--config", str(config), "--yes").code == 0
+    assert (tmp_path / "there" / "outbox.db").exists()
+    assert smsd("restore", str(backup), "--config", str(tmp_path / "none.toml"), "--yes").code == 78
+
+
+def test_nobody_to_ask(backup: Path, tmp_path: Path) -> None:
+    done = process("restore", str(backup), "--state-dir", str(tmp_path / "state"))
+    assert (done.returncode, done.stdout) == (64, b"")
+    assert b"--yes" in done.stderr
+    assert not (tmp_path / "state").exists()
+
+
+def test_while_the_daemon_runs(smsd: Run, backup: Path, tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / "outbox.lock")
+    lock.acquire()
+    try:
+        done = smsd("restore", str(backup), "--state-dir", str(tmp_path), "--yes")
+    finally:
+        lock.release()
+    assert (done.code, done.out) == (74, "")
+    assert "stop it" in done.err
+    assert "systemctl stop smsd.service smsd.socket" in done.err
+
+
+def test_what_is_no_backup(smsd: Run, tmp_path: Path) -> None:
+    place = str(tmp_path / "state")
+    assert smsd("restore", str(tmp_path / "none"), "--state-dir", place, "--yes").code == 66
+    assert smsd("restore", str(tmp_path), "--state-dir", place, "--yes").code == 66
+    (tmp_path / "noise").write_bytes(b"noise" * 1_000)
+    assert smsd("restore", str(tmp_path / "noise"), "--state-dir", place, "--yes").code == 74
+
+
+def test_two_places(smsd: Run, backup: Path, tmp_path: Path) -> None:
+    words = ("--state-dir", str(tmp_path), "--config", str(tmp_path / "c.toml"))
+    assert smsd("restore", str(backup), *words, "--yes").code == 64
