@@ -2,7 +2,7 @@
 
 One Row per figure of the table: its unit, its bar (what a release must hold) and its goal. Bars and goals are for a
 machine with two cores and a disk whose fdatasync takes about 0.15 ms; elsewhere the rows without a bar (what a bare
-SQLite, a bare socket and a bare HTTP client reach in the same run) say more, because ratios travel between machines
+SQLite, a bare socket and bare HTTP programs reach in the same run) say more, because ratios travel between machines
 and absolute figures do not. It refuses to know how anything is measured.
 """
 
@@ -47,6 +47,12 @@ _ROWS: Final = (
     Row("accept_per_commit", "  messages accepted per bare commit", "x", digits=1),
     Row("lines", "  bare socket: decode a line, answer it", "lines/s"),
     Row("accept_share", "  share of the bare socket", "x", digits=3),
+    Row("http_posts", "accept by HTTP, a post a message, 32 connections", "messages/s", 3_000, 6_000),
+    Row("web", "  bare aiohttp.web: decode a post, answer it", "requests/s"),
+    Row("web_share", "  share of the bare aiohttp.web", "x", digits=3),
+    Row("http_load", "  the same load on a door made by hand", "requests/s"),
+    Row("http_batch", "accept by HTTP, one batch, read while it is written", "messages/s", 15_000, 30_000),
+    Row("batch_load", "  the same load on a door made by hand", "lines/s"),
     Row("deliver", "accept and deliver together, carrier answers at once", "messages/s", 3_000, 4_200),
     Row("posts", "  bare aiohttp client, same carrier", "requests/s"),
     Row("deliver_share", "  share of the bare client", "x", None, 0.4, digits=3),

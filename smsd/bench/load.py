@@ -18,7 +18,7 @@ import select
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
@@ -88,10 +88,12 @@ class Answers:
                 self._result.refusal = next(each for each in data.split(b"\n") if _REFUSED in each).decode()
 
 
-def flood(connection: socket.socket, blocks: Sequence[bytes], count: int) -> Result:
+def flood(
+    connection: socket.socket, blocks: Sequence[bytes], count: int, reader: Callable[[Result], Answers] = Answers
+) -> Result:
     """Write all as fast as the other side reads, read answers meanwhile, until `count` came."""
     result = Result(began=time.monotonic_ns())
-    answers = Answers(result)
+    answers = reader(result)
     connection.setblocking(False)
     poll = select.poll()
     poll.register(connection, select.POLLIN | select.POLLOUT)

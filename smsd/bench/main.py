@@ -22,9 +22,10 @@ from types import FrameType
 from typing import Final, NoReturn
 
 from smsd.bench.bars import ROWS
-from smsd.bench.measures import FULL, MEASURES, QUICK, Bench
+from smsd.bench.ground import FULL, QUICK, Bench
+from smsd.bench.measures import MEASURES
+from smsd.bench.processes import MeasureError
 from smsd.bench.report import Reading, Report, file_system, machine
-from smsd.bench.site import MeasureError
 from smsd.client import SmsdError
 
 EX_OK: Final = 0

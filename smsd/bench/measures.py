@@ -5,8 +5,7 @@ is kept. What it compares, it measures side by side: a bare program just before 
 because a machine drifts by more in an hour than the differences looked for.
 
 A delivery is timed from the first byte of the load to the last message's arrival at the carrier; acceptance and
-delivery run together, as they do in life. Before any timing the daemon has sent WARM messages, so that its connections
-and first imports are not counted.
+delivery run together, as they do in life.
 """
 
 from __future__ import annotations
@@ -16,101 +15,23 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from smsd.bench import references
 from smsd.bench.bars import CEILING_PER_S
-from smsd.bench.load import FIRST, LAST, recipient, text
-from smsd.bench.site import Child, Deadline, Load, MeasureError, Site
+from smsd.bench.ground import LOAD_S, WARM, Bench, Figures
+from smsd.bench.load import recipient, text
+from smsd.bench.processes import Child, MeasureError
+from smsd.bench.site import Load, Site, http_load
 
-WARM: Final = 300
-LOAD_S: Final = 60.0
-"""Patience with one load."""
 FILL_S: Final = 120.0
 REST_S: Final = 0.5
 """What a daemon is given to come to rest before its memory is read."""
 LATENCY_PER_S: Final = 200
-
-Figures = Iterator[tuple[str, float]]
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """How much is measured."""
-
-    accept: int
-    """Messages."""
-    deliver: int
-    """Messages, with a carrier that answers at once."""
-    slow: int
-    """Messages, with one that takes 50 ms."""
-    latency_s: float
-    pending: int
-    """Messages lying in the outbox."""
-    rounds: int
-    """Turns of the two daemons that are compared."""
-    ceiling_s: float
-    sends: int
-    """Runs of `smsd send`."""
-    bare_s: float
-    """For each bare program."""
-    limit_s: float
-    """For the whole run."""
-
-
-FULL: Final = Size(100_000, 20_000, 16_000, 10.0, 1_000_000, 5, 8.0, 20, 2.0, 240.0)
-QUICK: Final = Size(20_000, 4_000, 4_000, 2.0, 100_000, 2, 2.0, 5, 0.5, 60.0)
-
-
-class Bench:
-    """What the measures share: a directory, a size, the time that is left, message numbers nobody used yet."""
-
-    def __init__(self, root: Path, size: Size) -> None:
-        self.root = root
-        self.size = size
-        self.deadline = Deadline(size.limit_s)
-        self._sites = 0
-        self._next = FIRST
-
-    def numbers(self, count: int) -> int:
-        """The first of `count` new message numbers."""
-        first, self._next = self._next, self._next + count
-        if self._next > LAST:
-            raise MeasureError("the message numbers are used up")
-        return first
-
-    def directory(self) -> Path:
-        """A new one."""
-        self._sites += 1
-        made = self.root / str(self._sites)
-        made.mkdir()
-        return made
-
-    @contextmanager
-    def site(
-        self,
-        *,
-        latency_ms: float = 0,
-        rate: str = "",
-        max_in_flight: int = 64,
-        idle: Mapping[str, str] | None = None,
-    ) -> Iterator[Site]:
-        """A warm daemon and its carrier; see Site."""
-        given = {"rate": rate} if rate else {}
-        with Site(
-            self.directory(), self.deadline, latency_ms=latency_ms, max_in_flight=max_in_flight, idle=idle, **given
-        ) as site:
-            if not rate:
-                with site.load(self.numbers(WARM), WARM) as load:
-                    load.run(LOAD_S)
-                site.carrier.wait_for(WARM, LOAD_S)
-                site.wait_until_settled(LOAD_S)
-                site.carrier.forget()
-            yield site
 
 
 # -- accept ------------------------------------------------------------------------------------------------------------
@@ -145,6 +66,44 @@ def _bare_lines(bench: Bench, count: int) -> float:
 def _rate(load: Load, count: int) -> float:
     result = load.run(LOAD_S)
     return count / (result.ended - result.began) * 1e9
+
+
+# -- http --------------------------------------------------------------------------------------------------------------
+
+
+def http(bench: Bench) -> Figures:
+    """Accept by HTTP, one a request and in a batch, while the only provider is paused; beside it bare doors."""
+    posts, lines = bench.size.posts, bench.size.accept
+    yield "http_load", _bare_http(bench, "http", posts)
+    web = _bare_http(bench, "web", posts)
+    yield "web", web
+    accepted = _accepted_by_http(bench, posts)
+    yield "http_posts", accepted
+    yield "web_share", accepted / web
+    yield "batch_load", _bare_http(bench, "http", lines, batch=True)
+    yield "http_batch", _accepted_by_http(bench, lines, batch=True)
+
+
+def _accepted_by_http(bench: Bench, count: int, *, batch: bool = False) -> float:
+    with bench.site(by_http=True) as site:
+        site.client.pause("main")
+        port = site.http_port()
+        _by_http(bench, site.directory, port, WARM, batch=batch)
+        return _by_http(bench, site.directory, port, count, batch=batch)
+
+
+def _bare_http(bench: Bench, door: str, count: int, *, batch: bool = False) -> float:
+    directory = bench.directory()
+    with Child(bench.deadline, directory, "smsd.bench.references", door) as running:
+        port = int(running.line())
+        _by_http(bench, directory, port, WARM, batch=batch)
+        return _by_http(bench, directory, port, count, batch=batch)
+
+
+def _by_http(bench: Bench, directory: Path, port: int, count: int, *, batch: bool = False) -> float:
+    """Messages a second."""
+    with http_load(bench.deadline, directory, port, bench.numbers(count), count, batch=batch) as load:
+        return _rate(load, count)
 
 
 # -- deliver -----------------------------------------------------------------------------------------------------------
@@ -307,6 +266,7 @@ class Measure:
 
 MEASURES: Final[Mapping[str, Measure]] = {
     "accept": Measure(accept, ("accept", "commits", "accept_per_commit", "lines", "accept_share")),
+    "http": Measure(http, ("http_posts", "web", "web_share", "http_load", "http_batch", "batch_load")),
     "deliver": Measure(deliver, ("deliver", "posts", "deliver_share", "cpu")),
     "slow": Measure(slow, ("slow",)),
     "latency": Measure(latency, ("latency_p50", "latency_p99", "latency_commits")),

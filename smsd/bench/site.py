@@ -1,155 +1,38 @@
 """Which processes does a measure need, and how does each of them end?
 
-A Site is a directory with one configuration, a carrier (the stand-in) and a daemon, each a process that is started as a
-user would start it and ended by its process id, whatever happened meanwhile: a Site is a context. The daemon is killed
-and not asked, since its state is thrown away. All that can go wrong here is a MeasureError whose text is the reason:
-the daemon's own last words where it has any.
-
-It knows Linux's /proc for what a process cost. It does not know what is measured.
+A Site is a directory with one configuration, a carrier (the stand-in) and a daemon. It is a context: they run inside it
+and are gone behind it. The daemon is killed and not asked, since its state is thrown away. It does not know what is
+measured.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import json
-import os
-import select
-import subprocess
-import sys
+import re
 import time
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Self
 
 from smsd.bench.load import Result
+from smsd.bench.processes import START_S, Child, Deadline, MeasureError
 from smsd.bench.stand_in import ACCOUNT, PATH, SENDER, TOKEN
 from smsd.client import Client, QueueUnavailable
 
 UNLIMITED: Final = "100000/s"
 """A rate that no client reaches; a provider of the type twilio must state one."""
 
-START_S: Final = 30.0
-"""Patience with any process until it is ready."""
 CALL_S: Final = 30.0
 """Patience with one answer of the daemon or the carrier."""
-LOOK_S: Final = 0.03
-"""Between looks at the carrier's count. A look costs it 0.2 ms."""
 STARTING_LOOK_S: Final = 0.002
 
-_LEFT_OUT: Final = ("SMSD_", "NOTIFY_", "LISTEN_", "WATCHDOG_")
-"""Variables that would make a daemon believe that systemd or an operator meant it."""
-
-
-class MeasureError(Exception):
-    """A measure could not be taken; the text says why."""
-
-
-class Deadline:
-    """The end of the whole run (`seconds` from now)."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._at = time.monotonic() + seconds
-
-    def within(self, seconds: float) -> float:
-        """The earlier of `seconds` from now and the run's end, as time.monotonic(). MeasureError when it is past."""
-        self._not_over()
-        return min(time.monotonic() + seconds, self._at)
-
-    def until(self, holds: Callable[[], bool], what: str, seconds: float, look_s: float = LOOK_S) -> None:
-        """Look until it holds. MeasureError, naming `what`, when it does not within `seconds` or by the run's end."""
-        end = self.within(seconds)
-        while not holds():
-            if time.monotonic() > end:
-                self._not_over()
-                raise MeasureError(f"{what}: not within {seconds:g} s")
-            time.sleep(look_s)
-
-    def _not_over(self) -> None:
-        if time.monotonic() >= self._at:
-            raise MeasureError(f"the {self._seconds:g} s of the whole run are over")
-
-
-class Child:
-    """`python -m ARGUMENTS` as a process of its own session, so that Ctrl-C reaches us and not it."""
-
-    def __init__(self, deadline: Deadline, directory: Path, *arguments: str) -> None:
-        self._deadline = deadline
-        self.name = arguments[0]
-        self._log = directory / f"{self.name}.log"
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(_LEFT_OUT)}
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 -- our own modules, with arguments we wrote
-                [sys.executable, "-m", *arguments],
-                cwd=directory,
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-            )
-        self._said = b""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def kill(self) -> None:
-        """End it at once. Idempotent."""
-        self._process.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            with contextlib.suppress(OSError):  # unsent input of a process that is dead
-                pipe.close()
-        self._process.wait()
-
-    def tell(self, text: str) -> None:
-        """A line on its standard input."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(text.encode() + b"\n")
-        self._process.stdin.flush()
-
-    def line(self, seconds: float = START_S) -> str:
-        """The next line it prints. MeasureError when it ends or says nothing within `seconds`."""
-        end = self._deadline.within(seconds)
-        assert self._process.stdout is not None
-        while b"\n" not in self._said:
-            if not select.select([self._process.stdout], [], [], max(0.0, end - time.monotonic()))[0]:
-                self._deadline.within(0)
-                raise MeasureError(f"{self.name} said nothing within {seconds:g} s")
-            data = os.read(self._process.stdout.fileno(), 1 << 16)
-            if not data:
-                raise MeasureError(self.last_words())
-            self._said += data
-        said, _, self._said = self._said.partition(b"\n")
-        return said.decode()
-
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def last_words(self) -> str:
-        """Why it ended: the last line on its standard error."""
-        code = self._process.wait()
-        words = self._log.read_text(errors="replace").splitlines()
-        return f"{self.name} ended with {code}: {words[-1] if words else 'it said nothing'}"
-
-    def cpu_s(self) -> float:
-        """Seconds of CPU it used so far, user and system, all threads (proc_pid_stat(5))."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def memory_mib(self, what: str = "VmRSS") -> float:
-        """Resident memory now, or (`VmHWM`) at its peak (proc_pid_status(5))."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(what)) / 1_024
+HTTP_TOKEN: Final = "bench-http-token"  # noqa: S105 -- it opens a daemon of ours, on 127.0.0.1, for a minute
+LISTENING: Final = re.compile(rb'"event":"daemon.ready".*"http":\["127\.0\.0\.1:(\d+)"')
+"""In the daemon's log."""
 
 
 class Carrier:
@@ -205,8 +88,8 @@ class Carrier:
 class Load:
     """A load generator that is ready to go."""
 
-    def __init__(self, deadline: Deadline, directory: Path, *arguments: str) -> None:
-        self._child = Child(deadline, directory, "smsd.bench.load", *arguments)
+    def __init__(self, deadline: Deadline, directory: Path, *arguments: str, program: str = "smsd.bench.load") -> None:
+        self._child = Child(deadline, directory, program, *arguments)
 
     def __enter__(self) -> Self:
         return self
@@ -225,6 +108,12 @@ class Load:
         return result
 
 
+def http_load(deadline: Deadline, directory: Path, port: int, first: int, count: int, *, batch: bool) -> Load:
+    """A generator of `count` messages from number `first` on, by HTTP; with the token of a Site's daemon."""
+    given = ("--port", str(port), "--token", HTTP_TOKEN, "--first", str(first), "--count", str(count))
+    return Load(deadline, directory, *given, *(["--batch"] if batch else []), program="smsd.bench.http_load")
+
+
 class Site:
     """One configuration with its carrier and its daemon. A context; both run inside it."""
 
@@ -237,14 +126,17 @@ class Site:
         rate: str = UNLIMITED,
         max_in_flight: int = 64,
         idle: Mapping[str, str] | None = None,
+        by_http: bool = False,
     ) -> None:
-        """`idle`: further providers, name -> rate, to which only messages go that name them."""
+        """`idle`: further providers, name -> rate, to which only messages go that name them. `by_http`: messages are
+        taken by HTTP too, with HTTP_TOKEN."""
         self.directory = directory
         self.deadline = deadline
         self.socket = directory / "s"
         self._latency_ms = latency_ms
         self._providers = {"main": rate, **(idle or {})}
         self._max_in_flight = max_in_flight
+        self._by_http = by_http
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -267,6 +159,9 @@ class Site:
             "socket": {"path": str(self.socket)},
             "http": {"listen": ["127.0.0.1:0"]},
         }
+        if self._by_http:
+            digest = hashlib.sha256(HTTP_TOKEN.encode()).hexdigest()
+            own["[http.tokens]"] = {"name": "bench", "sha256": digest, "scopes": ["send"]}  # an array of tables
         providers = {
             f"providers.{name}": {
                 "type": "twilio",
@@ -307,6 +202,16 @@ class Site:
         except QueueUnavailable:
             return False
         return True
+
+    def http_port(self) -> int:
+        """Where the daemon listens; it took any free port, and its log says which."""
+        log = self.directory / "smsd.log"
+
+        def said() -> list[bytes]:
+            return LISTENING.findall(log.read_bytes())
+
+        self.deadline.until(lambda: bool(said()), "the daemon says where it listens", START_S)
+        return int(said()[-1])
 
     def load(self, first: int, count: int, *, rate: float = 0, fields: Mapping[str, str] | None = None) -> Load:
         """A generator of `count` messages from number `first` on; `rate` a second, 0: as fast as they are taken."""

@@ -27,6 +27,7 @@ from typing import Final, cast
 
 import uvloop
 
+from smsd.bench.http11 import HEAD_END, content_length
 from smsd.bench.load import NUMBERS, WORD, recipient, text
 
 ACCOUNT: Final = "AC" + "0" * 32
@@ -38,7 +39,6 @@ REQUEST_BYTES: Final = 65_536
 BACKLOG: Final = 4_096
 
 _MARK: Final = f"{WORD}+".encode()
-_LENGTH: Final = b"content-length: "
 _QUERY: Final = f"To=%2B{NUMBERS.removeprefix('+')}".encode()
 _HEAD: Final = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
@@ -138,9 +138,9 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         data = self._rest + data
-        while (end := data.find(b"\r\n\r\n") + 4) > 3:
+        while (end := data.find(HEAD_END) + 4) > 3:
             head = data[:end]
-            whole = end + _length(head)
+            whole = end + content_length(head)
             if len(data) < whole:
                 break
             self._request(head, data[end:whole])
@@ -166,15 +166,6 @@ class Connection(asyncio.Protocol):
     def _write(self, answer: bytes) -> None:
         if not self._transport.is_closing():
             self._transport.write(answer)
-
-
-def _length(head: bytes) -> int:
-    """Bytes of the body that follows this head."""
-    at = head.lower().find(_LENGTH)
-    if at < 0:
-        return 0
-    at += len(_LENGTH)
-    return int(head[at : head.find(b"\r", at)])
 
 
 async def serve(latency_s: float) -> None:

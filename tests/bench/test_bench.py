@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from smsd.bench.bars import ROWS
+from smsd.bench.ground import QUICK, Bench
 from smsd.bench.main import run, take
-from smsd.bench.measures import MEASURES, QUICK, Bench, most_within
+from smsd.bench.measures import MEASURES, most_within
+from smsd.bench.processes import Deadline, MeasureError
 from smsd.bench.report import Reading, Report, file_system
-from smsd.bench.site import Deadline, MeasureError, Site
+from smsd.bench.site import Site
 
 BENCH = [sys.executable, "-m", "smsd", "bench", "--quick"]
 
@@ -54,6 +56,15 @@ def test_two_measures_end_to_end_as_json(tmp_path: Path) -> None:
     assert 1 < send["value"] < 60_000
     assert {idle["failure"], send["failure"]} == {None}
     assert not [*tmp_path.iterdir()]
+    assert not processes_in(tmp_path)
+
+
+def test_accepting_by_http_is_measured_on_the_real_daemon(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, replace(QUICK, accept=2_000, posts=500))
+    readings = {reading.row.name: reading for reading in take("http", bench)}
+    assert {reading.failure for reading in readings.values()} == {""}
+    assert {*readings} == {*MEASURES["http"].rows}
+    assert all(reading.value and reading.value > 0 for reading in readings.values())
     assert not processes_in(tmp_path)
 
 

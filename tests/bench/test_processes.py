@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import http.client
 import socket
+import socketserver
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from smsd.bench import references
-from smsd.bench.load import Answers, Result, recipient, text
-from smsd.bench.site import Carrier, Child, Deadline, Load, MeasureError
+from smsd.bench.http_load import BatchAnswers, head
+from smsd.bench.load import Answers, Result, line, recipient, text
+from smsd.bench.processes import Child, Deadline, MeasureError
+from smsd.bench.site import Carrier, Load, http_load
 from smsd.bench.stand_in import ACCOUNT, SENDER, TOKEN
 from smsd.core.message import Encoding
 from smsd.core.verdict import Fate
@@ -138,3 +143,102 @@ def test_the_bare_programs_run(tmp_path: Path, carrier: Carrier) -> None:
     assert references.commits(tmp_path / "bare.db", 0.1) > 0
     with Child(Deadline(30), tmp_path, "smsd.bench.references", "posts", carrier.send_url, "0.1") as client:
         assert float(client.line()) > 0
+
+
+# -- by HTTP
+
+
+@pytest.fixture(scope="module")
+def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
+    """The bare doors, name -> port."""
+    directory, deadline = tmp_path_factory.mktemp("doors"), Deadline(60)
+    with ExitStack() as stack:
+        running = {
+            name: stack.enter_context(Child(deadline, directory, "smsd.bench.references", name))
+            for name in ("http", "web")
+        }
+        yield {name: int(door.line()) for name, door in running.items()}
+
+
+@pytest.mark.parametrize(("door", "batch"), [("http", False), ("web", False), ("http", True)])
+def test_a_load_by_http_is_answered(door: str, batch: bool, doors: dict[str, int], tmp_path: Path) -> None:
+    with http_load(Deadline(30), tmp_path, doors[door], 2_000_000, 1_300, batch=batch) as load:
+        result = load.run(10)
+    assert (result.answered, result.refused) == (1_300, 0)
+    assert result.began < result.ended
+
+
+class OneAnswer(socketserver.BaseRequestHandler):
+    """Says the same to each request, whose body is one message, and then closes."""
+
+    answer = b""
+
+    def handle(self) -> None:
+        data = b""
+        while not data.endswith(b"}") and not data.endswith(b"}\n"):
+            data += self.request.recv(65_536)
+        self.request.sendall(self.answer)
+
+
+@pytest.mark.parametrize(
+    ("batch", "answer", "said"),
+    [
+        (False, b'HTTP/1.1 401 No\r\nContent-Length: 13\r\n\r\n{"status":401}', "refused 1 messages.* 401 No"),
+        (False, b"", "the daemon closed a connection"),
+        (True, b'HTTP/1.1 401 No\r\nContent-Length: 13\r\n\r\n{"status":401}', "answered with HTTP/1.1 401 No .*401"),
+        (True, b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"ok":true}\n\n', "answered with HTTP/1.1 200 OK"),
+        (True, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "the daemon closed the connection"),
+        (
+            True,
+            b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nd\r\n{"ok":false}\n\r\n0\r\n\r\n',
+            'refused 1 messages, the first with {"ok":false}',
+        ),
+    ],
+)
+def test_a_refusal_by_http_is_told(batch: bool, answer: bytes, said: str, tmp_path: Path) -> None:
+    handler = type("Handler", (OneAnswer,), {"answer": answer})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        serving.start()
+        try:
+            port = server.server_address[1]
+            with (
+                http_load(Deadline(30), tmp_path, port, 2_000_000, 1, batch=batch) as load,
+                pytest.raises(MeasureError, match=said),
+            ):
+                load.run(10)
+        finally:
+            server.shutdown()
+            serving.join()
+
+
+@pytest.mark.parametrize("cut", range(1, 120, 7))
+def test_answers_to_a_batch_are_counted_wherever_the_stream_is_cut(cut: int) -> None:
+    chunks = [b'{"index":0,"ok":true}\n{"index":1,"ok":fa', b'lse,"error":{}}\n', b'{"index":2,"ok":true}\n' * 9]
+    framed = b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in chunks)
+    stream = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + framed + b"0\r\n\r\n"
+    result = Result()
+    answers = BatchAnswers(result)
+    for at in range(0, len(stream), cut):
+        answers.feed(stream[at : at + cut])
+    assert (result.answered, result.refused) == (11, 1)
+    assert result.refusal == '{"index":1,"ok":false,"error":{}}'
+
+
+def test_the_door_made_by_hand_answers_what_came_in_pieces(doors: dict[str, int]) -> None:
+    """A batch cut inside its head, a line and a number; then a post on the same connection."""
+    lines = b"".join(line(number, {}) for number in range(2_000_000, 2_000_005))
+    post = line(2_000_005, {})
+    stream = head("/v1/messages/batch", 1, "t", "application/x-ndjson", len(lines)) + lines
+    stream += head("/v1/messages", 1, "t", "application/json", len(post)) + post
+    with socket.create_connection(("127.0.0.1", doors["http"]), timeout=10) as connection:
+        at = len(stream) - len(head("/v1/messages", 1, "t", "application/json", len(post))) - len(post)
+        for piece in (stream[:30], stream[30:250], stream[250:at], stream[at : at + 9], stream[at + 9 :]):
+            connection.sendall(piece)
+            time.sleep(0.02)  # so that the pieces arrive as pieces
+        answers = b""
+        while answers.count(b'"ok":true') < 6:
+            answers += connection.recv(65_536)
+    assert [n for n in range(6) if recipient(2_000_000 + n).encode() not in answers] == []
+    assert answers.count(b"0\r\n\r\nHTTP/1.1 202 Accepted") == 1
