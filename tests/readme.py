@@ -6,7 +6,13 @@ import re
 import sys
 from pathlib import Path
 
+import click
+
+from smsd.cli.main import smsd
 from smsd.core import lifecycle
+from smsd.listeners.callers import Reach
+from smsd.listeners.operations import OPERATIONS, Operation
+from smsd.listeners.routes import ROUTES
 from smsd.providers import sandbox
 
 README = Path(__file__).parents[1] / "README.md"
@@ -23,7 +29,39 @@ def numbers() -> str:
     return "\n".join(["| recipient | what happens |", "|---|---|", *rows])
 
 
-PARTS = {"state diagram": diagram, "sandbox numbers": numbers}
+def operations() -> str:
+    """Every operation: its name on the socket, its route, the scope it needs."""
+    routes: dict[str, list[str]] = {route.operation.name: [] for route in ROUTES}
+    for route in ROUTES:
+        routes[route.operation.name].append(f"`{route.method} {route.path}`")
+    rows = [
+        f"| `{each.name}` | {' · '.join(routes.get(each.name, []))} | {each.scope}{_all(each)} |"
+        for each in OPERATIONS.values()
+    ]
+    return "\n".join(["| `op` on the socket | HTTP | scope |", "|---|---|---|", *rows])
+
+
+def _all(operation: Operation) -> str:
+    return ", no tenant" if operation.reach is Reach.ALL else ""
+
+
+def commands() -> str:
+    """Every command and what it does."""
+    rows: list[str] = []
+    with click.Context(smsd) as context:
+        for name in smsd.list_commands(context):
+            command = smsd.get_command(context, name)
+            assert command is not None, name
+            rows.append(f"| `smsd {name}` | {command.get_short_help_str(120)} |")
+    return "\n".join(["| | |", "|---|---|", *rows])
+
+
+PARTS = {
+    "state diagram": diagram,
+    "sandbox numbers": numbers,
+    "operations": operations,
+    "commands": commands,
+}
 
 
 def part(text: str, name: str) -> re.Match[str]:

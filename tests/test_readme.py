@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from smsd import config
 from tests import readme
 
 ROOT = Path(__file__).parents[1]
@@ -70,8 +72,16 @@ def _said(daemon: subprocess.Popen[str]) -> str:
     return said
 
 
-def run(folder: Path, code: str) -> str:
+def url_of(said: str) -> str:
+    """Where the daemon says that HTTP is answered: another port when the usual one is taken on this machine."""
+    found = re.search(r"curl -s (http://127\.0\.0\.1:\d+)/v1/messages", said)
+    assert found is not None, said
+    return found[1]
+
+
+def run(folder: Path, code: str, url: str = "") -> str:
     """Run a shell example in the daemon's folder."""
+    code = code.replace("http://127.0.0.1:7670", url) if url else code
     code = code.replace("python3 -", f"{sys.executable} -").replace(".venv/bin/smsd", f"{sys.executable} -m smsd")
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", code],
@@ -96,6 +106,35 @@ def test_the_shell_example(dev: tuple[Path, str]) -> None:
     shown = run(dev[0], readme.code(TEXT, "example: shell"))
     assert "+14155550123" in shown
     assert "sent" in shown
+
+
+def test_the_curl_example(dev: tuple[Path, str]) -> None:
+    code = readme.code(TEXT, "example: curl")
+    assert "http://127.0.0.1:7670/v1/messages" in code
+    shown = run(dev[0], code, url_of(dev[1]))
+    joined = re.sub(r"}\s*{", "},{", shown)
+    first, second, *batch = json.loads(f"[{joined}]")
+    assert (first["replayed"], second["state"]) == (False, "sent")
+    assert [(line["index"], line["ok"]) for line in batch] == [(0, True), (1, False)]
+    assert batch[1]["error"]["code"] == "invalid_recipient"
+    assert '"replayed":true' in run(dev[0], code, url_of(dev[1]))
+
+
+def test_the_python_example_over_http(dev: tuple[Path, str]) -> None:
+    code = readme.code(TEXT, "example: python").replace('"smsd-dev/smsd.sock"', f'url="{url_of(dev[1])}"')
+    shown = run(dev[0], f"python3 - <<'PY'\n{code}\nPY")
+    assert shown.split()[0] in {"pending", "processing", "sent"}
+
+
+def test_the_token_that_the_configuration_shows_is_one(tmp_path: Path) -> None:
+    """The lines of the README's tokens and tenants, with the smallest useful file before them, are a configuration."""
+    blocks = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
+    tokens, smallest = blocks
+    file = tmp_path / "config.toml"
+    file.write_text(re.sub(r"\{env = [^}]*\}", '"AC0123456789abcdef0123456789abcdef"', smallest) + "\n" + tokens)
+    found = config.load(file)
+    assert found.http.tokens[0].tenant == "shop"
+    assert found.tenants["shop"].senders == ("+15005550006",)
 
 
 def test_the_socket_example(dev: tuple[Path, str]) -> None:
