@@ -168,7 +168,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-NAMES = st.sampled_from([*wire._fields(SendLine), "op", "ref", "id", "limit", "force"]) | st.text(max_size=8)
+NAMES = st.sampled_from([*wire.fields_of(SendLine), "op", "ref", "id", "limit", "force"]) | st.text(max_size=8)
 
 
 @settings(max_examples=300, deadline=None)
@@ -306,7 +306,9 @@ def test_an_acceptance() -> None:
 
 
 def test_other_answers() -> None:
-    assert wire.encode_ok(None, {"pong": True}) == b'{"ok":true,"ref":null,"pong":true}\n'
+    pong = wire.Pong(True, "1")
+    assert wire.encode_ok(None, pong) == b'{"ok":true,"ref":null,"pong":true,"version":"1"}\n'
+    assert wire.encode_ok(7, pong, "it") == b'{"ok":true,"ref":7,"it":{"pong":true,"version":"1"}}\n'
     faults = (Fault("to", "missing_field", "no to"), Fault("", "backlog_full", "full"))
     answer = wire.encode_error(3, faults)
     assert answer.endswith(b"\n")
@@ -326,7 +328,7 @@ def test_other_answers() -> None:
 
 
 def test_an_answer_is_one_line() -> None:
-    assert wire.encode_ok("a\nb", {"text": "c\r\nd\u2028"}).count(b"\n") == 1
+    assert wire.encode_ok("a\nb", wire.Exposition("c\r\nd\u2028")).count(b"\n") == 1
 
 
 @settings(max_examples=100, deadline=None)

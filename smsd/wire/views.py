@@ -1,0 +1,278 @@
+"""How do messages, attempts, providers and counts look to a caller?
+
+The types of all answers, which are also the schemas of the HTTP interface, and how they are made from the values of
+`core`. Times are RFC 3339 UTC with `Z`; what is absent is null. Who may see them is the doors' affair.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from smsd.core.message import Attempt, Error, Instant, Message, State
+from smsd.core.units import rfc3339
+from smsd.core.waiting import Waiting
+
+
+class ErrorView(msgspec.Struct):
+    """Why something did not work."""
+
+    category: str
+    code: str | None
+    message: str
+    provider: str | None
+    at: str
+    cause: str | None
+
+
+class WaitingView(msgspec.Struct):
+    """Why it has not gone yet."""
+
+    reason: str
+    until: str | None
+    text: str
+
+
+class MessageView(msgspec.Struct, rename={"from_": "from"}):
+    """A message as every door shows it; times RFC 3339 UTC, what is absent null."""
+
+    id: str
+    state: str
+    to: str
+    from_: str | None
+    text: str
+    tenant: str
+    user: str | None
+    type: str | None
+    campaign: str | None
+    priority: str
+    segments: int
+    encoding: str
+    length: int
+    attempts: int
+    max_attempts: int
+    created_at: str
+    send_at: str | None
+    expires_at: str
+    next_attempt_at: str | None
+    sent_at: str | None
+    processed_at: str | None
+    delivered_at: str | None
+    provider: str | None
+    provider_message_id: str | None
+    price: str | None
+    error: ErrorView | None
+    waiting: WaitingView | None
+    metadata: dict[str, str] | None
+    idempotency_key: str | None
+    truncated: bool
+
+
+class AttemptView(msgspec.Struct):
+    """One call to a provider."""
+
+    n: int
+    started_at: str
+    latency_ms: int | None
+    provider: str
+    outcome: str
+    http_status: int | None
+    code: str | None
+    category: str | None
+    provider_message_id: str | None
+    trace: str | None
+
+
+class Acceptance(msgspec.Struct):
+    """The answer to an accepted submission: it is on disk."""
+
+    id: str
+    state: str
+    segments: int
+    encoding: str
+    replayed: bool
+
+
+class MessageList(msgspec.Struct):
+    """A page of a listing. A page may be short, even empty, before the end; the end is a null cursor."""
+
+    items: list[MessageView]
+    next_cursor: str | None
+
+
+class AttemptList(msgspec.Struct):
+    """The attempts of a message, oldest first."""
+
+    attempts: list[AttemptView]
+
+
+class ProviderView(msgspec.Struct):
+    """A provider. Rates are calls (or segments) a minute; null: unlimited. The last three are null for a caller who
+    sees only a tenant's messages: they are about everybody's."""
+
+    name: str
+    type: str
+    state: str
+    until: str | None
+    reason: str | None
+    rate: float | None
+    rate_now: float | None
+    recommended_rate: float | None
+    in_flight: int | None
+    sent_last_minute: int | None
+    throttles_last_hour: int | None
+
+
+class ProviderList(msgspec.Struct):
+    """The providers, in the order in which they are preferred."""
+
+    providers: list[ProviderView]
+
+
+class StatsView(msgspec.Struct):
+    """Counts: of the whole daemon, or of a tenant. `eta` is when the backlog would be gone; null: nothing waits, or
+    nobody knows. `processed` counts the messages that are sent or final."""
+
+    states: dict[str, int]
+    categories: dict[str, int]
+    providers: dict[str, ProviderView]
+    priorities: dict[str, int]
+    sent_last_minute: int
+    sent_last_hour: int
+    sent_today: int
+    failed_today: int
+    processed: int
+    oldest_pending_at: str | None
+    eta: str | None
+    uptime_s: int
+    version: str
+
+
+class UserView(msgspec.Struct):
+    """Counts of the messages about one user. `rate_limit_remaining` is null where no limit applies."""
+
+    user_id: str
+    sent_today: int
+    sent_last_hour: int
+    failed_today: int
+    pending: int
+    rate_limit_remaining: int | None = None
+
+
+class RecipientView(msgspec.Struct):
+    """The same of one number."""
+
+    recipient: str
+    sent_today: int
+    sent_last_hour: int
+    failed_today: int
+    pending: int
+    rate_limit_remaining: int | None = None
+
+
+class EventView(msgspec.Struct):
+    """Something that happened. `data` holds the facts; numbers in it are masked."""
+
+    id: str
+    event: str
+    at: str
+    data: dict[str, object]
+
+
+class EventList(msgspec.Struct):
+    """Events in their order. `last`: ask for what comes `after` it. `lost`: something before the first is missing."""
+
+    events: list[EventView]
+    last: str
+    lost: bool
+
+
+class ReloadView(msgspec.Struct):
+    """The configuration was read again: keys whose values changed and count now, and those that wait for a restart."""
+
+    changed: list[str]
+    restart: list[str]
+    warnings: list[str]
+
+
+class Chunk(msgspec.Struct):
+    """A piece of a copy of the outbox, base64. `size`: bytes of the whole copy."""
+
+    snapshot: str
+    size: int
+    offset: int
+    data: str
+    done: bool
+
+
+class Exposition(msgspec.Struct):
+    """The daemon's figures in Prometheus' text format."""
+
+    text: str
+
+
+class Pong(msgspec.Struct):
+    """Somebody is there."""
+
+    pong: bool
+    version: str
+
+
+def message_view(message: Message, waiting: Waiting | None) -> MessageView:
+    """The view of a message; `waiting` is None exactly for a final one."""
+    return MessageView(
+        id=message.id,
+        state=message.state.label,
+        to=message.recipient,
+        from_=message.sender,
+        text=message.text,
+        tenant=message.tenant,
+        user=message.user,
+        type=message.type,
+        campaign=message.campaign,
+        priority=message.priority.label,
+        segments=message.segments,
+        encoding=message.encoding.label,
+        length=message.length,
+        attempts=message.attempt,
+        max_attempts=message.max_attempts,
+        created_at=rfc3339(message.created_at),
+        send_at=time_text(message.send_at),
+        expires_at=rfc3339(message.expires_at),
+        next_attempt_at=rfc3339(message.due) if message.state is State.PENDING else None,
+        sent_at=time_text(message.sent_at),
+        processed_at=time_text(message.processed_at),
+        delivered_at=time_text(message.delivered_at),
+        provider=message.provider,
+        provider_message_id=message.provider_message_id,
+        price=message.price,
+        error=None if message.error is None else _error_view(message.error),
+        waiting=None if waiting is None else WaitingView(waiting.reason, time_text(waiting.until), waiting.text),
+        metadata=message.metadata,
+        idempotency_key=message.idempotency_key,
+        truncated=message.truncated,
+    )
+
+
+def _error_view(error: Error) -> ErrorView:
+    return ErrorView(error.category, error.code, error.message, error.provider, rfc3339(error.at), error.cause)
+
+
+def attempt_view(attempt: Attempt) -> AttemptView:
+    """The view of an attempt, its redacted trace included."""
+    return AttemptView(
+        n=attempt.n,
+        started_at=rfc3339(attempt.started_at),
+        latency_ms=attempt.latency_ms,
+        provider=attempt.provider,
+        outcome=attempt.outcome,
+        http_status=attempt.http_status,
+        code=attempt.code,
+        category=attempt.category,
+        provider_message_id=attempt.provider_message_id,
+        trace=attempt.trace,
+    )
+
+
+def time_text(at: Instant | None) -> str | None:
+    """RFC 3339 UTC; null stays null."""
+    return None if at is None else rfc3339(at)
