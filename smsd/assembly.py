@@ -14,8 +14,8 @@ from smsd.config import Config
 from smsd.engine.engine import Plan
 from smsd.engine.lane import Setting
 from smsd.engine.settler import RetryBook
-from smsd.listeners.access import Access, Token
 from smsd.listeners.callers import Scope
+from smsd.listeners.http.access import Access, Token
 
 
 def plan_of(config: Config) -> Plan:

@@ -39,7 +39,7 @@ from smsd.engine.engine import Engine
 from smsd.engine.exchange import Exchange
 from smsd.engine.service import Reloaded, ReloadRefusedError
 from smsd.engine.snapshots import Snapshots
-from smsd.listeners.http import HttpDoor
+from smsd.listeners.http.door import HttpDoor
 from smsd.listeners.unix import Peers, UnixDoor, bind
 from smsd.reloading import Reloader
 from smsd.store import StoreError

@@ -19,7 +19,7 @@ from smsd.core.events import Kind
 from smsd.engine.bus import Bus
 from smsd.engine.engine import Engine
 from smsd.engine.service import Reloaded, ReloadRefusedError
-from smsd.listeners.http import HttpDoor
+from smsd.listeners.http.door import HttpDoor
 
 log = structlog.get_logger("smsd.reload")
 

@@ -11,8 +11,8 @@ import click
 from smsd.cli.main import smsd
 from smsd.core import lifecycle
 from smsd.listeners.callers import Reach
+from smsd.listeners.http.routes import ROUTES
 from smsd.listeners.operations import OPERATIONS, Operation
-from smsd.listeners.routes import ROUTES
 from smsd.providers import sandbox
 
 README = Path(__file__).parents[1] / "README.md"

@@ -18,8 +18,8 @@ from smsd.engine.snapshots import GoneError
 from smsd.engine.stream import UnknownKindError, wanted
 from smsd.listeners import showing
 from smsd.listeners.callers import Caller, ProblemError
+from smsd.listeners.events import event_view
 from smsd.listeners.metrics import exposition
-from smsd.listeners.sse import event_view
 from smsd.store import Person, Query, WrongState
 
 

@@ -12,8 +12,8 @@ from typing import Any, cast
 
 from aiohttp import web
 
-from smsd.listeners.batch import BatchLimits, batch
 from smsd.listeners.callers import Caller, ProblemError, Scope
+from smsd.listeners.http.batch import BatchLimits, batch
 from tests.listeners.house import House
 
 Json = dict[str, Any]

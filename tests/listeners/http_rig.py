@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
-from smsd.listeners.access import Access, Token
 from smsd.listeners.callers import Scope
-from smsd.listeners.http import HttpDoor, HttpLimits
+from smsd.listeners.http.access import Access, Token
+from smsd.listeners.http.door import HttpDoor, HttpLimits
 from tests.listeners.house import NUMBER, House
 
 HOST = "127.0.0.1"

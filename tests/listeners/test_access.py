@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from multidict import CIMultiDict
 
-from smsd.listeners.access import Access, Token, is_loopback, not_local
 from smsd.listeners.callers import ProblemError, Scope
+from smsd.listeners.http.access import Access, Token, is_loopback, not_local
 from tests.listeners.house import House
 from tests.listeners.http_rig import ALL, ANYBODY, serving, token
 

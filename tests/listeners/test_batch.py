@@ -14,8 +14,8 @@ import pytest
 
 from smsd.engine.intake import Done
 from smsd.engine.service import Service
-from smsd.listeners.batch import BatchLimits
-from smsd.listeners.batch_limits import Together
+from smsd.listeners.http.batch import BatchLimits
+from smsd.listeners.http.batch_limits import Together
 from smsd.store import DiskFullError
 from tests.listeners.batch_rig import (
     JSON,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import aiohttp
 
-from smsd.listeners.batch import BatchLimits
+from smsd.listeners.http.batch import BatchLimits
 from tests.listeners.batch_rig import JSON, NDJSON, Door, door, exchange, good, keyed, line, lines, parse, raw, stored
 from tests.listeners.house import House, resident, running, until
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smsd.core.acceptance import Fault
-from smsd.listeners.splitting import Elements, Lines, Splitter
+from smsd.listeners.http.splitting import Elements, Lines, Splitter
 
 MOST = 64
 

@@ -6,7 +6,7 @@ import uuid_utils
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smsd.listeners.unread import PIECE, Unread
+from smsd.listeners.http.unread import PIECE, Unread
 
 LINE = '{"index":%d,"ok":true,"id":"%s","state":"pending","segments":1,"encoding":"gsm7","replayed":false}\n'
 

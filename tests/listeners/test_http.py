@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from smsd.listeners.access import Access
 from smsd.listeners.callers import Scope
-from smsd.listeners.http import HttpDoor
+from smsd.listeners.http.access import Access
+from smsd.listeners.http.door import HttpDoor
 from smsd.store import DiskFullError, OutcomeUnknownError
 from tests.listeners.house import NUMBER, House, running, until
 from tests.listeners.http_rig import ANYBODY, HOST, HttpClient, Reply, Rig, request, serving, token

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from smsd.listeners.http import HttpLimits
+from smsd.listeners.http.door import HttpLimits
 from tests.listeners.house import House, resident, running, until
 from tests.listeners.http_rig import HttpClient, Rig, request, serving
 

@@ -14,9 +14,9 @@ import pytest
 from smsd.core.acceptance import MAX_KEY
 from smsd.engine.service import Reloaded
 from smsd.engine.snapshots import Snapshots
-from smsd.listeners import openapi
-from smsd.listeners.access import Access
-from smsd.listeners.routes import OPEN_ROUTES, ROUTES
+from smsd.listeners.http import openapi
+from smsd.listeners.http.access import Access
+from smsd.listeners.http.routes import OPEN_ROUTES, ROUTES
 from tests.listeners.house import House
 from tests.listeners.http_rig import serving, token
 

@@ -6,8 +6,8 @@ import pytest
 
 from smsd import wire
 from smsd.listeners.callers import ProblemError
+from smsd.listeners.http.routes import ROUTES, Map, Route, WrongMethodError
 from smsd.listeners.operations import OPERATIONS
-from smsd.listeners.routes import ROUTES, Map, Route, WrongMethodError
 
 MAP = Map()
 

@@ -19,8 +19,8 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.web_request import BaseRequest
 
 from smsd.core.acceptance import Fault
-from smsd.listeners.crowd import Crowd
-from smsd.listeners.problems import INTERNAL, problem, raw_problem
+from smsd.listeners.http.crowd import Crowd
+from smsd.listeners.http.problems import INTERNAL, problem, raw_problem
 
 log = structlog.get_logger("smsd.http")
 

@@ -21,14 +21,14 @@ from smsd.core.message import State
 from smsd.engine.service import Service
 from smsd.engine.stream import UnknownKindError, Wanted, wanted
 from smsd.listeners import handlers, showing
-from smsd.listeners import http_reading as reading
-from smsd.listeners.batch import BatchLimits, batch
-from smsd.listeners.bodies import Bodies, check_json, check_plain, invite
 from smsd.listeners.callers import Caller, ProblemError
+from smsd.listeners.http import reading
+from smsd.listeners.http.batch import BatchLimits, batch
+from smsd.listeners.http.bodies import Bodies, check_json, check_plain, invite
+from smsd.listeners.http.problems import reply
+from smsd.listeners.http.sse import EventStreams
 from smsd.listeners.metrics import CONTENT_TYPE
 from smsd.listeners.operations import Operation
-from smsd.listeners.problems import reply
-from smsd.listeners.sse import EventStreams
 
 READS = frozenset({"GET", "HEAD"})
 EVENT_STREAM = "text/event-stream"

@@ -19,10 +19,11 @@ import msgspec
 from smsd import __version__, wire
 from smsd.core import acceptance as rules
 from smsd.core.message import Priority
-from smsd.listeners import performing, showing
+from smsd.listeners import showing
+from smsd.listeners.http import performing
+from smsd.listeners.http.problems import JSON, NDJSON, PROBLEM_JSON, ProblemView
+from smsd.listeners.http.routes import OPEN_ROUTES, ROUTES, OpenRoute, Route
 from smsd.listeners.operations import Reach, Scope
-from smsd.listeners.problems import JSON, NDJSON, PROBLEM_JSON, ProblemView
-from smsd.listeners.routes import OPEN_ROUTES, ROUTES, OpenRoute, Route
 
 Json = dict[str, Any]
 

@@ -1,11 +1,9 @@
-"""How does a client follow events over HTTP, and how is an event shown?
+"""How does a client follow events over HTTP?
 
 Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html): a response that does not end, one
 block per event, whose `data` is the same document that the socket's `events` gives. A client that reconnects says the
 last id it saw and goes on from the engine's ring of recent events; what the ring no longer holds is told by a block
 `stream.lost`. It refuses to know who may ask: the door has judged the caller and says what it may see.
-
-Events leave the process here, so here numbers are masked; there are no texts in them to begin with.
 
 Bounds: so many streams at once in all and of one caller, and a client that takes nothing for a while is dropped, since
 reconnecting costs it nothing. What is written waits in memory only to the bound of one batch and two socket buffers.
@@ -14,22 +12,18 @@ reconnecting costs it nothing. What is written waits in memory only to the bound
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import Enum
 from typing import Final
 
 import structlog
 from aiohttp import web
 
 from smsd import wire
-from smsd.core.address import mask
-from smsd.core.events import Event
-from smsd.core.units import rfc3339
 from smsd.engine.stream import Batch, Stream, Wanted
-from smsd.listeners import problems
+from smsd.listeners.events import event_view
+from smsd.listeners.http import problems
 
 log = structlog.get_logger("smsd.sse")
 
@@ -63,43 +57,6 @@ HEADERS: Final = {
 
 LOST: Final = "stream.lost"
 """The name of the block that says that events are missing."""
-
-_TIMES: Final = frozenset({"until", "due", "expires_at", "send_at"})
-_NUMBERS: Final = frozenset({"to", "from", "recipient", "sender", "number"})
-_NUMBER: Final = re.compile(r"\+[1-9][0-9]{6,14}")
-
-
-# -- how an event is shown
-
-
-def event_view(id: str, event: Event) -> wire.EventView:
-    """The event as every door shows it: times RFC 3339, numbers masked, also inside sentences; no values but JSON's."""
-    return wire.EventView(id, event.kind.value, rfc3339(event.at), _shown(event.fields))
-
-
-def _shown(fields: Mapping[str, object]) -> dict[str, object]:
-    return {name: _value(name, value) for name, value in fields.items()}
-
-
-def _value(name: str, value: object) -> object:
-    if type(value) is str:  # most are; a member of an enum is another type
-        if name in _NUMBERS:
-            return mask(value)
-        return _NUMBER.sub(lambda found: mask(found[0]), value) if "+" in value else value
-    match value:
-        case Enum():
-            return value.value if isinstance(value.value, str) else value.name.lower()
-        case bool() | float() | None:
-            return value
-        case int():
-            return rfc3339(value) if name in _TIMES else value
-        case list() | tuple() | set() | frozenset():
-            return [_value(name, each) for each in value]
-        case _:
-            return _value(name, str(value))
-
-
-# -- how it is followed
 
 
 class EventStreams:

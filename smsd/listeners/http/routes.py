@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from smsd.core.acceptance import Fault
-from smsd.listeners import performing
 from smsd.listeners.callers import ProblemError
+from smsd.listeners.http import performing
+from smsd.listeners.http.performing import OpenPerformer, Performer, plain
 from smsd.listeners.operations import OPERATIONS, Operation
-from smsd.listeners.performing import OpenPerformer, Performer, plain
 
 
 @dataclass(frozen=True, slots=True)

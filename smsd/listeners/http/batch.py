@@ -31,11 +31,11 @@ from smsd import wire
 from smsd.core.acceptance import Fault, Refusal
 from smsd.engine.intake import Answer
 from smsd.engine.service import Service
-from smsd.listeners import problems
-from smsd.listeners.batch_limits import BatchLimits
 from smsd.listeners.callers import Caller, ProblemError
-from smsd.listeners.splitting import Elements, Lines, Piece, Splitter
-from smsd.listeners.unread import Unread
+from smsd.listeners.http import problems
+from smsd.listeners.http.batch_limits import BatchLimits
+from smsd.listeners.http.splitting import Elements, Lines, Piece, Splitter
+from smsd.listeners.http.unread import Unread
 
 __all__ = ["BatchLimits", "batch"]
 

@@ -27,17 +27,17 @@ from aiohttp.streams import StreamReader
 
 from smsd import wire
 from smsd.engine.service import Service
-from smsd.listeners import openapi
-from smsd.listeners.access import Access
-from smsd.listeners.batch import BatchLimits
-from smsd.listeners.bodies import Bodies
 from smsd.listeners.callers import ProblemError, store_fault
-from smsd.listeners.crowd import Crowd
-from smsd.listeners.http_connection import Connection, HttpLimits
-from smsd.listeners.performing import Call
-from smsd.listeners.problems import INTERNAL, TOO_DEEP, problem
-from smsd.listeners.routes import Map, OpenRoute, WrongMethodError
-from smsd.listeners.sse import EventStreams
+from smsd.listeners.http import openapi
+from smsd.listeners.http.access import Access
+from smsd.listeners.http.batch import BatchLimits
+from smsd.listeners.http.bodies import Bodies
+from smsd.listeners.http.connection import Connection, HttpLimits
+from smsd.listeners.http.crowd import Crowd
+from smsd.listeners.http.performing import Call
+from smsd.listeners.http.problems import INTERNAL, TOO_DEEP, problem
+from smsd.listeners.http.routes import Map, OpenRoute, WrongMethodError
+from smsd.listeners.http.sse import EventStreams
 from smsd.store import StoreError
 
 __all__ = ["HttpDoor", "HttpLimits"]
