@@ -175,8 +175,11 @@ class OneAnswer(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         data = b""
-        while not data.endswith(b"}") and not data.endswith(b"}\n"):
-            data += self.request.recv(65_536)
+        while not data.endswith((b"}", b"}\n")):
+            some = self.request.recv(65_536)
+            if not some:
+                return  # whoever asked has gone
+            data += some
         self.request.sendall(self.answer)
 
 

@@ -17,8 +17,8 @@ from smsd.core.events import Kind
 from smsd.core.message import State
 from smsd.core.verdict import Category
 from smsd.core.waiting import Reason
+from smsd.listeners.http.routes import OPEN_ROUTES, ROUTES
 from smsd.listeners.operations import OPERATIONS, Scope
-from smsd.listeners.routes import OPEN_ROUTES, ROUTES
 from tests.cli.helpers import Run
 
 SEPARATORS = {"|", "||", "&&", ";", ">", "<", "<<<", "$(", ")", "("}

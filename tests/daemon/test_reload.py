@@ -10,6 +10,7 @@ import http.client
 import signal
 import threading
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -34,6 +35,11 @@ def write(site: Site, url: str, turn: int = 0, **http: Json) -> None:
     site.configure(
         url, sections=sections, rate="900/s" if odd else ["1000/s", "50000/min"], max_in_flight=32 + turn % 2
     )
+
+
+def heeded(site: Site, turn: int) -> bool:
+    """Whether so many reloads are told."""
+    return len(site.events("config.reloaded")) >= turn
 
 
 class HttpLoad(threading.Thread):
@@ -89,7 +95,7 @@ def test_a_hundred_reloads_under_load_refuse_and_lose_nothing(site: Site) -> Non
                 assert answer["restart"] == []
             else:
                 site.signal(signal.SIGHUP)
-                until(lambda turn=turn: len(site.events("config.reloaded")) >= turn, "the signal was heeded")
+                until(partial(heeded, site, turn), "the signal was heeded")
         time.sleep(0.2)
         load.stop()
         by_http.stop()

@@ -17,7 +17,8 @@ from smsd.core.events import Event, Kind
 from smsd.core.message import Priority
 from smsd.core.verdict import Category
 from smsd.engine.stream import Stream, Wanted
-from smsd.listeners.http.sse import BATCH, EventStreams, event_view
+from smsd.listeners.events import event_view
+from smsd.listeners.http.sse import BATCH, EventStreams
 from tests.listeners.house import until
 
 AT = 1_790_000_000_000
