@@ -1,23 +1,29 @@
 """How does another program hand smsd a message and ask what became of it?
 
-Over the daemon's local socket: one JSON object a line each way, answers in the order of their requests. Answers are the
-plain dictionaries of the daemon; the client knows no field's meaning and refuses to know the daemon's inside. It uses
-the standard library only, so that an application takes on no dependency.
+Over the daemon's local socket (one JSON object a line each way) or over HTTP: methods, answers and errors are the same.
+Answers are the plain dictionaries of the daemon; the client knows no field's meaning and refuses to know the daemon's
+inside. It uses the standard library only, so that an application takes on no dependency.
 
     with smsd.client.Client() as client:
         print(client.send("+15550100123", "Your code is 2417", ttl="10m")["id"])
+
+    smsd.client.Client(url="https://sms.example.org", token=TOKEN)
 
 Whether a message was taken must never be guessed. A request that surely did not reach the daemon is repeated once on a
 new connection; one that may have is repeated only when that cannot do harm: reads, pause and resume, and a send with an
 `idempotency_key`. Everything else raises QueueUnavailable with `maybe_taken`.
 
-    sync.py    Client                       aio.py     AsyncClient
-    many.py    Client.send_many             link.py    the socket below Client
-    errors.py  what is raised, and when     loss.py    what went wrong on the way
-    place.py   where the socket is          words.py   requests, answers and their bounds
+    sync.py       Client                                    aio.py         AsyncClient
+    channel.py    a connection below Client, and spare ones  aio_socket.py  those below AsyncClient, pipelined
+    many.py       send_many                                 aio_threads.py  HTTP for AsyncClient, in threads
+    doors.py      socket or URL; the socket's requests      http.py        HTTP's requests
+    link.py       bytes over the socket                     http_link.py, reach.py   bytes over HTTP, TCP and TLS
+    place.py      where the socket is                       routes.py, answers.py, batches.py   HTTP's paths and bodies
+    words.py      requests, answers and their bounds        following.py, copying.py   events() and backup()
+    errors.py     what is raised, and when                  loss.py, tries.py   what went wrong, and whether to repeat
 
-AsyncClient is imported when it is asked for: asyncio alone takes two thirds of what `smsd send` takes in all (39 of
-57 ms of processor time), and that stands in shell loops.
+AsyncClient and HTTP are imported when they are asked for: asyncio alone takes two thirds of what `smsd send` takes in
+all (39 of 57 ms of processor time), http.client as much, and that stands in shell loops.
 """
 
 from typing import TYPE_CHECKING

@@ -1,137 +1,81 @@
 """How does an asyncio program hand over messages and ask about them?
 
-AsyncClient, with the methods of Client (sync.py) as coroutines: tasks share one connection, and their requests are
-pipelined on it. This is the only module of the client that imports asyncio, so it is imported when somebody asks for
-AsyncClient.
+AsyncClient, with the methods of Client (sync.py) as coroutines, over the socket (aio_socket) or over HTTP
+(aio_threads). These three are the only modules of the client that import asyncio, so they are imported when somebody
+asks for AsyncClient.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import select
-import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any, Self
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import aclosing
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
-from smsd.client.errors import SmsdError
-from smsd.client.loss import LateError, LostError, StrangerError, connection_lost, not_smsd, time_is_up
-from smsd.client.place import no_connection, socket_path
+from smsd.client.aio_socket import SocketSide
+from smsd.client.copying import Copying, put
+from smsd.client.doors import SocketDoor, find
+from smsd.client.errors import QueueUnavailable, SmsdError
+from smsd.client.following import Following
+from smsd.client.loss import accepted_all_the_same
+from smsd.client.many import Stream
 from smsd.client.words import (
-    ANSWER_BYTES,
+    SNAPSHOT_S,
     TIMEOUT,
     WINDOW,
     Document,
     Documents,
-    acts,
-    decode,
     document_at,
     documents_at,
-    encode,
+    given,
     line_of_result,
     page_request,
-    repeatable,
-    result_of,
     retry_request,
+    send_now_request,
     submission,
     submission_of,
+    wait_s,
 )
 
-
-class _AsyncLink:
-    """One connection of an event loop: many requests on it, answers handed out in order by one reading task."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._reader = reader
-        self._writer = writer
-        self._waiting: deque[tuple[int, asyncio.Future[Document]]] = deque()
-        self._slots = asyncio.Semaphore(WINDOW)
-        self.open = True
-        self.reading = self._loop.create_task(self._read())
-
-    async def ask(self, line: bytes, ref: int, seconds: float) -> Document:
-        """The answer. Raises LostError, LateError, StrangerError.
-
-        A slot stays taken until its answer comes, also when nobody waits for it any more: that bounds what is
-        unanswered, and with LINE_BYTES what is buffered.
-        """
-        written = False
-        try:
-            async with asyncio.timeout(seconds):
-                await self._slots.acquire()
-                self.open = self.open and not self._hung_up()
-                if not self.open:
-                    self._slots.release()
-                    raise LostError(written=False)
-                answer: asyncio.Future[Document] = self._loop.create_future()
-                self._waiting.append((ref, answer))
-                self._writer.write(line)
-                written = True
-                return await answer
-        except TimeoutError:
-            raise LateError(written) from None
-
-    def _hung_up(self) -> bool:
-        """Whether the daemon has closed it; the reading task sees that only when the loop comes round to it."""
-        poll = select.poll()
-        poll.register(self._writer.get_extra_info("socket"), select.POLLRDHUP)
-        return bool(poll.poll(0))
-
-    async def _read(self) -> None:
-        failure: Exception = LostError(written=True)
-        try:
-            while (line := await self._reader.readline()).endswith(b"\n"):
-                self._hand_out(line)
-        except (StrangerError, ValueError):
-            failure = StrangerError()
-        except OSError:
-            failure = LostError(written=True)
-        finally:
-            self._end(failure)
-
-    def _hand_out(self, line: bytes) -> None:
-        if not self._waiting:
-            raise StrangerError
-        ref, answer = self._waiting[0]
-        document = decode(line, ref)
-        self._waiting.popleft()
-        self._slots.release()
-        if not answer.done():
-            answer.set_result(document)
-
-    def _end(self, failure: Exception) -> None:
-        self.open = False
-        self._writer.close()
-        while self._waiting:
-            _, answer = self._waiting.popleft()
-            self._slots.release()
-            if not answer.done():
-                answer.set_exception(failure)
-
-    async def close(self) -> None:
-        self.reading.cancel()
-        await asyncio.wait([self.reading])
-        try:
-            await self._writer.wait_closed()
-        except OSError:
-            return  # the other side was quicker; closed is closed
+if TYPE_CHECKING:
+    from smsd.client.aio_threads import ThreadSide
 
 
 class AsyncClient:
-    """A connection to the daemon for asyncio programs. Tasks share it; their requests are pipelined on one connection.
+    """The daemon, for asyncio programs. Where it is and what calls raise: as for Client.
 
-    Methods are those of Client, as coroutines; list and send_many are asynchronous iterators. It belongs to one event
-    loop at a time. A call that is cancelled or late may have been taken.
+    Methods are those of Client, as coroutines; list, send_many and events are asynchronous iterators. It belongs to one
+    event loop at a time.
+
+    Over the socket, tasks share one connection and their requests are pipelined on it; calls that wait (send_now, get
+    with `wait`) have connections of their own, 64 at a time. Over HTTP calls run in 8 threads, those that wait, events
+    and backup in 8 more: what finds none free waits for its turn, within its time.
+
+    A call that is cancelled or late may have been taken. Over HTTP a call that is under way cannot be taken back: it
+    goes on in its thread, and only those that wait are cut off.
     """
 
-    def __init__(self, socket: str | os.PathLike[str] | None = None, *, timeout: float = TIMEOUT) -> None:
-        self._given = socket
+    def __init__(
+        self,
+        socket: str | os.PathLike[str] | None = None,
+        *,
+        url: str | None = None,
+        token: str | None = None,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        self._door = find(socket, url, token)
         self._timeout = timeout
-        self._refs = 0
-        self._link: _AsyncLink | None = None
-        self._home: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+        self._side: SocketSide | ThreadSide
+        if isinstance(self._door, SocketDoor):
+            self._side = SocketSide(self._door)
+        else:
+            from smsd.client.aio_threads import ThreadSide
+
+            self._side = ThreadSide(self._door)
 
     async def __aenter__(self) -> Self:
         return self
@@ -141,14 +85,13 @@ class AsyncClient:
 
     @property
     def path(self) -> str:
-        """The socket it talks to."""
-        return socket_path(self._given)
+        """Where the daemon is: the path of its socket, or its URL."""
+        return self._door.name
 
     async def close(self) -> None:
-        """Close the connection; the next call opens a new one. Calls under way end as if the connection were lost."""
-        link, self._link = self._link, None
-        if link is not None:
-            await link.close()
+        """Close the connections; the next call opens a new one. Calls under way end as if theirs were lost; events()
+        ends."""
+        await self._side.close()
 
     async def call(self, op: str, **fields: Any) -> Document:
         """Any operation of the daemon by its name; the answer without `ok` and `ref`."""
@@ -158,8 +101,27 @@ class AsyncClient:
         """Submit a message; see Client.send."""
         return await self._call(submission(to, text, fields))
 
+    async def send_now(self, to: str, text: str, *, wait: str = "5s", **fields: Any) -> Document:
+        """Submit a message and wait until it has left the queue, at most `wait`; see Client.send_now."""
+        request, seconds = submission(to, text, fields), self._timeout + wait_s(wait)
+        if self._door.sends_and_waits:
+            found = await self._side.aside(send_now_request(request, wait), seconds)
+            return found if "created_at" in found else await self.get(found["id"])
+        accepted = await self._call(request)
+        try:
+            return await self.get(accepted["id"], wait=wait)
+        except QueueUnavailable as error:
+            raise accepted_all_the_same(accepted["id"], error) from error
+
     async def send_many(self, items: Iterable[Mapping[str, Any]]) -> AsyncIterator[Document]:
         """Submit many; results as Client.send_many's, in order. A daemon that is gone fails each item by itself."""
+        side = self._side
+        sending = self._pipelined(items) if isinstance(side, SocketSide) else self._batches(side, items)
+        async with aclosing(sending) as results:
+            async for result in results:
+                yield result
+
+    async def _pipelined(self, items: Iterable[Mapping[str, Any]]) -> AsyncGenerator[Document, None]:
         flights: deque[asyncio.Task[Document]] = deque()
         try:
             for index, item in enumerate(items):
@@ -178,6 +140,16 @@ class AsyncClient:
         except SmsdError as error:
             return line_of_result(index, error)
 
+    async def _batches(self, side: ThreadSide, items: Iterable[Mapping[str, Any]]) -> AsyncGenerator[Document, None]:
+        """A window at a time, in a thread. The items are taken here: a program's iterator belongs to its loop."""
+        feed, before = iter(items), 0
+        while window := [*islice(feed, self._door.window)]:
+            stream = Stream(self._door, self._timeout)
+            results: Documents = await side.run(partial(list, stream.run(window)))
+            for result in results:
+                yield {**result, "index": result["index"] + before}
+            before += len(window)
+
     async def offer(
         self,
         to: str,
@@ -192,9 +164,11 @@ class AsyncClient:
         except SmsdError as error:
             return {"ok": False, "error": error.document()}
 
-    async def get(self, id: str) -> Document:
-        """Everything known of a message (the message view)."""
-        return document_at(await self._call({"op": "get", "id": id}), "message")
+    async def get(self, id: str, *, wait: str | None = None) -> Document:
+        """Everything known of a message (the message view); `wait`: see Client.get."""
+        request, seconds = given("get", id=id, wait=wait), wait_s(wait)
+        found = await (self._side.aside(request, self._timeout + seconds) if seconds else self._call(request))
+        return document_at(found, "message")
 
     status = get
 
@@ -218,13 +192,23 @@ class AsyncClient:
         """Cancel a pending message; its view. Raises WrongState once it is being sent."""
         return document_at(await self._call({"op": "cancel", "id": id}), "message")
 
-    async def retry(self, id: str, *, ttl: str | None = None, force: bool = False) -> Document:
+    async def retry(
+        self, id: str, *, ttl: str | None = None, expires_at: str | None = None, force: bool = False
+    ) -> Document:
         """Open a new round for a failed, undelivered or expired message; see Client.retry."""
-        return document_at(await self._call(retry_request(id, ttl, force)), "message")
+        return document_at(await self._call(retry_request(id, ttl, expires_at, force)), "message")
 
     async def stats(self) -> Document:
         """Counts of states, categories, providers; throughput; uptime_s; version."""
         return await self._call({"op": "stats"})
+
+    async def user_stats(self, user: str, *, tenant: str | None = None) -> Document:
+        """Counts of the messages about one of your users; see Client.user_stats."""
+        return await self._call(given("user", user=user, tenant=tenant))
+
+    async def recipient_stats(self, number: str, *, tenant: str | None = None) -> Document:
+        """The same counts of the messages to one number, with `recipient` for `user_id`."""
+        return await self._call(given("recipient", number=number, tenant=tenant))
 
     async def providers(self) -> Documents:
         """Each provider with its state, rate and load."""
@@ -238,55 +222,42 @@ class AsyncClient:
         """Lift a provider's pause, halt or cooldown; its view."""
         return document_at(await self._call({"op": "resume", "provider": provider}), "provider")
 
+    async def events(self, *, after: str | None = None, kinds: str | None = None) -> AsyncIterator[Document]:
+        """What happens, as it happens, for ever; see Client.events."""
+        following = Following(after, kinds)
+        async with self._side.own() as channel:
+            while not channel.ended():
+                try:
+                    answer = await channel.ask(following.request(), self._timeout + following.wait_s)
+                except SmsdError as error:
+                    if channel.ended():
+                        return
+                    await channel.rest(following.failed(error))
+                else:
+                    for event in following.take(answer):
+                        yield event
+
+    async def reload(self) -> Document:
+        """Let the daemon read its configuration again; see Client.reload."""
+        return await self._call({"op": "reload"})
+
+    async def backup(self, file: BinaryIO) -> int:
+        """Write a consistent copy of the outbox into `file`, in a thread; its bytes. See Client.backup."""
+        copying = Copying()
+        async with self._side.own() as channel:
+            while not copying.done:
+                seconds = self._timeout if copying.begun else max(self._timeout, SNAPSHOT_S)
+                data = copying.take(await channel.ask(copying.request(), seconds))
+                await asyncio.to_thread(put, file, data)
+        return copying.size
+
+    async def metrics(self) -> str:
+        """The daemon's figures in Prometheus' text format."""
+        return str((await self._call({"op": "metrics"}))["text"])
+
     async def ping(self) -> Document:
         """`{pong: True, version}`"""
         return await self._call({"op": "ping"})
 
     async def _call(self, request: Document, seconds: float | None = None) -> Document:
-        seconds = self._timeout if seconds is None else seconds
-        self._refs += 1
-        return result_of(await self._ask({**request, "ref": self._refs}, seconds))
-
-    async def _ask(self, request: Document, seconds: float) -> Document:
-        """One exchange, repeated once on a new connection where that is safe."""
-        line = encode(request)
-        deadline = time.monotonic() + seconds
-        repeated = doubtful = False
-        while True:
-            try:
-                link = await self._connected(deadline)
-                return await link.ask(line, request["ref"], max(0.0, deadline - time.monotonic()))
-            except LostError as lost:
-                doubtful = doubtful or (lost.written and acts(request))
-                if repeated or (lost.written and not repeatable(request)):
-                    raise connection_lost(self.path, doubtful) from None
-                repeated = True
-            except LateError as late:
-                raise time_is_up(self.path, seconds, doubtful or (late.written and acts(request))) from None
-            except StrangerError:
-                raise not_smsd(self.path) from None
-            except SmsdError:
-                if doubtful:  # it left on the first connection, and there is no second one
-                    raise connection_lost(self.path, doubtful) from None
-                raise
-
-    async def _connected(self, deadline: float) -> _AsyncLink:
-        path = self.path
-        connecting = self._at_home()
-        try:
-            async with asyncio.timeout(deadline - time.monotonic()), connecting:
-                if self._link is None or not self._link.open:
-                    reader, writer = await asyncio.open_unix_connection(path, limit=ANSWER_BYTES)
-                    self._link = _AsyncLink(reader, writer)
-                return self._link
-        except TimeoutError:
-            raise LateError(written=False) from None
-        except OSError as error:
-            raise no_connection(path, error) from None
-
-    def _at_home(self) -> asyncio.Lock:
-        """The lock under which this event loop connects. A connection of an earlier loop was closed when that ended."""
-        loop = asyncio.get_running_loop()
-        if self._home is None or self._home[0] is not loop:
-            self._home, self._link = (loop, asyncio.Lock()), None
-        return self._home[1]
+        return await self._side.ask(request, self._timeout if seconds is None else seconds)

@@ -16,6 +16,7 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "shutting_down": "Try again in a moment; the daemon is being stopped or restarted.",
     "outcome_unknown": "Repeat it with the same idempotency key; without one look first: smsd list --to NUMBER.",
     "limit_exceeded": "Try again when the limit's window has passed.",
+    "unauthenticated": "Give the token of [[http.tokens]]: SMSD_TOKEN, or `token` in a program.",
     "not_allowed": "Ask as root, as the daemon's user, or as a member of its admin group.",
     "not_found": "Check the id or the name; you see only what is yours.",
     "key_conflict": "Use a key of its own for each message.",
@@ -31,7 +32,8 @@ class SmsdError(Exception):
     """The daemon refused a request, or could not be asked.
 
     `code` is one of the daemon's error codes, or `unreachable`. `errors` lists every fault as `{field, code, message}`.
-    `remedy` says what to do, and may be empty when the message does.
+    `remedy` says what to do, and may be empty when the message does. `retry_after`: seconds after which it is worth
+    trying again (QueueUnavailable and LimitExceeded over HTTP), else None.
     """
 
     def __init__(
@@ -41,13 +43,15 @@ class SmsdError(Exception):
         field: str | None = None,
         errors: Iterable[dict[str, Any]] = (),
         remedy: str | None = None,
+        retry_after: float | None = None,
     ) -> None:
         self.code = code
         self.message = message
         self.field = field
         self.errors = [*errors]
         self.remedy = _REMEDIES.get(code, "") if remedy is None else remedy
-        super().__init__(code, message, field, self.errors, self.remedy)
+        self.retry_after = retry_after
+        super().__init__(code, message, field, self.errors, self.remedy, retry_after)
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}".rstrip() if self.remedy else self.message
@@ -107,11 +111,18 @@ KINDS: Final[Mapping[str, type[SmsdError]]] = {
     "wrong_state": WrongState,
     "key_conflict": KeyConflict,
 }
-"""Codes that are not here raise SmsdError itself."""
+"""Codes that are not here (`internal`, `unknown_op`, those of a later daemon) raise SmsdError itself: there is nothing
+that a program could do about them."""
 
 
 def refusal(error: Mapping[str, Any]) -> SmsdError:
     """What to raise for `error`, the object of that name in the daemon's answer."""
     code = str(error.get("code", "internal"))
     message = str(error.get("message") or "The daemon gave no reason.")
-    return KINDS.get(code, SmsdError)(code, message, error.get("field"), error.get("errors") or ())
+    kind, retry_after = KINDS.get(code, SmsdError), error.get("retry_after")
+    return kind(code, message, error.get("field"), error.get("errors") or (), retry_after=retry_after)
+
+
+def misuse(field: str, message: str) -> SubmissionInvalid:
+    """What to raise for an argument of the client itself."""
+    return SubmissionInvalid("invalid_value", message, field, remedy="")

@@ -10,21 +10,22 @@ import os
 import socket
 import time
 
-from smsd.client.loss import LostError, StrangerError
+from smsd.client.loss import LateError, LostError, StrangerError
 from smsd.client.place import no_connection
-from smsd.client.words import ANSWER_BYTES, Document, decode
+from smsd.client.words import ANSWER_BYTES, Document, Line, decode
 
 
 class Link:
     """One connection; `deadline` is a time.monotonic() value everywhere."""
 
     def __init__(self, path: str, deadline: float) -> None:
+        """Raises SmsdError when nobody answers there, LateError."""
         try:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         except OSError as error:  # no file descriptor left
             raise no_connection(path, error) from None
         self._received = bytearray()
-        self.pid = os.getpid()
+        self._pid = os.getpid()
         try:
             self._connect(path, deadline)
         except BaseException:
@@ -33,39 +34,44 @@ class Link:
 
     def _connect(self, path: str, deadline: float) -> None:
         while True:
-            self._socket.settimeout(_left(deadline))
+            self._socket.settimeout(left(deadline))
             try:
                 return self._socket.connect(path)
             except BlockingIOError:
                 # unix(7): a full queue of connections answers EAGAIN at once instead of waiting.
-                time.sleep(min(0.01, _left(deadline)))
+                time.sleep(min(0.01, left(deadline)))
             except TimeoutError:
-                raise
+                raise LateError(written=False) from None
             except OSError as error:
                 raise no_connection(path, error) from None
 
+    def ask(self, line: Line, deadline: float) -> Document:
+        """Write a request and read its answer. Raises LostError, LateError, StrangerError."""
+        self.write(line.data, deadline)
+        return self.read(line.ref, deadline)
+
     def write(self, data: bytes, deadline: float) -> None:
-        """Send whole lines. Raises LostError(written=False), TimeoutError; then a single line has not left whole."""
-        self._socket.settimeout(_left(deadline))
+        """Send whole lines. Raises LostError, LateError (written=False); then a single line has not left whole."""
+        self._socket.settimeout(left(deadline))
         try:
             self._socket.sendall(data)
         except TimeoutError:
-            raise
+            raise LateError(written=False) from None
         except OSError:
             raise LostError(written=False) from None
 
     def read(self, ref: int, deadline: float) -> Document:
-        """The next answer, which is the one to `ref`. Raises LostError, TimeoutError, StrangerError."""
+        """The next answer, which is the one to `ref`. Raises LostError, LateError, StrangerError."""
         searched = 0
         while (end := self._received.find(b"\n", searched)) < 0:
             searched = len(self._received)
             if searched > ANSWER_BYTES:
                 raise StrangerError
-            self._socket.settimeout(_left(deadline))
+            self._socket.settimeout(left(deadline, written=True))
             try:
                 data = self._socket.recv(65_536)
             except TimeoutError:
-                raise
+                raise LateError(written=True) from None
             except OSError:
                 raise LostError(written=True) from None
             if not data:
@@ -77,7 +83,7 @@ class Link:
 
     def idle(self) -> bool:
         """Whether it can take the next request: this process's own, open, and nothing unread in it."""
-        if self.pid != os.getpid():
+        if self._pid != os.getpid():
             return False  # after a fork two processes would read each other's answers
         self._socket.settimeout(0)
         try:
@@ -88,13 +94,25 @@ class Link:
             return False
         return False
 
+    def abort(self) -> None:
+        """End it from another thread; a call under way on it raises LostError at once."""
+        end(self._socket)
+
     def close(self) -> None:
         self._socket.close()
 
 
-def _left(deadline: float) -> float:
-    """Seconds until `deadline`; raises TimeoutError when there are none."""
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
+def end(connection: socket.socket) -> None:
+    """Shut a connection down in both directions, so that a thread that reads it wakes."""
+    try:
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)  # that of TLS would tear its state from under the reader
+    except OSError:
+        return  # it is not connected any more, and nobody can be waiting for it
+
+
+def left(deadline: float, written: bool = False) -> float:
+    """Seconds until `deadline`; raises LateError when there are none."""
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
+        raise LateError(written)
+    return seconds

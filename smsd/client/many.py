@@ -1,8 +1,9 @@
 """How does Client.send_many keep many submissions on the way at once, and account for each?
 
-They are pipelined: written while answers to earlier ones are still out, at most WINDOW at a time, and every item taken
-gets exactly one result, in order. What a lost connection leaves unanswered is written once more when it has a key, and
-is told as in doubt when it has none.
+They are written while answers to earlier ones are still out, at most a window of them, and every item taken gets
+exactly one result, in order. What a lost connection leaves unanswered is written once more when it has a key, and
+is told as in doubt when it has none. On the socket they are pipelined; over HTTP a window is one batch, which is read
+to its end before the next one leaves.
 """
 
 from __future__ import annotations
@@ -11,12 +12,55 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from smsd.client.errors import SmsdError
-from smsd.client.link import Link
-from smsd.client.loss import LostError, StrangerError, connection_lost, not_smsd, time_is_up
-from smsd.client.words import WINDOW, Document, encode, line_of_result, repeatable, result_of, submission_of
+from smsd.client.loss import LateError, LostError, StrangerError, connection_lost, not_smsd, time_is_up
+from smsd.client.words import Document, line_of_result, repeatable, result_of, submission_of
+
+
+class TurnedDownError(Exception):
+    """The daemon refused everything that was written as a whole: nothing of it was taken. `reason`: why."""
+
+    def __init__(self, reason: SmsdError) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Pipe(Protocol):
+    """A connection for submissions. `deadline` is a time.monotonic() value; failures are those of `loss`."""
+
+    def write(self, data: bytes, deadline: float) -> None:
+        """Whole lines. Raises TurnedDownError too."""
+        ...
+
+    def read(self, ref: int, deadline: float) -> Document:
+        """The next answer, in the socket's form; it is the one to the item with the index `ref`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class ManyDoor(Protocol):
+    """What send_many needs of a door."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def window(self) -> int:
+        """Submissions under way, at most."""
+        ...
+
+    @property
+    def refill(self) -> int:
+        """How many may still be unanswered when more are written."""
+        ...
+
+    def item(self, item: Mapping[str, Any], index: int) -> bytes:
+        """The line for one item. Raises SubmissionInvalid."""
+        ...
+
+    def pipe(self, deadline: float) -> Pipe: ...
 
 
 class _Flight:
@@ -24,27 +68,26 @@ class _Flight:
 
     __slots__ = ("index", "line", "outcome", "repeatable", "repeated", "written")
 
-    def __init__(self, index: int, item: Mapping[str, Any]) -> None:
-        request = submission_of(item)
+    def __init__(self, door: ManyDoor, index: int, item: Mapping[str, Any]) -> None:
         self.index = index
         self.line = b""
-        self.repeatable = repeatable(request)
+        self.repeatable = repeatable(submission_of(item))
         self.repeated = False
         self.written = False
         self.outcome: Document | SmsdError | None = None
         try:
-            self.line = encode({**request, "ref": index})
+            self.line = door.item(item, index)
         except SmsdError as error:
             self.outcome = error
 
 
 class Stream:
-    """send_many's connection and the submissions on it, at most WINDOW."""
+    """send_many's connection and the submissions on it, at most a window of them."""
 
-    def __init__(self, path: str, seconds: float) -> None:
-        self._path = path
+    def __init__(self, door: ManyDoor, seconds: float) -> None:
+        self._door = door
         self._seconds = seconds
-        self._link: Link | None = None
+        self._pipe: Pipe | None = None
         self._flights: deque[_Flight] = deque()
         self._gone: SmsdError | None = None
 
@@ -62,41 +105,46 @@ class Stream:
             self._drop()
 
     def _load(self, feed: Iterator[tuple[int, Mapping[str, Any]]]) -> bool:
-        """Take items when half the window is free; whether anything is left to report."""
-        if self._gone is None and len(self._flights) <= WINDOW // 2:
-            self._flights.extend(_Flight(index, item) for index, item in islice(feed, WINDOW - len(self._flights)))
+        """Take items when enough of the window is free; whether anything is left to report."""
+        if self._gone is None and len(self._flights) <= self._door.refill:
+            taken = islice(feed, self._door.window - len(self._flights))
+            self._flights.extend(_Flight(self._door, index, item) for index, item in taken)
         if self._flights or self._gone is None:
             return bool(self._flights)
         if (following := next(feed, None)) is not None:
             gone, message = self._gone, f"{self._gone.message} Nothing was sent from index {following[0]} on."
-            raise type(gone)(gone.code, message, remedy=gone.remedy)
+            raise type(gone)(gone.code, message, remedy=gone.remedy, retry_after=gone.retry_after)
         return False
 
     def _advance(self, flight: _Flight) -> None:
         """Write what is not written, or read the answer to `flight`, which is the oldest undecided one."""
-        deadline = time.monotonic() + self._seconds
+        name, deadline = self._door.name, time.monotonic() + self._seconds
         try:
-            if self._link is None:
-                self._link = Link(self._path, deadline)
+            if self._pipe is None:
+                self._pipe = self._door.pipe(deadline)
             if flight.written:
-                flight.outcome = _outcome(self._link.read(flight.index, deadline))
+                flight.outcome = _outcome(self._pipe.read(flight.index, deadline))
             else:
-                self._write(self._link, deadline)
+                self._write(self._pipe, deadline)
         except LostError:
             self._mend()
-        except TimeoutError:
-            of_written = time_is_up(self._path, self._seconds, doubtful=True)
-            self._give_up(time_is_up(self._path, self._seconds, doubtful=False), of_written)
-        except StrangerError:
-            self._give_up(not_smsd(self._path), connection_lost(self._path, doubtful=True))
+        except LateError:
+            of_written = time_is_up(name, self._seconds, doubtful=True)
+            self._give_up(time_is_up(name, self._seconds, doubtful=False), of_written)
+        except StrangerError as stranger:
+            self._give_up(not_smsd(name, stranger), connection_lost(name, doubtful=True))
+        except TurnedDownError as refused:
+            for each in self._flights:
+                each.written = False
+            self._give_up(refused.reason, connection_lost(name, doubtful=True))
         except SmsdError as error:
-            self._give_up(error, connection_lost(self._path, doubtful=True))
+            self._give_up(error, connection_lost(name, doubtful=True))
 
-    def _write(self, link: Link, deadline: float) -> None:
+    def _write(self, pipe: Pipe, deadline: float) -> None:
         waiting = [each for each in self._flights if not each.written and each.outcome is None]
         for each in waiting:
             each.written = True  # before the write: of one that fails half-way nobody knows which lines left
-        link.write(b"".join(each.line for each in waiting), deadline)
+        pipe.write(b"".join(each.line for each in waiting), deadline)
 
     def _mend(self) -> None:
         """The connection ended: what may be repeated is written again, once; the rest may have been taken."""
@@ -104,7 +152,7 @@ class Stream:
         for each in self._flights:
             if each.written and each.outcome is None:
                 if each.repeated or not each.repeatable:
-                    each.outcome = connection_lost(self._path, doubtful=True)
+                    each.outcome = connection_lost(self._door.name, doubtful=True)
                 each.written, each.repeated = False, True
 
     def _give_up(self, error: SmsdError, of_written: SmsdError) -> None:
@@ -116,9 +164,9 @@ class Stream:
                 each.outcome = of_written if each.written or each.repeated else error
 
     def _drop(self) -> None:
-        link, self._link = self._link, None
-        if link is not None:
-            link.close()
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            pipe.close()
 
 
 def _outcome(answer: Document) -> Document | SmsdError:

@@ -1,51 +1,63 @@
 """How does a program without an event loop hand over a message and ask about it?
 
-Client: one method for each operation of the daemon, one request at a time on one connection. Here it is decided whether
-a request is repeated after a loss. AsyncClient in aio.py is the same for asyncio programs.
+Client: one method for each operation of the daemon, over the socket or over HTTP. What a method asks for and what it
+gives back is said here; how the request gets there, and whether it is repeated after a loss, is known by `channel`.
+AsyncClient in aio.py is the same for asyncio programs.
 """
 
 from __future__ import annotations
 
 import os
-import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
-from smsd.client.errors import SmsdError
-from smsd.client.link import Link
-from smsd.client.loss import LostError, StrangerError, connection_lost, not_smsd, time_is_up
+from smsd.client.channel import Channel, Spares
+from smsd.client.copying import Copying, put
+from smsd.client.doors import find
+from smsd.client.errors import QueueUnavailable, SmsdError
+from smsd.client.following import Following
+from smsd.client.loss import accepted_all_the_same
 from smsd.client.many import Stream
-from smsd.client.place import socket_path
 from smsd.client.words import (
+    SNAPSHOT_S,
     TIMEOUT,
     Document,
     Documents,
-    acts,
     document_at,
     documents_at,
-    encode,
+    given,
     page_request,
-    repeatable,
-    result_of,
     retry_request,
+    send_now_request,
     submission,
+    wait_s,
 )
 
 
 class Client:
-    """A connection to the daemon for programs without an event loop. Threads may share one; their calls take turns.
+    """The daemon, for programs without an event loop. Threads may share one; their calls take turns on one connection.
 
-    It connects at the first call and again after a loss. `timeout`: seconds a call may take. Calls raise SmsdError or
-    one of its kinds.
+    Without arguments $SMSD_URL says where it is, else the socket is used ($SMSD_SOCKET, or where the daemon puts it).
+    `socket`: the socket's path. `url`: http://HOST:PORT or https://HOST, with a base path if need be; `token`: of the
+    daemon's [[http.tokens]], else $SMSD_TOKEN; "" for none. Certificates of https are verified.
+
+    It connects at the first call and again after a loss. `timeout`: seconds a call may take; a `wait` comes on top.
+    Calls raise SmsdError or one of its kinds. Calls that wait (send_now, get with `wait`), events and backup have
+    connections of their own and hold up no others.
     """
 
-    def __init__(self, socket: str | os.PathLike[str] | None = None, *, timeout: float = TIMEOUT) -> None:
-        self._given = socket
+    def __init__(
+        self,
+        socket: str | os.PathLike[str] | None = None,
+        *,
+        url: str | None = None,
+        token: str | None = None,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        self._door = find(socket, url, token)
         self._timeout = timeout
-        self._lock = threading.Lock()
-        self._link: Link | None = None
-        self._refs = 0
+        self._channel = Channel(self._door)
+        self._spares = Spares(self._door)
 
     def __enter__(self) -> Self:
         return self
@@ -55,13 +67,15 @@ class Client:
 
     @property
     def path(self) -> str:
-        """The socket it talks to."""
-        return socket_path(self._given)
+        """Where the daemon is: the path of its socket, or its URL."""
+        return self._door.name
 
     def close(self) -> None:
-        """Close the connection, after the call under way if there is one; the next call opens a new one."""
-        with self._lock:
-            self._drop()
+        """Close the connections; the next call opens a new one. A call under way is waited for, except those that wait
+        by themselves: they end with QueueUnavailable, and events() ends."""
+        spares, self._spares = self._spares, Spares(self._door)
+        spares.close()
+        self._channel.close()
 
     def call(self, op: str, **fields: Any) -> Document:
         """Any operation of the daemon by its name; the answer without `ok` and `ref`."""
@@ -75,14 +89,32 @@ class Client:
         """
         return self._call(submission(to, text, fields))
 
+    def send_now(self, to: str, text: str, *, wait: str = "5s", **fields: Any) -> Document:
+        """Submit a message and wait for its fate, at most `wait` ("60s"); its view then.
+
+        `sent`, `failed` ...; `pending` or `processing` when time was up: it goes on from the queue. Fields as in
+        send(); with an idempotency_key it can be repeated. Raises QueueUnavailable with maybe_taken also when the
+        message was accepted and the daemon went away before it said what became of it.
+        """
+        request, seconds = submission(to, text, fields), self._timeout + wait_s(wait)
+        if self._door.sends_and_waits:
+            found = self._spares.ask(send_now_request(request, wait), seconds)
+            return found if "created_at" in found else self.get(found["id"])
+        accepted = self._call(request)
+        try:
+            return self.get(accepted["id"], wait=wait)
+        except QueueUnavailable as error:
+            raise accepted_all_the_same(accepted["id"], error) from error
+
     def send_many(self, items: Iterable[Mapping[str, Any]]) -> Iterator[Document]:
         """Submit many, each a mapping of fields with `to` and `text`; results in their order, one bad one fails alone.
 
         A result is `{index, ok: True, id, state, ...}` or `{index, ok: False, error: {code, message, field, errors}}`.
-        Uses a connection of its own and reads up to WINDOW items ahead. Raises QueueUnavailable when the daemon is gone
-        for good, after the results of all items taken; its message says from which index on nothing was sent.
+        Uses a connection of its own and reads up to WINDOW items ahead (over HTTP a batch of 500). Raises
+        QueueUnavailable when the daemon is gone for good, after the results of all items taken; its message says from
+        which index on nothing was sent.
         """
-        return Stream(self.path, self._timeout).run(items)
+        return Stream(self._door, self._timeout).run(items)
 
     def offer(self, to: str, text: str, *, timeout: float = 0.25, **fields: Any) -> Document:
         """Submit a message from code that must not fail because of it: never raises, takes at most `timeout` seconds.
@@ -94,9 +126,14 @@ class Client:
         except SmsdError as error:
             return {"ok": False, "error": error.document()}
 
-    def get(self, id: str) -> Document:
-        """Everything known of a message (the message view)."""
-        return document_at(self._call({"op": "get", "id": id}), "message")
+    def get(self, id: str, *, wait: str | None = None) -> Document:
+        """Everything known of a message (the message view).
+
+        `wait` ("5s", at most "60s"): answered when it has left the queue, or as it is after so long.
+        """
+        request, seconds = given("get", id=id, wait=wait), wait_s(wait)
+        found = self._spares.ask(request, self._timeout + seconds) if seconds else self._call(request)
+        return document_at(found, "message")
 
     status = get
 
@@ -122,16 +159,26 @@ class Client:
         """Cancel a pending message; its view. Raises WrongState once it is being sent."""
         return document_at(self._call({"op": "cancel", "id": id}), "message")
 
-    def retry(self, id: str, *, ttl: str | None = None, force: bool = False) -> Document:
+    def retry(self, id: str, *, ttl: str | None = None, expires_at: str | None = None, force: bool = False) -> Document:
         """Open a new round for a failed, undelivered or expired message; its view.
 
-        `ttl` ("2h"): its new time to live. `force`: also one that failed UNCERTAIN, which may then arrive twice.
+        `ttl` ("2h") or `expires_at` (RFC 3339): its new end. `force`: also one that failed UNCERTAIN, which may then
+        arrive twice.
         """
-        return document_at(self._call(retry_request(id, ttl, force)), "message")
+        return document_at(self._call(retry_request(id, ttl, expires_at, force)), "message")
 
     def stats(self) -> Document:
         """Counts of states, categories, providers; throughput; uptime_s; version."""
         return self._call({"op": "stats"})
+
+    def user_stats(self, user: str, *, tenant: str | None = None) -> Document:
+        """Counts of the messages about one of your users: `{user_id, sent_today, sent_last_hour, failed_today, pending,
+        rate_limit_remaining}`. `tenant`: of this one only (administrators)."""
+        return self._call(given("user", user=user, tenant=tenant))
+
+    def recipient_stats(self, number: str, *, tenant: str | None = None) -> Document:
+        """The same counts of the messages to one number, with `recipient` for `user_id`."""
+        return self._call(given("recipient", number=number, tenant=tenant))
 
     def providers(self) -> Documents:
         """Each provider with its state, rate and load."""
@@ -145,58 +192,53 @@ class Client:
         """Lift a provider's pause, halt or cooldown; its view."""
         return document_at(self._call({"op": "resume", "provider": provider}), "provider")
 
+    def events(self, *, after: str | None = None, kinds: str | None = None) -> Iterator[Document]:
+        """What happens, as it happens: `{id, event, at, data}`, numbers masked. Never ends unless the client is closed.
+
+        Begins after the event with the id `after`, else when the first one is asked for. `kinds`: names joined by
+        commas, `message.*` for all that begin so. After a loss it goes on where it was, and waits for a daemon that is
+        away; `{"event": "stream.lost"}` stands where events may be missing. Raises SmsdError when the daemon cannot be
+        asked at first, or refuses.
+        """
+        following = Following(after, kinds)
+        with self._spares.one() as channel:
+            while not channel.ended():
+                try:
+                    answer = channel.ask(following.request(), self._timeout + following.wait_s)
+                except SmsdError as error:
+                    if channel.ended():
+                        return
+                    channel.rest(following.failed(error))
+                else:
+                    yield from following.take(answer)
+
+    def reload(self) -> Document:
+        """Let the daemon read its configuration again: `{changed, restart, warnings}`, key paths and sentences.
+
+        Raises SubmissionInvalid with all faults of a file that was refused; the old settings stay.
+        """
+        return self._call({"op": "reload"})
+
+    def backup(self, file: BinaryIO) -> int:
+        """Write a consistent copy of the outbox (a SQLite database with texts and numbers) into `file`; its bytes.
+
+        The daemon makes the copy first: that may take a while and is waited for 15 minutes. Raises OSError from `file`;
+        what is in it after an exception is no copy.
+        """
+        copying = Copying()
+        with self._spares.one() as channel:
+            while not copying.done:
+                seconds = self._timeout if copying.begun else max(self._timeout, SNAPSHOT_S)
+                put(file, copying.take(channel.ask(copying.request(), seconds)))
+        return copying.size
+
+    def metrics(self) -> str:
+        """The daemon's figures in Prometheus' text format."""
+        return str(self._call({"op": "metrics"})["text"])
+
     def ping(self) -> Document:
         """`{pong: True, version}`"""
         return self._call({"op": "ping"})
 
     def _call(self, request: Document, seconds: float | None = None) -> Document:
-        seconds = self._timeout if seconds is None else seconds
-        deadline = time.monotonic() + seconds
-        if not self._lock.acquire(timeout=max(0.0, seconds)):
-            raise time_is_up(self.path, seconds, doubtful=False)
-        try:
-            self._refs += 1
-            return result_of(self._ask({**request, "ref": self._refs}, seconds, deadline))
-        finally:
-            self._lock.release()
-
-    def _ask(self, request: Document, seconds: float, deadline: float) -> Document:
-        """One exchange, repeated once on a new connection where that is safe."""
-        line = encode(request)
-        repeated = doubtful = False
-        while True:
-            try:
-                link = self._connected(deadline)
-                link.write(line, deadline)
-                doubtful = acts(request)
-                return link.read(request["ref"], deadline)
-            except LostError as lost:
-                self._drop()
-                if repeated or (lost.written and not repeatable(request)):
-                    raise connection_lost(self.path, doubtful) from None
-                repeated = True
-            except TimeoutError:
-                self._drop()
-                raise time_is_up(self.path, seconds, doubtful) from None
-            except StrangerError:
-                self._drop()
-                raise not_smsd(self.path) from None
-            except SmsdError:
-                if doubtful:  # it left on the first connection, and there is no second one
-                    raise connection_lost(self.path, doubtful) from None
-                raise
-            except BaseException:
-                self._drop()  # an interrupt between question and answer: the answer must not meet the next question
-                raise
-
-    def _connected(self, deadline: float) -> Link:
-        if self._link is not None and not self._link.idle():
-            self._drop()
-        if self._link is None:
-            self._link = Link(self.path, deadline)
-        return self._link
-
-    def _drop(self) -> None:
-        link, self._link = self._link, None
-        if link is not None:
-            link.close()
+        return self._channel.ask(request, self._timeout if seconds is None else seconds)

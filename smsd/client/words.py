@@ -7,10 +7,11 @@ answers are the daemon's own: no field's meaning is known here, and no socket.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from smsd.client.errors import SmsdError, SubmissionInvalid, refusal
+from smsd.client.errors import SmsdError, SubmissionInvalid, misuse, refusal
 from smsd.client.loss import StrangerError
 
 Document = dict[str, Any]
@@ -19,7 +20,14 @@ Document = dict[str, Any]
 Documents = list[Document]
 
 TIMEOUT: Final = 30.0
-"""Seconds a call may take unless told otherwise: a commit on a busy disk takes seconds, and nothing takes longer."""
+"""Seconds a call may take unless told otherwise: a commit on a busy disk takes seconds, and nothing takes longer. What
+a call waits for on purpose (`wait`) comes on top."""
+
+WAIT_MOST: Final = 60.0
+"""Seconds for which the daemon holds an answer back at most."""
+
+SNAPSHOT_S: Final = 900.0
+"""Seconds the first piece of a backup may take at least: the daemon makes the whole copy before it answers."""
 
 WINDOW: Final = 256
 """Requests without an answer on one connection; the daemon stops reading at 1,000."""
@@ -43,6 +51,27 @@ def submission(to: str, text: str, fields: Mapping[str, Any]) -> Document:
     return request
 
 
+def given(op: str, **fields: Any) -> Document:
+    """The request for `op` with those of the fields that are not None."""
+    return {"op": op, **{name: value for name, value in fields.items() if value is not None}}
+
+
+_WAIT: Final = re.compile(r"(?:([0-9]{1,6}(?:\.[0-9]{1,4})?)m)?(?:([0-9]{1,6}(?:\.[0-9]{1,3})?)s)?(?:([0-9]{1,6})ms)?")
+
+
+def wait_s(wait: str | None) -> float:
+    """Seconds in a `wait`; None is none. Raises SubmissionInvalid for what the daemon would refuse: then a message may
+    have been sent already, so it is judged here."""
+    if wait is None:
+        return 0.0
+    found = _WAIT.fullmatch(wait) if isinstance(wait, str) else None
+    minutes, seconds, thousandths = (float(part or 0) for part in (found.groups() if found else ("", "", "")))
+    total = minutes * 60 + seconds + thousandths / 1_000
+    if not wait or not found or total > WAIT_MOST:
+        raise misuse("wait", f'`wait` is a span of at most {WAIT_MOST:g} s: write "500ms", "5s" or "1m".')
+    return total
+
+
 def submission_of(item: Mapping[str, Any]) -> Document:
     """The request for one item of send_many; what `to` and `text` lack the daemon names."""
     fields = {name: value for name, value in item.items() if name not in {"to", "text"}}
@@ -61,6 +90,13 @@ def encode(request: Document) -> bytes:
     if len(line) > LINE_BYTES:
         raise SubmissionInvalid("too_long", f"It takes {len(line):,} bytes as JSON; at most {LINE_BYTES:,} are read.")
     return line
+
+
+class Line(NamedTuple):
+    """A request as the socket takes it, and what marks its answer."""
+
+    data: bytes
+    ref: int
 
 
 def decode(line: bytes, ref: int) -> Document:
@@ -103,25 +139,36 @@ def line_of_result(index: int, outcome: Document | SmsdError) -> Document:
 def page_request(filters: Mapping[str, Any], limit: int | None, cursor: str | None) -> Document:
     """The request for the next page of a listing of which `limit` messages are still wanted (None: all)."""
     size = PAGE if limit is None else min(limit, PAGE)
-    given = {name: value for name, value in filters.items() if value is not None}
-    return {"op": "list", **given, "limit": size, **({} if cursor is None else {"cursor": cursor})}
+    return given("list", **filters, limit=size, cursor=cursor)
 
 
-def retry_request(id: str, ttl: str | None, force: bool) -> Document:
+def retry_request(id: str, ttl: str | None, expires_at: str | None, force: bool) -> Document:
     """The request that opens a new round for a message."""
-    return {"op": "retry", "id": id, **({} if ttl is None else {"ttl": ttl}), **({"force": True} if force else {})}
+    return given("retry", id=id, ttl=ttl, expires_at=expires_at, force=force or None)
 
 
-READS: Final = frozenset({"get", "list", "attempts", "stats", "providers", "ping"})
+def send_now_request(request: Document, wait: str) -> Document:
+    """A submission whose answer is waited for, for doors that do both in one."""
+    return {**request, "op": "send_now", "wait": wait}
+
+
+READS: Final = frozenset(
+    {
+        *("get", "list", "attempts", "stats", "user", "recipient", "providers"),
+        *("events", "backup", "metrics", "ping"),
+    }
+)
 """Operations that change nothing."""
 
 _REPEATABLE: Final = READS | {"pause", "resume"}
 """Operations that do no harm when the daemon sees them twice."""
 
+_SENDS: Final = frozenset({"send", "send_now"})
+
 
 def repeatable(request: Document) -> bool:
     """Whether it may be said again when nobody knows if the daemon saw it."""
-    return request["op"] in _REPEATABLE or (request["op"] == "send" and bool(request.get("idempotency_key")))
+    return request["op"] in _REPEATABLE or (request["op"] in _SENDS and bool(request.get("idempotency_key")))
 
 
 def acts(request: Document) -> bool:

@@ -1,9 +1,9 @@
-"""Both clients over a real socket: what holds for one is asked of the other by the same test."""
+"""Both clients, over the socket and over HTTP: what holds for one is asked of the others by the same test."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,20 @@ from smsd.client import (
     AsyncClient,
     Client,
 )
+from tests.client.http_daemon import HttpFront
 from tests.doubles.fake_daemon import FakeDaemon
 
 TO = "+15550100123"
+
+Make = Callable[..., Any]
 
 
 class Blocking:
     """An AsyncClient driven from outside its loop, so that one test serves both clients."""
 
-    def __init__(self, path: Path, *, timeout: float = 5.0) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._runner = asyncio.Runner()
-        self._client = AsyncClient(path, timeout=timeout)
+        self._client = AsyncClient(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
@@ -37,9 +40,19 @@ class Blocking:
     async def _all(self, items: Any) -> list[Any]:
         return [item async for item in items]
 
+    @property
+    def path(self) -> str:
+        return self._client.path
+
     def shut(self) -> None:
         self._runner.run(self._client.close())
         self._runner.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SMSD_URL", "SMSD_TOKEN", "SMSD_SOCKET"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -48,21 +61,48 @@ def fake(tmp_path: Path) -> Iterator[FakeDaemon]:
         yield daemon
 
 
-@pytest.fixture(params=["sync", "async"])
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    """Makes clients of the socket `s` (or of another path) and closes them at the end."""
+@pytest.fixture
+def front(fake: FakeDaemon) -> Iterator[HttpFront]:
+    with HttpFront(fake) as listening:
+        yield listening
+        fake.ended.set()  # whoever stalls lets go, so that its connection is closed
+
+
+def _makes(kind: str, *where: Any, **named: Any) -> Iterator[Make]:
     closing: list[Any] = []
 
     def client(path: Path | None = None, timeout: float = 5.0) -> Any:
-        where = path or tmp_path / "s"
-        if request.param == "async":
-            blocking = Blocking(where, timeout=timeout)
+        place, more = ((path,), {}) if path is not None else (where, named)
+        if kind == "async":
+            blocking = Blocking(*place, timeout=timeout, **more)
             closing.append(blocking.shut)
             return blocking
-        plain = Client(where, timeout=timeout)
+        plain = Client(*place, timeout=timeout, **more)
         closing.append(plain.close)
         return plain
 
     yield client
     for close in closing:
         close()
+
+
+@pytest.fixture(params=["sync", "async"])
+def make_socket(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+    """Makes clients of the socket `s` (or of another path) and closes them at the end."""
+    yield from _makes(request.param, tmp_path / "s")
+
+
+@pytest.fixture(params=["sync", "async"])
+def make_http(request: pytest.FixtureRequest, front: HttpFront) -> Iterator[Make]:
+    """Makes clients of the HTTP front and closes them at the end."""
+    yield from _makes(request.param, url=front.url)
+
+
+@pytest.fixture(params=["sync", "async", "sync-http", "async-http"])
+def make(request: pytest.FixtureRequest, fake: FakeDaemon) -> Iterator[Make]:
+    """Makes clients of the fake daemon by either door."""
+    kind, _, http = request.param.partition("-")
+    if http:
+        yield from _makes(kind, url=request.getfixturevalue("front").url)
+    else:
+        yield from _makes(kind, fake.path)

@@ -18,8 +18,8 @@ from tests.doubles.fake_daemon import Do, FakeDaemon
 
 
 class TestALostConnection:
-    def test_a_restart_between_two_calls_is_not_noticed(self, make: Any, tmp_path: Path) -> None:
-        client = make()
+    def test_a_restart_between_two_calls_is_not_noticed(self, make_socket: Any, tmp_path: Path) -> None:
+        client = make_socket()
         with FakeDaemon(tmp_path / "s") as first:
             client.send(TO, "one")
             assert len(first.requests) == 1
@@ -52,10 +52,10 @@ class TestALostConnection:
         assert caught.value.maybe_taken
         assert len(fake.requests) == 2
 
-    def test_a_daemon_that_goes_for_good_leaves_doubt(self, make: Any, tmp_path: Path) -> None:
+    def test_a_daemon_that_goes_for_good_leaves_doubt(self, make_socket: Any, tmp_path: Path) -> None:
         """The first connection took the line, the second is refused: what became of the first is not known."""
         path = tmp_path / "s"
-        client = make()
+        client = make_socket()
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(path))
             listener.listen()

@@ -38,8 +38,8 @@ class TestMany:
         assert all(each["ok"] for each in results if each["index"] % 2)
         unknown = [each["index"] for each in results if not each["ok"]]
         if isinstance(client, Client):
-            assert unknown == [6, 8, 10, 12, 14, 16, 18]
-        assert set(unknown) <= {6, 8, 10, 12, 14, 16, 18}, "those that had not left yet may have gone by the new one"
+            assert set(unknown) >= {6, 8, 10, 12, 14, 16, 18}, "all had left; by AsyncClient some may go by the new one"
+        assert set(unknown) <= {*range(0, 20, 2)}, "a reset can overtake answers that were on their way (unix(7))"
         assert {each["error"]["code"] for each in results if not each["ok"]} <= {"outcome_unknown"}
         texts = [message["text"] for message in fake.messages.values()]
         assert len(texts) == len(set(texts)), "nothing was taken twice"

@@ -36,33 +36,33 @@ def test_where_the_socket_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 class TestNobodyThere:
-    def test_no_socket(self, make: Any, tmp_path: Path) -> None:
+    def test_no_socket(self, make_socket: Any, tmp_path: Path) -> None:
         with pytest.raises(
             QueueUnavailable, match=r"does not run here: there is no .*none.*systemctl start smsd"
         ) as caught:
-            make(tmp_path / "none").ping()
+            make_socket(tmp_path / "none").ping()
         assert (caught.value.code, caught.value.maybe_taken) == ("unreachable", False)
 
-    def test_a_stopped_daemon_left_its_socket(self, make: Any, tmp_path: Path) -> None:
+    def test_a_stopped_daemon_left_its_socket(self, make_socket: Any, tmp_path: Path) -> None:
         with FakeDaemon(tmp_path / "s"):
-            assert make().ping()["pong"]
+            assert make_socket().ping()["pong"]
         with pytest.raises(QueueUnavailable, match=r"Nothing listens on .*stopped or has died"):
-            make().ping()
+            make_socket().ping()
 
-    def test_not_a_socket(self, make: Any, tmp_path: Path) -> None:
+    def test_not_a_socket(self, make_socket: Any, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(QueueUnavailable, match="is not a socket"):
-            make(tmp_path / "file").ping()
+            make_socket(tmp_path / "file").ping()
 
-    def test_a_datagram_socket(self, make: Any, tmp_path: Path) -> None:
+    def test_a_datagram_socket(self, make_socket: Any, tmp_path: Path) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
             other.bind(str(tmp_path / "log"))
             with pytest.raises(QueueUnavailable, match=r"Cannot connect to .*rotocol wrong type"):
-                make(tmp_path / "log").ping()
+                make_socket(tmp_path / "log").ping()
 
-    def test_a_path_too_long(self, make: Any, tmp_path: Path) -> None:
+    def test_a_path_too_long(self, make_socket: Any, tmp_path: Path) -> None:
         with pytest.raises(QueueUnavailable, match="too long for a socket's path"):
-            make(tmp_path / ("x" * 120)).ping()
+            make_socket(tmp_path / ("x" * 120)).ping()
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody who may not connect")
     def test_not_permitted(self) -> None:

@@ -31,12 +31,12 @@ class TestTime:
             fresh.ping()
         assert not caught.value.maybe_taken
 
-    def test_an_offer_neither_raises_nor_blocks(self, make: Any, fake: FakeDaemon, tmp_path: Path) -> None:
-        client = make()
+    def test_an_offer_neither_raises_nor_blocks(self, make_socket: Any, fake: FakeDaemon, tmp_path: Path) -> None:
+        client = make_socket()
         assert client.offer(TO, "Hello")["ok"] is True
         assert client.offer("nonsense", "Hello")["error"]["code"] == "invalid_recipient"
         assert client.offer(TO, "Hello", metadata={"at": object()})["error"]["code"] == "invalid_value"
-        assert make(tmp_path / "none").offer(TO, "Hello")["error"]["code"] == "unreachable"
+        assert make_socket(tmp_path / "none").offer(TO, "Hello")["error"]["code"] == "unreachable"
         fake.script.append(Do.STALL)
         began = time.monotonic()
         assert client.offer(TO, "Hello", timeout=0.1)["error"]["code"] == "outcome_unknown"

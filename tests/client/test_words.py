@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
+import io
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from smsd import wire
 from smsd.client import (
     AsyncClient,
     Client,
+    SmsdError,
     SubmissionInvalid,
     words,
 )
+from smsd.client.copying import Copying
+from smsd.client.errors import KINDS
+from smsd.listeners.http.problems import STATUS
 from smsd.listeners.operations import OPERATIONS
 from tests.client.conftest import TO
-from tests.doubles.fake_daemon import FakeDaemon
+from tests.doubles.fake_daemon import COPY, COUNTS, FakeDaemon
 
 
 def test_a_message_goes_in_and_can_be_asked_for(make: Any, fake: FakeDaemon) -> None:
@@ -47,6 +55,34 @@ def test_the_daemon_can_be_asked_about_itself(make: Any, fake: FakeDaemon) -> No
     assert client.pause("main")["state"] == "paused"
     assert client.resume("main")["state"] == "open"
     assert client.call("stats")["uptime_s"] == 3725
+    assert client.user_stats("alice")["sent_today"] == 4
+    assert client.recipient_stats(TO, tenant="shop") == {"recipient": TO, **COUNTS}
+    assert client.reload()["changed"] == ["providers.main.rate"]
+    assert client.metrics() == "smsd_messages 3\n"
+
+
+def test_a_backup_is_the_whole_copy(make: Any, fake: FakeDaemon, tmp_path: Path) -> None:
+    with (tmp_path / "copy").open("wb", buffering=0) as file:
+        assert make().backup(file) == len(COPY)
+    assert (tmp_path / "copy").read_bytes() == COPY
+    assert [request.get("offset") for request in fake.requests] == [None, 100_000, 200_000]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"data": "no base64!"}, {"data": ""}, {"offset": 1}, {"size": 5}, {"done": True}, {"snapshot": "other"}],
+    ids=str,
+)
+def test_a_backup_with_a_gap_is_no_backup(wrong: dict[str, Any]) -> None:
+    piece = {"snapshot": "snap", "size": 6, "offset": 0, "data": "YWJj", "done": False}
+    copying = Copying()
+    assert copying.take(piece) == b"abc"
+    with pytest.raises(SmsdError, match="is not whole"):
+        copying.take(
+            {**piece, "offset": 3, "done": True, **wrong}
+            if wrong != {"done": True}
+            else {**piece, "size": 9, "offset": 3, **wrong}
+        )
 
 
 def test_a_listing_follows_its_pages(make: Any, fake: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,9 +98,14 @@ def test_a_listing_follows_its_pages(make: Any, fake: FakeDaemon, monkeypatch: p
 
 
 def test_every_op_of_the_daemon_has_a_method(fake: FakeDaemon) -> None:
+    named_otherwise = {"user": "user_stats", "recipient": "recipient_stats"}
     for name in OPERATIONS:
-        assert callable(getattr(Client, name))
-        assert callable(getattr(AsyncClient, name))
+        assert callable(getattr(Client, named_otherwise.get(name, name)))
+        assert callable(getattr(AsyncClient, named_otherwise.get(name, name)))
+    for name, method in vars(Client).items():
+        if not name.startswith("_"):
+            assert hasattr(AsyncClient, name), "both have the same methods"
+            assert not callable(method) or _parameters(method) == _parameters(getattr(AsyncClient, name)), name
     text = " ".join((Client.send.__doc__ or "").split())
     later = {"template", "vars", "lang", "campaign", "callback_url"}
     for name in set(wire.Submission.__struct_fields__) - {"to", "text"} - later:
@@ -72,7 +113,40 @@ def test_every_op_of_the_daemon_has_a_method(fake: FakeDaemon) -> None:
     filters = " ".join((Client.list.__doc__ or "").split())
     for name in set(wire.List.__struct_fields__) - {"limit", "cursor"}:
         assert name in filters
-    assert set(words.READS) | {"send", "cancel", "retry", "pause", "resume"} == set(OPERATIONS)
+    assert set(words.READS) | {"send", "cancel", "retry", "pause", "resume", "reload"} == set(OPERATIONS)
+    assert set(STATUS) | {"unreachable"} == set(KINDS) | {"internal", "unknown_op"}, "each code of the closed list"
+
+
+def _parameters(method: Any) -> list[str]:
+    return [*inspect.signature(method).parameters]
+
+
+def test_every_field_of_an_op_can_be_said(fake: FakeDaemon) -> None:
+    """What the methods send is what the daemon's requests have."""
+    seen: dict[str, set[str]] = {}
+    fake.add(state="failed")
+    id = fake.add()["id"]
+    with Client(fake.path) as client:
+        filters = dict.fromkeys(("state", "to", "user", "tenant", "campaign", "category", "since"), "x")
+        [*client.list(limit=3, **filters)]
+        client.get(id, wait="1s")
+        client.attempts(id)
+        client.cancel(id)
+        client.retry(id, ttl="1h", expires_at="2026-01-02T03:04:05Z", force=True)
+        client.user_stats("u", tenant="t")
+        client.recipient_stats(TO, tenant="t")
+        client.pause("main")
+        client.resume("main")
+        client.backup(io.BytesIO())
+        fake.happen("message.sent")
+        fake.happen("message.sent")
+        next(client.events(after="0badcafe-1", kinds="message.*"))
+    for request in fake.requests:
+        seen.setdefault(request["op"], set()).update(request.keys() - {"op", "ref"})
+    for name, fields in seen.items():
+        known = {field.encode_name for field in msgspec.structs.fields(OPERATIONS[name].request)}
+        assert fields <= known, name
+        assert known - fields <= {"cursor"} | ({"limit"} if name == "events" else set()), name
 
 
 class TestWhatCannotBeSaid:

@@ -1,11 +1,13 @@
 """A daemon that keeps messages in a dictionary and speaks the contract of the local socket, for tests of its clients.
 
-A real socket on a thread of its own. It can be told to misbehave: `script` holds, for each of the next requests, what
-to do instead of answering properly. It validates only what the tests of the client need.
+A real socket on a thread of its own; the same over HTTP is tests/client/http_daemon.py. It can be told to misbehave:
+`script` holds, for each of the next requests, what to do instead of answering properly. It validates only what the
+tests of the client need.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import socketserver
@@ -65,6 +67,20 @@ STATS: Document = {
 }
 
 
+COUNTS: Document = {
+    "sent_today": 4,
+    "sent_last_hour": 2,
+    "failed_today": 1,
+    "pending": 3,
+    "rate_limit_remaining": None,
+}
+
+COPY = bytes(range(256)) * 1_024
+"""What a backup of this daemon is."""
+
+PIECE = 100_000
+
+
 class RefusedError(Exception):
     """The request is answered by an error."""
 
@@ -84,6 +100,7 @@ class _Handler(socketserver.StreamRequestHandler):
             do = fake.next_step(request)
             if do is Do.HANG_UP:
                 return
+            fake.wait(request)
             answer = fake.answer(request)
             if do is Do.ACT_AND_HANG_UP:
                 return
@@ -118,9 +135,17 @@ class FakeDaemon:
         """Operations that are answered by this error."""
         self.settle_as: str | None = None
         """The state a message has when it is asked for the second time; None: it stays pending."""
+        self.patient = False
+        """Whether it holds answers back as `wait` says."""
         self.script: deque[Do] = deque()
+        self.happened: list[Document] = []
+        """Events, in order."""
+        self.lose_events = False
+        """Whether the next answer to `events` says that some are missing."""
         self.connections: list[socket.socket] = []
         self.ended = threading.Event()
+        """Whoever stalls lets go."""
+        self._stopped = False
         self._lock = threading.Lock()
         self._asked: set[str] = set()
 
@@ -135,9 +160,10 @@ class FakeDaemon:
 
     def stop(self) -> None:
         """Close everything, as a stopped daemon does; its socket file stays."""
-        if self.ended.is_set():
-            return
         self.ended.set()
+        if self._stopped:
+            return
+        self._stopped = True
         self._server.shutdown()
         self._thread.join()
         self.hang_up()
@@ -170,6 +196,28 @@ class FakeDaemon:
         id = f"01920000-0000-7000-8000-{n:012d}"
         self.messages[id] = view(id, **fields)
         return self.messages[id]
+
+    def happen(self, event: str, **data: Any) -> None:
+        """Something happens."""
+        n = len(self.happened) + 1
+        at = "2026-01-02T03:04:05.000Z"
+        self.happened.append({"id": f"0badcafe-{n}", "event": event, "at": at, "data": data})
+
+    def wait(self, request: Document) -> None:
+        """Hold the answer back as `wait` says, if there is nothing to tell."""
+        if not self.patient or "wait" not in request:
+            return
+        seconds = float(request["wait"].removesuffix("s"))
+        if request["op"] == "events":
+            self._until(lambda: len(self.happened) > _number(request.get("after")), seconds)
+        elif request.get("id") in self.messages:
+            message = self.messages[request["id"]]
+            self._until(lambda: message["state"] not in {"pending", "processing"}, seconds)
+
+    def _until(self, condition: Any, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not condition() and not self.ended.is_set():
+            time.sleep(0.005)
 
     def _carry_out(self, request: Document) -> Document:
         op = request["op"]
@@ -253,8 +301,38 @@ class FakeDaemon:
             raise RefusedError("not_found", f"There is no provider {request['provider']}.", "provider")
         return PROVIDER
 
+    def _user(self, request: Document) -> Document:
+        return {"user_id": request["user"], **COUNTS}
+
+    def _recipient(self, request: Document) -> Document:
+        return {"recipient": request["number"], **COUNTS}
+
+    def _reload(self, request: Document) -> Document:
+        return {"changed": ["providers.main.rate"], "restart": [], "warnings": []}
+
+    def _metrics(self, request: Document) -> Document:
+        return {"text": "smsd_messages 3\n"}
+
+    def _events(self, request: Document) -> Document:
+        after = _number(request.get("after")) if "after" in request else len(self.happened)
+        lost, self.lose_events = self.lose_events, False
+        return {"events": self.happened[after:], "last": f"0badcafe-{len(self.happened)}", "lost": lost}
+
+    def _backup(self, request: Document) -> Document:
+        offset = request.get("offset") or 0
+        if request.get("snapshot") not in {None, "snap"}:
+            raise RefusedError("not_found", "There is no such snapshot.", "snapshot")
+        data = COPY[offset : offset + PIECE]
+        done = offset + len(data) >= len(COPY)
+        text = base64.b64encode(data).decode()
+        return {"snapshot": "snap", "size": len(COPY), "offset": offset, "data": text, "done": done}
+
     def _ping(self, request: Document) -> Document:
         return {"pong": True, "version": "0.1.0"}
+
+
+def _number(id: str | None) -> int:
+    return int((id or "0badcafe-0").rpartition("-")[2])
 
 
 def view(id: str, **fields: Any) -> Document:
