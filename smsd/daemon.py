@@ -177,7 +177,9 @@ class Daemon:
         stack.push_async_callback(http.close)
         await self._listen(http, handed)
         if self._path is not None:
-            reloader = Reloader(self._path, self._config, self._clock, self._bus, self._engine, http, self._logs)
+            reloader = Reloader(
+                self._path, self._config, self._clock, self._bus, self._engine, http, self._logs, self._notifier
+            )
             service.reloader = functools.partial(self._reload, reloader)
         watch = Watch(self._notifier, self._beat, self._unlooked_us, self._status)
         watching = asyncio.get_running_loop().create_task(watch.run())
@@ -191,8 +193,7 @@ class Daemon:
         """Read the configuration again. Raises ReloadRefusedError, StoreError; the old settings then stay."""
         if self._draining:
             raise ReloadRefusedError((("", "smsd is shutting down; the next start reads the file"),))
-        with self._notifier.reloading():
-            done = await reloader.reload()
+        done = await reloader.reload()
         self._config = reloader.config
         return done
 

@@ -51,6 +51,7 @@ class Notifier:
         if self._address:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
             self._watchdog = WatchDog(self._socket, self._address)
+        self._stopping = False
         self.watchdog_usec = _watchdog_usec(environ) if self._address else None
         """systemd ends the process when no `watchdog()` arrives for this long (us); None: it does not watch."""
 
@@ -75,6 +76,7 @@ class Notifier:
 
     def stopping(self) -> None:
         """The end has begun."""
+        self._stopping = True
         self._send(b"STOPPING=1\n")
 
     def extend(self, usec: int) -> None:
@@ -89,7 +91,8 @@ class Notifier:
         try:
             yield
         finally:
-            self.ready()
+            if not self._stopping:
+                self.ready()
 
     @contextlib.contextmanager
     def extended(self) -> Iterator[None]:

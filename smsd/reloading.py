@@ -7,6 +7,7 @@ and the log are told, in this order, without a dropped connection or message. On
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -20,6 +21,7 @@ from smsd.engine.bus import Bus
 from smsd.engine.engine import Engine
 from smsd.engine.service import Reloaded, ReloadRefusedError
 from smsd.listeners.http.door import HttpDoor
+from smsd.notify import Notifier
 
 log = structlog.get_logger("smsd.reload")
 
@@ -28,7 +30,15 @@ class Reloader:
     """Reads one file again. `config` is what is in force."""
 
     def __init__(
-        self, path: Path, present: Config, clock: Clock, bus: Bus, engine: Engine, http: HttpDoor, written: logs.Logs
+        self,
+        path: Path,
+        present: Config,
+        clock: Clock,
+        bus: Bus,
+        engine: Engine,
+        http: HttpDoor,
+        written: logs.Logs,
+        notifier: Notifier,
     ) -> None:
         self._path = path
         self.config = present
@@ -37,13 +47,15 @@ class Reloader:
         self._engine = engine
         self._http = http
         self._logs = written
+        self._notifier = notifier
         self._turn = asyncio.Lock()
 
     async def reload(self) -> Reloaded:
         """Read the file and let it count. Raises ReloadRefusedError with every fault of the file, StoreError when the
         outbox cannot be read; the old settings then stay."""
         async with self._turn:
-            done = await self._apply(await self._read())
+            with self._notifier.reloading():
+                done = await self._apply(await self._read())
         changed, restart = [*done.changed], [*done.restart]
         self._bus.publish(Kind.CONFIG_RELOADED, self._clock.wall(), changed=changed, restart=restart)
         for warning in done.warnings:
@@ -63,8 +75,15 @@ class Reloader:
     async def _apply(self, new: Config) -> Reloaded:
         old = self.config
         changes = config.compare(old, new)
-        await self._engine.reconfigure(plan_of(new))
+        await self._engine.reconfigure(plan_of(new), partial(self._also, new))
+        return Reloaded(changes.changed, changes.restart, (*new.warnings, *self._stranded()))
+
+    def _also(self, new: Config) -> None:
+        """What counts from the moment on at which the engine's plan does."""
         self._http.change(access_of(new), max_body=new.http.max_body)
         self._logs.change(level=new.logging.level, form=new.logging.format, redact=new.logging.redact)
-        self.config = running(old, new)
-        return Reloaded(changes.changed, changes.restart, new.warnings)
+        self.config = running(self.config, new)
+
+    def _stranded(self) -> tuple[str, ...]:
+        text = "messages wait for a provider that is not configured any more: {}; they expire unless it comes back"
+        return tuple(text.format(route.replace(",", " or ")) for route in self._engine.stranded())

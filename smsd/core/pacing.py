@@ -95,7 +95,7 @@ def pad_us(span_us: int) -> int:
 class _Ring:
     """The last `limit` units of one window, by the time they were charged; the head is the oldest."""
 
-    __slots__ = ("head", "limit", "span", "times", "tolerance")
+    __slots__ = ("dropped", "head", "limit", "span", "times", "tolerance")
 
     def __init__(self, window: Window) -> None:
         self.limit = window.limit
@@ -103,6 +103,8 @@ class _Ring:
         self.span = window.span_us + pad_us(window.span_us)
         self.times = array("q", [_NEVER]) * window.limit
         self.head = 0
+        self.dropped = _NEVER
+        """The time of the newest unit that is not in it any more: of that time and before, some may be missing."""
 
     def opens_at(self, cost: int) -> int:
         """When the last unit that `cost` would push out is `span` old. More than fits: when the window is empty."""
@@ -110,7 +112,10 @@ class _Ring:
         return self.times[last if last < self.limit else last - self.limit] + self.span
 
     def push(self, at: int, cost: int) -> None:
+        if cost > self.limit:
+            self.dropped = at
         for _ in range(min(cost, self.limit)):
+            self.dropped = max(self.dropped, self.times[self.head])
             self.times[self.head] = at
             self.head = self.head + 1 if self.head + 1 < self.limit else 0
 
@@ -127,6 +132,7 @@ class _Ring:
     def fill(self, at: int) -> None:
         self.times = array("q", [at]) * self.limit
         self.head = 0
+        self.dropped = at
 
 
 class Pacer:
@@ -135,7 +141,19 @@ class Pacer:
     One start is O(windows + cost). Memory is 8 bytes for each unit of each window.
     """
 
-    __slots__ = ("_credit", "_gap", "_grace_until", "_idle", "_last", "_limit", "_pace", "_rings", "_slot", "_span")
+    __slots__ = (
+        "_credit",
+        "_gap",
+        "_grace_until",
+        "_idle",
+        "_last",
+        "_limit",
+        "_pace",
+        "_rings",
+        "_slot",
+        "_span",
+        "filled_at",
+    )
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
@@ -152,6 +170,8 @@ class Pacer:
         """What lateness can make up, scaled: 20 ms, or half a slot where slots are long, and never less than burst."""
         self._slot = _NEVER * self._limit
         """The next start's slot, scaled."""
+        self.filled_at = _NEVER
+        """When it was taken as full because nobody knew; long past: never."""
         self._grace_until = _NEVER
         """Up to when a start behind its slot counts as late, not as idle: somebody was refused and waits for it."""
 
@@ -194,6 +214,11 @@ class Pacer:
             last = at
             planned.append(at)
         return len(planned)
+
+    @property
+    def unit(self) -> str:
+        """What it counts: messages or segments."""
+        return self._pace.unit
 
     def cost(self, segments: int) -> int:
         """What a message of that many segments takes out of the rate, in units."""
@@ -238,27 +263,33 @@ class Pacer:
         for ring in self._rings:
             ring.put_off(start_us, left_us)
 
-    def seed(self, starts: Sequence[tuple[int, int]]) -> None:
-        """Earlier starts as (time, cost), oldest first; told before any other start.
+    def seed(self, starts: Sequence[tuple[int, int]], since: int = _NEVER) -> None:
+        """Earlier starts as (time, cost), oldest first; told before any other start. `since`: they are all there were
+        after this time.
 
         They may have been made under a faster pace: then the windows say how long to wait, not a slot for each.
         """
+        for ring in self._rings:
+            ring.dropped = max(ring.dropped, since)
         for at, cost in starts:
             self._record(at, cost)
         if starts:
             self._slot = min(self._slot, self._last * self._limit + starts[-1][1] * self._span)
 
-    def history(self) -> list[int]:
-        """The times of the units started in the longest window, oldest first: all there were in that span. Empty when
-        there is no window."""
+    def history(self) -> tuple[list[int], int]:
+        """The times of the units it remembers, oldest first, and the time after which none is missing.
+
+        Under a pace that was lowered a short while ago that is less than a window: more was started than it can hold.
+        """
         if not self._rings:
-            return []
+            return [], self._last
         longest = max(self._rings, key=lambda ring: ring.span)
-        return [at for at in (*longest.times[longest.head :], *longest.times[: longest.head]) if at != _NEVER]
+        times = [at for at in (*longest.times[longest.head :], *longest.times[: longest.head]) if at > longest.dropped]
+        return times, longest.dropped
 
     def fill(self, now_us: int) -> None:
         """Nobody knows what was started lately: every window counts as full at `now_us`."""
-        self._last = max(self._last, now_us)
+        self.filled_at = self._last = max(self._last, now_us)
         for ring in self._rings:
             ring.fill(self._last)
         self._slot = max(self._slot, self._last * self._limit)

@@ -301,8 +301,7 @@ class Schedule:
 
     def remove_lane(self, name: str, lane_of: Callable[[str], str]) -> None:
         """A provider less. `lane_of` says by the route in which other lane each of its flows waits."""
-        for flow in [flow for flow in self._flows.values() if flow.lane == name]:
-            self.move(flow.id, lane_of(flow.route))
+        self._leave(name, [flow for flow in self._flows.values() if flow.lane == name], lane_of)
         del self._lanes[name]
         for priority in Priority:
             del self._hungry[name, priority]
@@ -319,9 +318,31 @@ class Schedule:
         """Let the flow wait in another lane; what is held of it is fed again there."""
         flow = self._flows[flow_id]
         if flow.lane != lane:
-            self._put_back(self._lanes[flow.lane].empty(flow), [flow])
-            self._hungry[flow.lane, flow.priority].pop(flow.id, None)
-            flow.lane = lane
+            self._leave(flow.lane, [flow], lambda route: lane)
+
+    def reroute(self, lane_of: Callable[[str], str], only: Callable[[str], bool] = lambda route: True) -> None:
+        """Let every flow (or those of the routes chosen by `only`) wait in the lane its route leads to now."""
+        leaving: dict[str, list[Flow]] = {}
+        lanes: dict[str, str] = {}
+        for flow in self._flows.values():
+            if only(flow.route) and flow.lane != lanes.setdefault(flow.route, lane_of(flow.route)):
+                leaving.setdefault(flow.lane, []).append(flow)
+        for name, flows in leaving.items():
+            self._leave(name, flows, lanes.__getitem__)
+
+    def _leave(self, name: str, flows: list[Flow], lane_of: Callable[[str], str]) -> None:
+        """Emptied once, however many flows leave; those that stay are fed again."""
+        lane = self._lanes[name]
+        if len(flows) == 1:
+            self._put_back(lane.empty(flows[0]), flows)
+        elif flows:
+            everyone = [flow for flow in self._flows.values() if flow.lane == name]
+            self._put_back(lane.empty(), everyone)
+            for flow in everyone:
+                self._appetite(flow)
+        for flow in flows:
+            self._hungry[name, flow.priority].pop(flow.id, None)
+            flow.lane = lane_of(flow.route)
             self._appetite(flow)
 
     def set_open(self, lane: str, is_open: bool) -> None:

@@ -26,7 +26,7 @@ from smsd.engine.feeder import Feeder
 from smsd.engine.lane import Lane
 from smsd.engine.settler import RetryBook, Settler
 from smsd.engine.trace import without_private
-from smsd.providers.base import Call, NoAnswer, Request, Response, read
+from smsd.providers.base import Call, NoAnswer, Provider, Request, Response, read
 from smsd.store import Claim, Due, Outbox, StoreError
 
 log = structlog.get_logger("smsd.dispatcher")
@@ -212,11 +212,11 @@ class Dispatcher:
         return settlement if await self._settler.write(None, settlement, None) else None
 
     async def _send_and_settle(self, ticket: Ticket, lane: Lane, message: Message) -> Settlement | None:
-        call = self._call(message)
-        try:
-            request = lane.provider.prepare(call)
-        except Exception:
-            log.exception("the adapter could not prepare the call; nothing was sent", id=message.id)
+        if lane.needs_sender and not message.sender:
+            return await self._settle(lane, message, _anonymous(lane), None)
+        provider = lane.provider
+        request = self._prepare(provider, message)
+        if request is None:
             return await self._settle(lane, message, _unprepared(lane), None)
         cost = lane.pacer.cost(message.segments)
         started = await lane.gate.enter(cost)
@@ -226,26 +226,36 @@ class Dispatcher:
             # Turned away; or its end of life came while it waited for its slot, and the janitor expires it.
             settlement = release(message, wall)
             return settlement if await self._settler.write(None, settlement, None) else None
-        lane.begin_call(message, started, cost)
+        lane.begin_call(message, started)
         try:
-            answer = await self._send(lane, message, request)
+            if lane.provider is not provider:  # a reload came while it waited
+                provider = lane.provider
+                request = self._prepare(provider, message) or request
+            answer = await self._send(provider, lane, message, request)
             left = started + answer.left_after_us
             lane.pacer.left(started, left)
-            return await self._learn(lane, message, answer, wall, left, cost)
+            return await self._learn(provider, lane, message, answer, wall, left, cost)
         finally:
             lane.end_call(message)
 
-    async def _send(self, lane: Lane, message: Message, request: Request) -> Answer:
+    def _prepare(self, provider: Provider, message: Message) -> Request | None:
         try:
-            return await self._carrier.send(lane.provider, request, lane.rules.timeout_ms, self._dice())
+            return provider.prepare(self._call(message))
+        except Exception:
+            log.exception("the adapter could not prepare the call; nothing was sent", id=message.id)
+            return None
+
+    async def _send(self, provider: Provider, lane: Lane, message: Message, request: Request) -> Answer:
+        try:
+            return await self._carrier.send(provider, request, lane.rules.timeout_ms, self._dice())
         except Exception:
             log.exception("the exchange failed; the outcome is unknown", id=message.id)
             return Answer(NoAnswer("smsd's own exchange failed; see the log"), 0, request)
 
     async def _learn(
-        self, lane: Lane, message: Message, answer: Answer, wall: Instant, boot: int, cost: int
+        self, provider: Provider, lane: Lane, message: Message, answer: Answer, wall: Instant, boot: int, cost: int
     ) -> Settlement | None:
-        verdict = without_private(_verdict(lane, message, answer), answer.request)
+        verdict = without_private(_verdict(provider, lane.name, message, answer), answer.request)
         record = Attempt(
             n=message.attempt,
             provider=lane.name,
@@ -289,7 +299,7 @@ class Dispatcher:
         self._draining = True
         self._kick.set()
         for lane in self._lanes.values():
-            lane.gate.set_open(False)
+            lane.gate.shut()
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout_s
         while self._tasks and loop.time() < end:  # a claim under way begins further tasks
@@ -311,10 +321,15 @@ def _unprepared(lane: Lane) -> Verdict:
     return Verdict(Fate.DEFER, Category.PROVIDER_ERROR, Scope.MESSAGE, detail)
 
 
-def _verdict(lane: Lane, message: Message, answer: Answer) -> Verdict:
+def _anonymous(lane: Lane) -> Verdict:
+    detail = f"{lane.name} has no sender: set its `from`, or [messages] from, and reload; messages wait until then."
+    return Verdict(Fate.REFUSE, Category.CONFIG_ERROR, Scope.PROVIDER, detail)
+
+
+def _verdict(provider: Provider, name: str, message: Message, answer: Answer) -> Verdict:
     try:
-        return read(lane.provider, answer.outcome)
+        return read(provider, answer.outcome)
     except Exception:
         log.exception("the adapter could not read the answer; the outcome is unknown", id=message.id)
-        detail = f"The adapter of {lane.name} could not read the answer. See the log."
+        detail = f"The adapter of {name} could not read the answer. See the log."
         return Verdict(Fate.UNKNOWN, Category.TIMEOUT, Scope.MESSAGE, detail)

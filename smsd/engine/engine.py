@@ -23,11 +23,12 @@ from smsd.core.message import Instant, State
 from smsd.core.pacing import Pace
 from smsd.core.routing import Routes
 from smsd.core.schedule import CAPACITY, Schedule
+from smsd.engine.askable import Askable
 from smsd.engine.bus import Bus
 from smsd.engine.carrier import Carrier
 from smsd.engine.dispatcher import Dispatcher
 from smsd.engine.feeder import NO_ROUTE, Feeder
-from smsd.engine.fleet import Fleet
+from smsd.engine.fleet import Fleet, Prepared
 from smsd.engine.intake import Intake
 from smsd.engine.janitor import Janitor
 from smsd.engine.lane import Lane, Setting
@@ -64,9 +65,9 @@ class Plan:
     """Tickets the schedule holds in memory at most."""
 
     @property
-    def askable(self) -> dict[str, Setting]:
-        """Every provider that can be asked what it took, the disabled ones included."""
-        return {setting.name: setting for setting in (*self.retired, *self.settings)}
+    def configured(self) -> tuple[Setting, ...]:
+        """Every provider, the disabled ones included."""
+        return (*self.retired, *self.settings)
 
     @property
     def rules_of_gone(self) -> ProviderRules:
@@ -106,7 +107,7 @@ class Engine:
 
     async def start(self) -> None:
         """Open the outbox, recover, and begin to send. Raises StoreError when the outbox cannot be used."""
-        by_segments = {setting.name for setting in self._plan.settings if setting.rules.pace.unit == "segments"}
+        by_segments = {setting.name for setting in self._plan.configured if setting.rules.pace.unit == "segments"}
         recovery = await self._store.open(self._clock.wall(), by_segments)
         await self._compose(recovery)
         await self._seed_counts(recovery)
@@ -127,14 +128,14 @@ class Engine:
         self.tally = Tally(clock, [setting.name for setting in plan.settings])
         bus.subscribe(self.tally)
         self.fleet = self._fleet()
+        self._askable = Askable(plan.configured, plan.rules_of_gone)
         self.feeder = Feeder(self.schedule, self._store, self.fleet.lanes, clock, self._kick)
         await self.fleet.open(plan.settings, recovery)
         self.settler = Settler(self._store, self.feeder, bus, self._doubt, self._notice_expiry, self.meters.attempted)
         self.reconciler = Reconciler(
             self._store,
             self.fleet.known,
-            plan.askable,
-            plan.rules_of_gone,
+            self._askable,
             self._carrier,
             self.settler,
             self._retries,
@@ -235,33 +236,40 @@ class Engine:
 
     # -- reload ------------------------------------------------------------------------------------------------------
 
-    async def reconfigure(self, plan: Plan) -> None:
+    async def reconfigure(self, plan: Plan, also: Callable[[], None] = lambda: None) -> None:
         """Let another plan count, without losing a message, a call in flight or what a ceiling remembers.
 
         Providers come, go and change; messages whose providers are all gone wait (no_route) until one is back. The
-        size of the window stays. Raises StoreError, and then nothing has changed.
+        size of the window stays. `also` is called in the same breath: what else is to count from that moment on. Raises
+        StoreError, and then nothing has changed.
         """
-        made = await self.fleet.prepare(plan.settings)
-        # From here on nothing is awaited until all of it counts: no message may meet half a plan.
+        prepared = await self.fleet.prepare(plan.settings)
+        self._apply(plan, prepared)
+        also()
+        for lane in [*self.lanes.values()]:
+            await lane.trust()
+
+    def _apply(self, plan: Plan, prepared: Prepared) -> None:
+        """Nothing is awaited here: no message may meet half a plan."""
         names = [setting.name for setting in plan.settings]
         self.tally.know(names)
         self.meters.know(names)
         for name in names:
             self.schedule.add_lane(name)
-        gone = made.apply()
+        gone = prepared.apply()
         self._plan = plan
         for name in gone:
             self.feeder.lane_gone(name)
         self._retries.become(plan.retries)
-        self.reconciler.rule(plan.askable, plan.rules_of_gone)
+        self._askable.become(plan.configured, plan.rules_of_gone, self._clock.wall())
         self.dispatcher.default_sender = plan.rules.sender
         self.intake.rule(plan.rules, self._routes(), plan.max_backlog)
         self.service.rule(plan.rules, plan.zone)
-        for lane in self.lanes.values():
-            self.feeder.lane_changed(lane)
-        self.feeder.reroute()
-        for lane in [*self.lanes.values()]:
-            await lane.trust()
+        self.feeder.lanes_changed()
+
+    def stranded(self) -> tuple[str, ...]:
+        """Providers for which messages wait although they are configured no more."""
+        return self.feeder.stranded()
 
     # -- the end -----------------------------------------------------------------------------------------------------
 

@@ -79,14 +79,23 @@ class Feeder:
         """A provider opened or closed: its lane follows, and flows that have another choice move."""
         if self._lanes.get(lane.name) is not lane:
             return  # it is configured no more; what it still learns is only written down
+        self._follow(lane)
+        self._schedule.reroute(self._lane_of, only=lambda route: "," in route)
+        self.wake()
+        self._kick()
+
+    def lanes_changed(self) -> None:
+        """The providers, or their order, changed: every lane follows, every flow waits where its route leads now."""
+        for lane in self._lanes.values():
+            self._follow(lane)
+        self._schedule.reroute(self._lane_of)
+        self.wake()
+        self._kick()
+
+    def _follow(self, lane: Lane) -> None:
         is_open = lane.standing() is Standing.OPEN
         lane.gate.set_open(is_open)
         self._schedule.set_open(lane.name, is_open)
-        for flow, route, _ in self._schedule.routes():
-            if "," in route:
-                self._schedule.move(flow, self._lane_of(route))
-        self.wake()
-        self._kick()
 
     def lane_gone(self, name: str) -> None:
         """A provider is configured no more (its lane is out of the mapping): its flows wait elsewhere."""
@@ -94,12 +103,10 @@ class Feeder:
         self.wake()
         self._kick()
 
-    def reroute(self) -> None:
-        """The set or the order of the providers changed: every flow waits where its route leads now."""
-        for flow, route, _ in self._schedule.routes():
-            self._schedule.move(flow, self._lane_of(route))
-        self.wake()
-        self._kick()
+    def stranded(self) -> tuple[str, ...]:
+        """Routes, none of whose providers is configured, on which messages wait; at most the first ten."""
+        routes = {route for _, route, lane in self._schedule.routes() if lane == NO_ROUTE}
+        return tuple(sorted(routes)[:10])
 
     def wake(self) -> None:
         """Some flow may be hungry. The dispatcher says so at every look, so this must not make it look again."""

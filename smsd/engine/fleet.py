@@ -73,7 +73,7 @@ class Fleet:
         if past is None:
             lane.pacer.fill(self._clock.boot())
         else:
-            lane.pacer.seed(past)
+            lane.pacer.seed(past, self._clock.boot() - lane.pacer.window_max)
 
     async def _past(self, name: str, pacer: Pacer) -> list[Past] | None:
         """What the outbox knows of the starts that still count for `pacer`, oldest first; None: nobody can tell."""
@@ -82,12 +82,16 @@ class Fleet:
         if not span_ms:
             return []
         since = min(wall, self._latest or wall) - span_ms
-        starts = await self._records.starts(name, since, boot - pacer.window_max, pacer.capacity)
+        # One more than counts, so that the pace knows when there is something it does not remember.
+        starts = await self._records.starts(name, since, boot - pacer.window_max, pacer.capacity + 1)
         stepped_back = self._latest is not None and wall < self._latest
         if stepped_back and any(start.boot is None for start in starts):
             return None
         return sorted(
-            (start.boot if start.boot is not None else boot - max(0, wall - start.wall) * 1_000, start.cost)
+            (
+                start.boot if start.boot is not None else boot - max(0, wall - start.wall) * 1_000,
+                pacer.cost(start.segments),
+            )
             for start in starts
         )
 
@@ -105,7 +109,7 @@ class Fleet:
                     continue
                 prepared.made[setting.name] = lane
                 if setting.rules.pace != lane.rules.pace:
-                    repacing = Repacing(lane, setting, self._clock.boot())
+                    repacing = Repacing(lane, setting)
                     prepared.repacings.append(repacing)
                     repacing.past = await self._past(lane.name, repacing.pacer)
         except BaseException:
@@ -147,7 +151,7 @@ class Prepared:
         return self._fleet.become(self._settings, self.made)
 
     def drop(self) -> None:
-        """The gates need not note what they start any more."""
+        """The lanes need not note what begins any more."""
         for repacing in self.repacings:
             repacing.stop_noting()
 
@@ -155,36 +159,49 @@ class Prepared:
 class Repacing:
     """One lane's change of pace: every start that counts in the new pace must be in it.
 
-    The old pace remembers all starts of its longest window; what lies further back is in the outbox, or is a call that
-    is still open; what is started while the outbox is read is noted by the gate.
+    While both paces count the same unit, the old one remembers what was started lately; further back the outbox knows,
+    and the lane knows the calls that are still open. When the unit changes, what was remembered means nothing: all is
+    taken from the outbox, from the open calls, and from those that begin while the outbox is read.
     """
 
-    def __init__(self, lane: Lane, setting: Setting, now: int) -> None:
+    def __init__(self, lane: Lane, setting: Setting) -> None:
         self.pacer = Pacer(setting.rules.pace)
         self.past: list[Past] | None = []
         """What the outbox knows."""
         self.lane = lane
-        self._edge = now - lane.pacer.window_max
-        """Further back than this the old pace may have forgotten something."""
-        self._before = self._remembered(self._edge)
-        self._open = [past for past in lane.open_calls() if past[0] < self._edge]
+        self._same_unit = setting.rules.pace.unit == lane.pacer.unit and lane.pacer.capacity > 0
+        self._before, self._edge = lane.pacer.history()
+        self._open = lane.open_calls()
         self._noted: list[Past] = []
-        lane.gate.noted = self._noted
-
-    def _remembered(self, since: int) -> list[Past]:
-        return [(at, 1) for at in self.lane.pacer.history() if at >= since]
+        lane.noted = self._noted
 
     def stop_noting(self) -> None:
         """The outbox has been read, or will not be."""
-        self.lane.gate.noted = None
+        self.lane.noted = None
 
     def finish(self, now: int) -> None:
         """Let the new pace count."""
         if self.past is None:
             self.pacer.fill(now)
-        else:
-            edge = now - self.lane.pacer.window_max
-            lately = [past for past in self._before if past[0] < edge] + self._remembered(edge)
-            further = [past for past in self.past if past[0] < self._edge]
-            self.pacer.seed(sorted([*further, *self._open, *(lately or self._noted)]))
+            self.lane.gate.change(self.pacer)
+            return
+        old = self.lane.pacer
+        if old.filled_at > now - self.pacer.window_max:
+            self.pacer.fill(old.filled_at)
+        past = self._remembered(old) if self._same_unit else self._known(self.past)
+        self.pacer.seed(sorted(past), now - self.pacer.window_max)
         self.lane.gate.change(self.pacer)
+
+    def _remembered(self, old: Pacer) -> list[Past]:
+        """By the old pace, and further back by the outbox and the calls that are open."""
+        lately, edge = old.history()
+        since = [(at, 1) for at in self._before if at <= edge] + [(at, 1) for at in lately]
+        further = [past for past in self.past or () if past[0] <= self._edge]
+        return further + [past for past in self._costs(self._open) if past[0] <= self._edge] + since
+
+    def _known(self, past: list[Past]) -> list[Past]:
+        """By the outbox and the calls themselves; one that was settled meanwhile may count twice."""
+        return past + self._costs(self._open) + self._costs(self._noted)
+
+    def _costs(self, calls: list[Past]) -> list[Past]:
+        return [(at, self.pacer.cost(segments)) for at, segments in calls]

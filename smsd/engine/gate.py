@@ -34,8 +34,7 @@ class Gate:
         self._queue: deque[_Turn] = deque()
         self._timer: asyncio.Handle | None = None
         self._open = True
-        self.noted: list[tuple[int, int]] | None = None
-        """While set: every start is also noted here, as (boot time us, cost)."""
+        self._shut = False
 
     @property
     def waiting(self) -> int:
@@ -65,9 +64,14 @@ class Gate:
             self._queue.remove(turn)
             self._arm()
 
+    def shut(self) -> None:
+        """Close for good: the daemon ends, and no news of the provider opens it again."""
+        self._shut = True
+        self.set_open(False)
+
     def set_open(self, is_open: bool) -> None:
         """Close: everyone who waits is turned away. Open: they may pass again."""
-        self._open = is_open
+        is_open = self._open = is_open and not self._shut
         if not is_open:
             for turn in self._queue:
                 if not turn.call.done():
@@ -83,8 +87,6 @@ class Gate:
         if self.pacer.ready_at(now, cost) > now:
             return None
         self.pacer.start(now, cost)
-        if self.noted is not None:
-            self.noted.append((now, cost))
         return now
 
     def _arm(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -68,6 +68,11 @@ class Lane:
         self.calls_to: Counter[tuple[str, str]] = Counter()
         """(recipient, text) of calls under way: an answer may bind the provider id that a look-up sees as free."""
         self._open_calls: dict[int, tuple[int, int]] = {}
+        self.noted: list[tuple[int, int]] | None = None
+        """While set: every call that begins is noted here, as in open_calls()."""
+        self._renewed_at = -1
+        """When the credentials were last changed while it was running (boot time, us)."""
+        self._senders_changed = False
         self._outbox = outbox
         self._bus = bus
         self._clock = clock
@@ -132,10 +137,12 @@ class Lane:
         now = self._clock.boot()
         return max(0, self.pacer.ready_at(now) - now - CLAIM_AHEAD_US)
 
-    def begin_call(self, message: Message, started: int, cost: int) -> None:
+    def begin_call(self, message: Message, started: int) -> None:
         """A call begins; it was charged at `started` (boot time, us)."""
         self.calls_to[message.recipient, message.text] += 1
-        self._open_calls[message.seq] = (started, cost)
+        self._open_calls[message.seq] = (started, message.segments)
+        if self.noted is not None:
+            self.noted.append((started, message.segments))
 
     def end_call(self, message: Message) -> None:
         """The call is settled."""
@@ -146,7 +153,7 @@ class Lane:
             del self.calls_to[key]
 
     def open_calls(self) -> list[tuple[int, int]]:
-        """Calls under way, as (boot time us at which they were charged, cost)."""
+        """Calls under way, as (boot time us at which they were charged, segments)."""
         return [*self._open_calls.values()]
 
     def calls_alike(self, message: Message) -> bool:
@@ -155,15 +162,21 @@ class Lane:
 
     def change(self, setting: Setting) -> None:
         """Other rules count from now on. The ceiling is the gate's to change."""
+        if setting.provider.fingerprint() != self.provider.fingerprint():
+            self._renewed_at = self._clock.boot()
+        self._senders_changed = setting.rules.senders != self.rules.senders
         self.provider, self.rules, self.needs_sender = setting.provider, setting.rules, setting.needs_sender
 
     async def trust(self) -> None:
-        """Note the credentials that are configured now; changed ones lift a halt."""
+        """Note the credentials that are configured now. A halt ends when they, or the senders, were changed."""
         trusted = self.health.with_credentials(self.provider.fingerprint())
+        if self._senders_changed and trusted.halted is not None:
+            trusted = replace(trusted, halted=None)
+        self._senders_changed = False
         if trusted is self.health:
             return
         if self.health.halted is not None:
-            await self._learnt(trusted, Kind.PROVIDER_RESUMED, reason="its credentials were changed")
+            await self._learnt(trusted, Kind.PROVIDER_RESUMED, reason="its configuration was changed")
             return
         self.health = trusted
         try:
@@ -171,15 +184,18 @@ class Lane:
         except StoreError as error:
             log.error("a provider's health cannot be written down", provider=self.name, error=str(error))
 
-    async def learn(self, effect: Cooldown | Halt | None, started_at: Instant) -> None:
-        """What a settlement says about the provider as a whole."""
+    async def learn(self, effect: Cooldown | Halt | None, started_at: Instant, started_boot: int | None) -> None:
+        """What a settlement says about the provider as a whole. When its call began: by the wall clock, as it is
+        written down, and by boot time (us), which nobody steps; None: no call was made, it is known just now."""
         match effect:
             case Cooldown(until, reason):
                 cooled = self.health.cool(self._clock.wall(), until, reason, started_at)
                 if cooled is not self.health:
                     await self._learnt(cooled, Kind.PROVIDER_COOLDOWN, until=until, reason=reason)
             case Halt(reason):
-                if self.health.halted is None:
+                # A refusal of what was configured when the call began says nothing of what is configured now.
+                of_today = started_boot is None or started_boot > self._renewed_at
+                if self.health.halted is None and of_today:
                     await self._learnt(self.health.halt(reason), Kind.PROVIDER_HALTED, reason=reason)
             case None:
                 pass

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from smsd.clock import Clock
-from smsd.core.account import ProviderRules
 from smsd.core.message import Instant, Message
 from smsd.core.policy import Finding, Settlement, postpone, resolve
+from smsd.engine.askable import Askable
 from smsd.engine.carrier import Carrier
 from smsd.engine.lane import Lane, Setting
 from smsd.engine.settler import RetryBook, Settler
@@ -44,8 +44,7 @@ class Reconciler:
         self,
         records: Records,
         lanes: Mapping[str, Lane],
-        settings: Mapping[str, Setting],
-        gone: ProviderRules,
+        askable: Askable,
         carrier: Carrier,
         settler: Settler,
         retries: RetryBook,
@@ -54,10 +53,7 @@ class Reconciler:
     ) -> None:
         self._records = records
         self._lanes = lanes
-        self._settings = settings
-        """Every provider that can be asked, the disabled ones included."""
-        self._gone = gone
-        """The rules for a message whose provider is configured no more: it cannot be asked, the policy decides."""
+        self._askable = askable
         self._carrier = carrier
         self._settler = settler
         self._retries = retries
@@ -65,18 +61,13 @@ class Reconciler:
         self._dice = dice
         self._next: Instant | None = None
         self._kick = asyncio.Event()
-        self._turns = {name: asyncio.Semaphore(LOOKUPS_PER_PROVIDER) for name in settings}
+        self._turns: dict[str, asyncio.Semaphore] = {}
+        """By provider; bounded by the names ever configured."""
         self._busy: dict[int, asyncio.Task[None]] = {}
         self._asked: Counter[str] = Counter()
         """How many of them are each provider's."""
         self._promised: dict[str, int] = {}
         """Provider ids found by a look-up that is being written down, and for which message: never given twice."""
-
-    def rule(self, settings: Mapping[str, Setting], gone: ProviderRules) -> None:
-        """Other providers can be asked from now on."""
-        self._settings, self._gone = settings, gone
-        for name in settings:
-            self._turns.setdefault(name, asyncio.Semaphore(LOOKUPS_PER_PROVIDER))
 
     def doubt(self, due: Instant) -> None:
         """A message became, or stays, uncertain; it is to be looked up at `due`."""
@@ -140,17 +131,17 @@ class Reconciler:
             self.doubt(self._clock.wall() + AGAIN_MS)
 
     async def _resolve(self, message: Message) -> Settlement:
-        setting = self._settings.get(message.provider or "")
+        setting = self._askable.for_message(message)
         retry = self._retries.rules_for(message)
         now = self._clock.wall()
         if setting is None or setting.provider.lookup == "none":
-            rules = setting.rules if setting is not None else self._gone
+            rules = setting.rules if setting is not None else self._askable.gone
             return resolve(message, Finding.UNASKABLE, "none", rules, retry, now, self._dice())
         since = min(now, message.uncertain_since or now)
         earliest = since + setting.rules.reconcile_after_ms
         if message.lookups == 0 and now < earliest:
             return postpone(message, earliest, now)
-        async with self._turns[setting.name]:
+        async with self._turns.setdefault(setting.name, asyncio.Semaphore(LOOKUPS_PER_PROVIDER)):
             finding, provider_message_id = await self._ask(setting, message)
         now = self._clock.wall()
         quality = setting.provider.lookup

@@ -78,7 +78,7 @@ class UnknownProviderError(LookupError):
     """No such provider is configured and enabled."""
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        super().__init__(f"no provider {name!r} is enabled; there are: {', '.join(known) or 'none'}")
+        super().__init__(f"No provider {name!r} is enabled. There are: {', '.join(known) or 'none'}.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,8 +66,9 @@ class Settler:
         if settlement.effect is None or lane is None:
             return await self._outbox.settle(settlement, attempt)
         started_at = attempt.started_at if attempt is not None else settlement.at
+        started_boot = attempt.started_boot if attempt is not None else None
         written, _ = await asyncio.gather(
-            self._outbox.settle(settlement, attempt), lane.learn(settlement.effect, started_at)
+            self._outbox.settle(settlement, attempt), lane.learn(settlement.effect, started_at, started_boot)
         )
         return written
 

@@ -115,6 +115,9 @@ class Start:
     wall: Instant
     boot: int | None
     cost: int
+    """What it took out of the rate, in the unit of that time."""
+    segments: int
+    """Of its message: what it would have taken had the rate counted segments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,9 @@ class Recovery:
     latest: Instant | None
     """The latest wall time found written down; a clock that is behind it has been stepped back."""
     counts: dict[tuple[State, Priority], int]
+    unknown_before: Instant | None = None
+    """Not all calls before this wall time are known (a backup was restored then, and what was called since it was made
+    is lost): a window that reaches back beyond it is full."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,14 +169,14 @@ def starts(db: Handle, boot: int, provider: str, since: Instant, since_boot: int
     before, earlier = MAX_INTEGER, 0
     while len(found) < limit + IN_FLIGHT_SLACK and earlier < IN_FLIGHT_SLACK:
         some: list[Any] = db.execute(sql.STARTS, (before, ATTEMPTS_AT_ONCE)).fetchall()
-        for nr, name, started_at, started_boot, in_boot, settled_at, cost, outcome in some:
+        for nr, name, started_at, started_boot, in_boot, settled_at, cost, outcome, segments in some:
             before = nr
             at = started_boot if in_boot == boot else None
             wall = settled_at if outcome == CRASHED else started_at
             if wall <= since if at is None else at <= since_boot:
                 earlier += 1
             elif name == provider:
-                found.append(Start(wall, at, cost))
+                found.append(Start(wall, at, cost, segments))
         if len(some) < ATTEMPTS_AT_ONCE:
             break
     return newest(found, limit)

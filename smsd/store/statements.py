@@ -331,8 +331,9 @@ EARLIEST_DOUBT = "SELECT min(claimed_at) FROM messages WHERE state = 1 AND uncer
 STEP_BACK = "SELECT nr, settled_at FROM attempts WHERE nr < ? ORDER BY nr DESC LIMIT 1 OFFSET ?"
 
 STARTS = (
-    "SELECT nr, provider, started_at, started_boot, boot, settled_at, cost, outcome FROM attempts WHERE nr < ? "
-    "ORDER BY nr DESC LIMIT ?"
+    "SELECT nr, provider, started_at, started_boot, boot, settled_at, cost, outcome, "
+    "coalesce((SELECT segments FROM messages WHERE messages.seq = attempts.seq), cost) "
+    "FROM attempts WHERE nr < ? ORDER BY nr DESC LIMIT ?"
 )
 
 FLOOR_OF_USERS_PAGE = (

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from random import Random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from smsd.core.acceptance import MessageRules
 from smsd.core.account import ProviderRules
@@ -16,7 +20,7 @@ from smsd.engine.lane import Setting
 from smsd.engine.settler import RetryBook
 from smsd.providers.twilio import Twilio
 from smsd.store import StoreError
-from tests.engine.rig import ACCEPTED, REFUSED, Rig, answer, twilio
+from tests.engine.rig import ACCEPTED, LOST, REFUSED, Rig, answer, twilio
 
 SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US
@@ -28,8 +32,8 @@ def a_minute(limit: int, burst: int = 1) -> Pace:
 
 async def reload(rig: Rig, *providers: tuple[Twilio, ProviderRules], **fields: object) -> None:
     """The configuration is read again and names these providers."""
-    settings = tuple(Setting(provider.name, provider, rules) for provider, rules in providers)
-    plan: Plan = replace(rig.engine._plan, settings=settings, retries=RetryBook(rig.retry, {}))
+    configured = tuple(Setting(provider.name, provider, rules) for provider, rules in providers)
+    plan: Plan = replace(rig.engine._plan, settings=configured, retries=RetryBook(rig.retry, {}))
     await rig.engine.reconfigure(replace(plan, **fields))  # type: ignore[arg-type]  # fields of Plan, by name
 
 
@@ -185,10 +189,232 @@ def test_a_reload_that_cannot_read_the_outbox_changes_nothing(rig: Rig, monkeypa
             with pytest.raises(StoreError):
                 await reload(rig, (twilio(), rig.rules(pace=a_minute(1))), (twilio("new"), rig.rules()))
         assert [(view.name, view.rate) for view in rig.engine.service.providers()] == [("main", 60.0)]
-        assert rig.engine.lanes["main"].gate.noted is None
+        assert rig.engine.lanes["main"].noted is None
         id = await rig.accepted()
         await rig.seconds(1)
         assert await rig.state(id) == "sent"
+        await rig.stop()
+
+    rig.run(story)
+
+
+def most_in_a_minute(starts: list[int], weight: int = 1) -> int:
+    """Of these wall times (ms)."""
+    return max((weight * sum(at - 60_000 < each <= at for each in starts) for at in starts), default=0)
+
+
+BIG = a_minute(600, 600)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [a_minute(60), a_minute(1), Pace((Window(100, SECOND_US), Window(600, MINUTE_US)), burst=100), Pace()],
+    ids=["lowered", "to nearly nothing", "another window", "none"],
+)
+def test_what_a_lower_pace_forgets_the_next_one_asks_the_outbox_for(rig: Rig, between: Pace) -> None:
+    rig.providers = [(twilio(), rig.rules(pace=BIG))]
+
+    async def story() -> None:
+        await rig.start()
+        for number in range(1_300):
+            await rig.accepted(text=f"number {number}")
+        await rig.seconds(20)
+        assert len(rig.carrier.sends) == 600
+        await reload(rig, (twilio(), rig.rules(pace=between)))
+        await rig.seconds(1 if between.windows else 0)
+        await reload(rig, (twilio(), rig.rules(pace=BIG)))
+        await rig.seconds(20)
+        await rig.stop()
+        if between.windows:
+            assert most_in_a_minute([wall for wall, _ in rig.carrier.sends]) <= 600
+
+    rig.run(story)
+
+
+def test_lowered_by_a_restart_and_raised_by_a_reload(rig: Rig) -> None:
+    rig.providers = [(twilio(), rig.rules(pace=BIG))]
+
+    async def story() -> None:
+        await rig.start()
+        for number in range(1_300):
+            await rig.accepted(text=f"number {number}")
+        await rig.seconds(5)
+        await rig.stop()
+        rig.providers = [(twilio(), rig.rules(pace=a_minute(60)))]
+        await rig.start()
+        await rig.seconds(2)
+        await reload(rig, (twilio(), rig.rules(pace=BIG)))
+        await rig.seconds(5)
+        await rig.stop()
+        assert most_in_a_minute([wall for wall, _ in rig.carrier.sends]) <= 600
+
+    rig.run(story)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32))
+def test_no_row_of_reloads_goes_above_the_highest_ceiling(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+    dice = Random(seed)
+    rig = Rig(tmp_path_factory.mktemp("rig"))
+
+    def drawn() -> Pace:
+        shorter = (Window(5, SECOND_US),) if dice.random() < 0.4 else ()
+        return Pace((Window(dice.choice([120, 60, 10]), MINUTE_US), *shorter), burst=dice.choice([1, 5]))
+
+    rig.providers = [(twilio(), rig.rules(pace=drawn()))]
+
+    async def story() -> None:
+        rig.carrier.latency_ms = dice.choice([5, 500])
+        await rig.start()
+        for number in range(500):
+            await rig.accepted(text=f"number {number}")
+        for _ in range(6):
+            await rig.seconds(dice.random() * 40)
+            gone = dice.random() < 0.2
+            await reload(rig, *([] if gone else [(twilio(), rig.rules(pace=drawn()))]))
+        await rig.seconds(60)
+        await rig.stop()
+        assert most_in_a_minute([wall for wall, _ in rig.carrier.sends]) <= 120
+
+    rig.run(story)
+
+
+def test_a_rate_that_counts_another_unit_counts_what_went_before_in_it(rig: Rig) -> None:
+    rig.providers = [(twilio(), rig.rules(pace=a_minute(60, 60)))]
+
+    async def story() -> None:
+        await rig.start()
+        for _ in range(120):
+            await rig.accepted(text="x" * 400)
+        await rig.seconds(10)
+        assert len(rig.carrier.sends) == 60
+        by_segments = Pace((Window(150, MINUTE_US),), burst=150, unit="segments")
+        await reload(rig, (twilio(), rig.rules(pace=by_segments)))
+        await rig.seconds(40)
+        assert len(rig.carrier.sends) == 60, "180 segments went within the minute"
+        await rig.seconds(30)
+        assert len(rig.carrier.sends) == 110
+        await rig.stop()
+
+    rig.run(story)
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_a_call_in_doubt_at_a_provider_that_was_removed_is_looked_up(rig: Rig, comes_back: bool) -> None:
+    other = (twilio("other"), rig.rules())
+    rig.providers = [(twilio(), rig.rules()), *([] if comes_back else [other])]
+
+    async def story() -> None:
+        rig.carrier.latency_ms = 3_000
+        await rig.start()
+        rig.carrier.script = [LOST]
+        id = await rig.accepted()
+        await rig.seconds(1)
+        rig.carrier.take(rig.carrier.sends[0][1])
+        await reload(rig, *([] if comes_back else [other]))
+        await rig.seconds(20)
+        if comes_back:
+            await reload(rig, *rig.providers)
+        await rig.seconds(60)
+        assert await rig.state(id) == "sent"
+        assert len(rig.carrier.sends) == 1
+        assert rig.carrier.look_ups >= 1
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_a_call_in_doubt_is_looked_up_in_the_account_it_was_made_from(rig: Rig) -> None:
+    def account(digit: str) -> Twilio:
+        return Twilio("main", account_sid="AC" + digit * 32, auth_token="t")
+
+    rig.providers = [(account("0"), rig.rules())]
+
+    async def story() -> None:
+        rig.carrier.latency_ms = 3_000
+        rig.carrier.look_up = lambda request: (
+            rig.carrier.listed(request) if "AC0000" in request.url else answer(200, messages=[])
+        )
+        await rig.start()
+        rig.carrier.script = [LOST]
+        id = await rig.accepted()
+        await rig.seconds(1)
+        rig.carrier.take(rig.carrier.sends[0][1])
+        await reload(rig, (account("1"), rig.rules()))
+        await rig.seconds(120)
+        assert (await rig.state(id), len(rig.carrier.sends)) == ("sent", 1)
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_a_late_refusal_of_the_old_credentials_does_not_halt_the_new_ones(rig: Rig) -> None:
+    async def story() -> None:
+        rig.carrier.latency_ms = 5_000
+        await rig.start()
+        rig.carrier.script = [answer(401, code=20003, message="Authenticate")]
+        first = await rig.accepted(text="in flight")
+        await rig.seconds(1)
+        await reload(rig, (twilio(token="renewed"), rig.rules()))
+        second = await rig.accepted(text="after")
+        await rig.seconds(30)
+        assert rig.engine.lanes["main"].standing().value == "open"
+        assert [await rig.state(first), await rig.state(second)] == ["sent", "sent"]
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_a_sender_that_was_taken_out_halts_and_fails_nothing(rig: Rig) -> None:
+    async def story() -> None:
+        await rig.start()
+        await rig.engine.service.pause("main", "for the test")
+        ids = [await rig.accepted(text=f"number {number}") for number in range(5)]
+        bare = (Setting("main", twilio(), rig.rules(senders=()), needs_sender=True),)
+        await rig.engine.reconfigure(replace(rig.engine._plan, settings=bare))
+        await rig.engine.service.resume("main")
+        await rig.seconds(5)
+        assert rig.carrier.sends == []
+        assert {await rig.state(id) for id in ids} == {"pending"}
+        assert "sender" in rig.engine.lanes["main"].reason()
+        await reload(rig, (twilio(), rig.rules()))
+        await rig.seconds(5)
+        assert {await rig.state(id) for id in ids} == {"sent"}
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_a_reload_during_the_drain_begins_no_call(rig: Rig) -> None:
+    rig.providers = [(twilio(), rig.rules(pace=Pace((Window(1, SECOND_US),))))]
+
+    async def story() -> None:
+        rig.carrier.latency_ms = 3_000
+        await rig.start()
+        for number in range(20):
+            await rig.accepted(text=f"number {number}")
+        await rig.seconds(2.5)
+        begun = len(rig.carrier.sends)
+        draining = asyncio.ensure_future(rig.engine.drain(30))
+        await asyncio.sleep(0)
+        await reload(rig, (twilio(), rig.rules(pace=Pace((Window(100, SECOND_US),), burst=50))))
+        await rig.engine.service.resume("main")
+        await draining
+        assert len(rig.carrier.sends) == begun
+        await rig.engine.stop()
+
+    rig.run(story)
+
+
+def test_what_is_stranded_is_named(rig: Rig) -> None:
+    async def story() -> None:
+        await rig.start()
+        await rig.engine.service.pause("main", "for the test")
+        await rig.accepted()
+        await reload(rig, (twilio("primary"), rig.rules()))
+        assert rig.engine.stranded() == ("main",)
+        await reload(rig, *rig.providers)
+        assert rig.engine.stranded() == ()
         await rig.stop()
 
     rig.run(story)

@@ -296,7 +296,7 @@ class Line:
                 )
             return self._learn(call, "throttled", _says(429, word="throttled", wait=wait, scope=scope))
         if fate == "unauthorized":
-            network.history.duties[account.name].refused(network.loop.now_us)
+            network.history.duties[account.name].refused(call.start_us, network.loop.now_us)
         return self._learn(call, fate, _says(400, word=fate))
 
     def _learn(self, call: Call, answer: str, outcome: Outcome) -> Outcome:

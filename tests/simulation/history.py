@@ -110,6 +110,8 @@ class Duty:
         self.rules = rules
         self.paces = [(-1, rules.pace)]
         """The ceilings in force, each with the true time from which on (us)."""
+        self.renewed_us = -1
+        """When a reload brought other credentials, by true time."""
         self.disabled = False
         """A reload has taken it out of service."""
         self.paused = False
@@ -155,10 +157,10 @@ class Duty:
             until, until_us = max(until, self.cooling[1]), max(until_us, self.cool_until_us)
         self.cooling, self.cool_until_us = (now, until), until_us
 
-    def refused(self, now_us: int) -> None:
-        """Credentials or set-up were refused."""
+    def refused(self, began_us: int, now_us: int) -> None:
+        """Credentials or set-up were refused to a call begun then. Those of before a reload say nothing of today's."""
         self._learnt_us = now_us
-        if self.rules.on_auth_failure == "halt":
+        if self.rules.on_auth_failure == "halt" and began_us > self.renewed_us:
             self.halted = True
 
     def resumed(self) -> None:

@@ -283,7 +283,7 @@ class IgnoresCooldowns(Altered):
     """A throttle teaches nothing."""
 
     def alter(self) -> None:
-        async def learn(effect: object, started_at: Instant) -> None:
+        async def learn(effect: object, started_at: Instant, started_boot: int | None) -> None:
             pass
 
         for lane in self.lanes.values():

@@ -487,6 +487,8 @@ class Run:
                 return
             for name, each in self._providers():
                 self._counts(name, each)
+                if each.credentials != before[name][1]:
+                    self.history.duties[name].renewed_us = self.loop.now_us
 
     def _providers(self) -> list[tuple[str, config.Provider]]:
         return [*self.config.providers.items()]
@@ -548,8 +550,10 @@ class Run:
         began_us = self.loop.now_us
         if self.life is not None and self.random.random() < 0.7:
             self.network.next_call.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.network.next_call.wait(), self.random.choice([30, 600]))
+            signs = [self.loop.create_task(each.wait()) for each in (self.network.next_call, self.broken)]
+            await asyncio.wait(signs, timeout=self.random.choice([30, 600]), return_when=asyncio.FIRST_COMPLETED)
+            for sign in signs:
+                sign.cancel()
             await asyncio.sleep(self.random.choice([0, 0, 0.001, 0.02, 0.2, 2.0]))
         self.down_us += self.loop.now_us - began_us
 

@@ -673,13 +673,13 @@ class OutboxContract:
                 settlement(seq, Event.TAKEN, at=NOW + 100 + n),
                 attempt(at=NOW + 10 * n, boot=1_000 * n, cost=n + 1, provider="main" if n else "b"),
             )
-        expected = [Start(NOW + 10 * n, 1_000 * n, n + 1) for n in (1, 2, 3)]
+        expected = [Start(NOW + 10 * n, 1_000 * n, n + 1, 1) for n in (1, 2, 3)]
         assert await bench.box.starts("main", NOW, 0, 10) == expected
         assert await bench.box.starts("main", NOW, 1_000, 10) == expected[1:]
         assert await bench.box.starts("main", NOW, 0, 2) == expected[1:]
         assert await bench.box.starts("main", NOW, 3_000, 2) == []
         await bench.box.settle(settlement(seqs[4], Event.RETRY, at=NOW + 300), attempt(at=NOW + 5, boot=500))
-        assert await bench.box.starts("main", NOW, 0, 10) == [Start(NOW + 5, 500, 1), *expected]
+        assert await bench.box.starts("main", NOW, 0, 10) == [Start(NOW + 5, 500, 1, 1), *expected]
         await bench.restart(LATER)
         crashed = await bench.box.starts("main", NOW, 2_000, 10)
         assert crashed[0] == expected[2]
@@ -716,7 +716,8 @@ class OutboxContract:
         await bench.restart(by_segments={"by segments"})
         for seq, provider, cost in ((one, "by segments", 3), (other, "by messages", 1)):
             assert [(each.outcome, each.cost) for each in await bench.box.attempts(seq)] == [("crashed", cost)]
-            assert [start.cost for start in await bench.box.starts(provider, NOW, 0, 10)] == [cost]
+            starts = await bench.box.starts(provider, NOW, 0, 10)
+            assert [(start.cost, start.segments) for start in starts] == [(cost, 3)]
 
     async def test_totals_tell_the_oldest(self, bench: Bench) -> None:
         assert (await bench.box.totals(0)).oldest_pending_at is None

@@ -1,0 +1,55 @@
+"""Who can be asked what became of a message, and as whom?
+
+The provider the call was made at, as it was configured then: a provider that a reload has removed since, or that has
+another account now, still knows what it took. Changed credentials of the same account count at once, for the old ones
+may be revoked. What was configured before this run is not known: a name that is gone cannot be asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any, cast
+
+from smsd.core.account import ProviderRules
+from smsd.core.message import Instant, Message
+from smsd.engine.lane import Setting
+from smsd.providers.base import Provider
+
+MOST = 16
+"""Accounts remembered of one name; the oldest is forgotten."""
+
+
+class Askable:
+    """Every provider of this run, the disabled and the removed ones included."""
+
+    def __init__(self, settings: Iterable[Setting], gone: ProviderRules) -> None:
+        self._accounts: dict[str, list[tuple[Instant, Setting]]] = {}
+        self.gone = gone
+        """The rules for a message whose provider nobody knows: it cannot be asked, the policy decides."""
+        self.become(settings, gone, 0)
+
+    def become(self, settings: Iterable[Setting], gone: ProviderRules, now: Instant) -> None:
+        """These are configured from `now` (wall clock) on."""
+        self.gone = gone
+        for setting in settings:
+            accounts = self._accounts.setdefault(setting.name, [])
+            if accounts and account_of(accounts[-1][1].provider) == account_of(setting.provider):
+                accounts[-1] = (accounts[-1][0], setting)
+                continue
+            accounts.append((now, setting))
+            del accounts[:-MOST]
+
+    def for_message(self, message: Message) -> Setting | None:
+        """The provider that was called; None: nobody knows it."""
+        accounts = self._accounts.get(message.provider or "", ())
+        called = message.claimed_at or 0
+        found = [setting for since, setting in accounts if since <= called]
+        return found[-1] if found else accounts[0][1] if accounts else None
+
+
+def account_of(provider: Provider) -> object:
+    """What of a dialect's settings (an adapter is a dataclass of them) says whose account it is: all but secrets."""
+    adapter = cast(Any, provider)
+    public = [field.name for field in fields(adapter) if not field.metadata.get("secret")]
+    return type(adapter), tuple((name, repr(getattr(adapter, name))) for name in public)
