@@ -27,7 +27,7 @@ from smsd.engine.lane import Lane
 from smsd.engine.settler import RetryBook, Settler
 from smsd.engine.trace import without_private
 from smsd.providers.base import Call, NoAnswer, Provider, Request, Response, read
-from smsd.store import Claim, Due, Outbox, StoreError
+from smsd.store import Claim, Due, Outbox, OutcomeUnknownError, StoreBrokenError, StoreError
 
 log = structlog.get_logger("smsd.dispatcher")
 
@@ -209,7 +209,12 @@ class Dispatcher:
         """What became of the call cannot be written down as it was: then at least that nobody knows."""
         now = self._clock.wall()
         settlement = postpone(message, now + lane.rules.reconcile_after_ms, now)
-        return settlement if await self._settler.write(None, settlement, None) else None
+        try:
+            return settlement if await self._settler.write(None, settlement, None) else None
+        except (StoreBrokenError, OutcomeUnknownError) as error:
+            # The process ends because of it; the open attempt is found at the next start.
+            log.error("an attempt stays open; the next start looks it up", id=message.id, error=str(error))
+            return None
 
     async def _send_and_settle(self, ticket: Ticket, lane: Lane, message: Message) -> Settlement | None:
         if lane.needs_sender and not message.sender:
