@@ -93,7 +93,7 @@ class Health:
         return Health(self.name, self.fingerprint)
 
     def with_credentials(self, fingerprint: str) -> Health:
-        """The configured credentials at a start; a halt ends when they changed."""
+        """The credentials that are configured now; a halt ends when they changed."""
         if fingerprint == self.fingerprint:
             return self
         return replace(self, fingerprint=fingerprint, halted=None)

@@ -205,13 +205,16 @@ class Lane:
         if self.cooldown_over():
             await self._learnt(self.health.warm(), Kind.PROVIDER_RECOVERED)
 
-    async def pause(self, reason: str) -> None:
-        """An operator's word. Raises StoreError when it holds now but would be forgotten at a restart."""
-        await self._become(self.health.pause(reason), Kind.PROVIDER_PAUSED, reason=reason)
+    async def pause(self, reason: str, by: str) -> None:
+        """An operator's word. Raises StoreError when it holds now but would be forgotten at a restart.
 
-    async def resume(self) -> None:
+        `by`: who said so; for the log and operators, while `reason` is shown to whoever has a message waiting.
+        """
+        await self._become(self.health.pause(reason), Kind.PROVIDER_PAUSED, reason=reason, by=by)
+
+    async def resume(self, by: str) -> None:
         """An operator's word; lifts pause, halt and cooldown. Raises StoreError as `pause` does."""
-        await self._become(self.health.resume(), Kind.PROVIDER_RESUMED)
+        await self._become(self.health.resume(), Kind.PROVIDER_RESUMED, by=by)
 
     async def _learnt(self, health: Health, kind: Kind, **fields: object) -> None:
         """What the provider itself said holds, whether or not there is room to write it down."""

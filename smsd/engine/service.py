@@ -34,6 +34,12 @@ from smsd.store import Outbox, Person, PersonCounts, Query, Records, Totals, Wro
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 
+PAGE_CHARS = 262_144
+"""Characters of texts and metadata in one page of a listing; one that holds more ends early."""
+
+SLICE = 64
+"""Messages of a page explained in one go, about 1 ms."""
+
 QUEUED = frozenset({State.PENDING, State.PROCESSING})
 
 
@@ -173,9 +179,18 @@ class Service:
                 await settled
 
     async def page(self, query: Query) -> tuple[list[Seen], int | None]:
-        """A page of a listing and the next page's cursor."""
+        """A page of a listing and the next page's cursor. It ends early when its messages are large."""
         page = await self._records.page(query)
-        return [self._see(message) for message in page.items], page.next_before
+        seen: list[Seen] = []
+        left = PAGE_CHARS
+        for message in page.items:
+            left -= len(message.text) + sum(len(key) + len(word) for key, word in (message.metadata or {}).items())
+            if left < 0 and seen:
+                return seen, seen[-1].message.seq
+            seen.append(self._see(message))
+            if len(seen) % SLICE == 0:
+                await asyncio.sleep(0)  # a long page holds nobody else up
+        return seen, page.next_before
 
     async def attempts(self, id: str, tenant: str | None) -> list[Attempt] | None:
         """All attempts in order, the open one (outcome "open") included."""
@@ -309,16 +324,16 @@ class Service:
             throttles_last_hour=self._tally.throttles_last_hour(lane.name),
         )
 
-    async def pause(self, name: str, reason: str) -> ProviderView:
+    async def pause(self, name: str, reason: str = "paused by an operator", by: str = "") -> ProviderView:
         """No calls to this provider until resumed. Raises UnknownProviderError."""
         lane = self._lane(name)
-        await lane.pause(reason)
+        await lane.pause(reason, by)
         return self._provider(lane)
 
-    async def resume(self, name: str) -> ProviderView:
+    async def resume(self, name: str, by: str = "") -> ProviderView:
         """Lift pause, halt and cooldown. Raises UnknownProviderError."""
         lane = self._lane(name)
-        await lane.resume()
+        await lane.resume(by)
         return self._provider(lane)
 
     def _lane(self, name: str) -> Lane:

@@ -13,7 +13,7 @@ from smsd import __version__, wire
 from smsd.core.acceptance import Fault, Refusal
 from smsd.core.message import Message, State
 from smsd.engine.intake import Answer, Receipt
-from smsd.engine.service import ReloadRefusedError, Seen, Service, UnknownProviderError
+from smsd.engine.service import SLICE, ReloadRefusedError, Seen, Service, UnknownProviderError
 from smsd.engine.snapshots import GoneError
 from smsd.engine.stream import UnknownKindError, wanted
 from smsd.listeners import showing
@@ -60,7 +60,12 @@ async def list_(service: Service, caller: Caller, request: wire.List) -> wire.Me
     )
     items, following = await service.page(query)
     cursor = None if following is None else wire.encode_cursor(following)
-    return wire.MessageList([showing.message(seen) for seen in items], cursor)
+    views: list[wire.MessageView] = []
+    for seen in items:
+        views.append(showing.message(seen))
+        if len(views) % SLICE == 0:
+            await asyncio.sleep(0)  # a long page holds nobody else up
+    return wire.MessageList(views, cursor)
 
 
 async def attempts(service: Service, caller: Caller, request: wire.Attempts) -> wire.AttemptList:
@@ -127,17 +132,17 @@ async def providers(service: Service, caller: Caller, request: wire.Providers) -
 async def pause(service: Service, caller: Caller, request: wire.Pause) -> wire.ProviderView:
     """Call a provider no more."""
     try:
-        return showing.provider(await service.pause(request.provider, f"paused by {caller.name}"), load=True)
+        return showing.provider(await service.pause(request.provider, by=caller.name), load=True)
     except UnknownProviderError as error:
-        raise ProblemError.of("not_found", f"There is {error}.", "provider") from error
+        raise ProblemError.of("not_found", str(error), "provider") from error
 
 
 async def resume(service: Service, caller: Caller, request: wire.Resume) -> wire.ProviderView:
     """Call it again."""
     try:
-        return showing.provider(await service.resume(request.provider), load=True)
+        return showing.provider(await service.resume(request.provider, by=caller.name), load=True)
     except UnknownProviderError as error:
-        raise ProblemError.of("not_found", f"There is {error}.", "provider") from error
+        raise ProblemError.of("not_found", str(error), "provider") from error
 
 
 async def events(service: Service, caller: Caller, request: wire.Events) -> wire.EventList:

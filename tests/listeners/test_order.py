@@ -180,7 +180,7 @@ async def test_providers_are_paused_and_resumed(client: Client) -> None:
     resumed = await client.ask(op="resume", provider="main")
     assert resumed["provider"]["state"] == "open"
     paused = await client.ask(op="pause", provider="main")
-    assert (paused["provider"]["state"], paused["provider"]["reason"]) == ("paused", "paused by uid 0")
+    assert (paused["provider"]["state"], paused["provider"]["reason"]) == ("paused", "paused by an operator")
 
 
 async def test_a_listing_is_read_page_by_page(client: Client) -> None:

@@ -191,3 +191,34 @@ def test_an_operation_needs_exactly_its_scope_and_its_reach(name: str) -> None:
             with pytest.raises(ProblemError) as caught:
                 operation.admit(caller)
             assert caught.value.faults[0].code == "not_allowed"
+
+
+async def test_who_paused_a_provider_is_told_to_operators_only(house: House) -> None:
+    service = house.engine.service
+    await OPERATIONS["pause"].handler(service, ROOT, wire.Pause("main"))
+    accepted = await OPERATIONS["send"].handler(service, SHOP, wire.SendLine(to=NUMBERS[0], text="hello"))
+    assert isinstance(accepted, wire.Acceptance)
+    for name, request in (("providers", wire.Providers()), ("stats", wire.Stats()), ("get", wire.Get(accepted.id))):
+        told = msgspec.json.encode(await OPERATIONS[name].handler(service, SHOP, request)).decode()
+        assert "paused by an operator" in told
+        assert ROOT.name not in told
+    page = await OPERATIONS["events"].handler(service, ROOT, wire.Events(after="00000000-0"))
+    assert isinstance(page, wire.EventList)
+    assert [event.data["by"] for event in page.events if event.event == "provider.paused"][-1] == ROOT.name
+
+
+async def test_a_page_of_large_messages_ends_early_and_the_next_goes_on(house: House) -> None:
+    service = house.engine.service
+    for number in range(300):
+        request = wire.SendLine(to=NUMBERS[0], text=f"{number:03} " + "x" * 440, metadata={"m": "y" * 1_500})
+        await OPERATIONS["send"].handler(service, SHOP, request)
+    found: list[str] = []
+    cursor, pages = None, 0
+    while pages == 0 or cursor is not None:
+        page = await OPERATIONS["list"].handler(service, SHOP, wire.List(limit=1_000, cursor=cursor))
+        assert isinstance(page, wire.MessageList)
+        assert len(msgspec.json.encode(page)) < 600_000
+        found += [item.id for item in page.items]
+        cursor, pages = page.next_cursor, pages + 1
+    assert (len(found), len({*found})) == (300, 300)
+    assert pages > 1
