@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import socket
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -27,6 +28,9 @@ WAITING: Final = 64
 
 KEPT: Final = 4
 """Idle connections kept for such calls."""
+
+QUEUE_PAUSE_S: Final = 0.01
+"""Between two tries while the daemon's queue of connections is full."""
 
 
 class AsyncLink:
@@ -109,6 +113,27 @@ class AsyncLink:
             return  # the other side was quicker; closed is closed
 
 
+async def _linked(path: str) -> AsyncLink:
+    """A new connection. Raises OSError.
+
+    unix(7): a full queue of connections answers EAGAIN at once. asyncio's own connect takes that for a connection under
+    way and then for an open one; there is no event to wait for, so it is tried again.
+    """
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.setblocking(False)
+        while True:
+            try:
+                connection.connect(path)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(QUEUE_PAUSE_S)
+        return AsyncLink(*await asyncio.open_unix_connection(sock=connection, limit=ANSWER_BYTES))
+    except BaseException:
+        connection.close()
+        raise
+
+
 class AsyncChannel:
     """One connection at most, made at the first request and again after a loss, in one event loop at a time."""
 
@@ -144,8 +169,7 @@ class AsyncChannel:
         try:
             async with asyncio.timeout(deadline - time.monotonic()), connecting:
                 if self._link is None or not self._link.open:
-                    reader, writer = await asyncio.open_unix_connection(path, limit=ANSWER_BYTES)
-                    self._link = AsyncLink(reader, writer)
+                    self._link = await _linked(path)
                 return self._link
         except TimeoutError:
             raise LateError(written=False) from None

@@ -27,6 +27,11 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "internal": "The daemon's log says what happened.",
 }
 
+_REMEDIES_OVER_HTTP: Final[Mapping[str, str]] = {
+    "not_allowed": "Use a token with the scope it needs, or one without a tenant.",
+}
+"""There nobody asks as a user of the machine."""
+
 
 class SmsdError(Exception):
     """The daemon refused a request, or could not be asked.
@@ -116,11 +121,15 @@ that a program could do about them."""
 
 
 def refusal(error: Mapping[str, Any]) -> SmsdError:
-    """What to raise for `error`, the object of that name in the daemon's answer."""
+    """What to raise for `error`, the object of that name in the daemon's answer.
+
+    One that came over HTTP has `retry_after` beside (answers.py), if only as None; on the socket there is none.
+    """
     code = str(error.get("code", "internal"))
     message = str(error.get("message") or "The daemon gave no reason.")
     kind, retry_after = KINDS.get(code, SmsdError), error.get("retry_after")
-    return kind(code, message, error.get("field"), error.get("errors") or (), retry_after=retry_after)
+    remedy = _REMEDIES_OVER_HTTP.get(code) if "retry_after" in error else None
+    return kind(code, message, error.get("field"), error.get("errors") or (), remedy, retry_after)
 
 
 def misuse(field: str, message: str) -> SubmissionInvalid:

@@ -115,7 +115,7 @@ class HttpLink:
             return False
         poll = select.poll()
         poll.register(self._wire.fileno(), select.POLLIN | select.POLLRDHUP)
-        return True
+        return not poll.poll(0)
 
     def abort(self) -> None:
         """End it from another thread; a call under way on it raises LostError at once."""

@@ -55,3 +55,18 @@ def test_each_code_is_its_own_kind(make: Any, fake: FakeDaemon, code: str, kind:
     assert (type(copy), copy.document(), copy.remedy) == (kind, error.document(), error.remedy)
     if isinstance(error, QueueUnavailable):
         assert error.maybe_taken is (code == "outcome_unknown")
+
+
+def test_who_may_not_is_told_what_would_help_at_the_door_he_came_by(
+    make_socket: Any, make_http: Any, fake: FakeDaemon
+) -> None:
+    fake.refuse["reload"] = RefusedError("not_allowed", "No.")
+    remedies = []
+    for make in (make_socket, make_http):
+        with pytest.raises(NotAllowed) as caught:
+            make().reload()
+        remedies.append(caught.value.remedy)
+    assert remedies == [
+        "Ask as root, as the daemon's user, or as a member of its admin group.",
+        "Use a token with the scope it needs, or one without a tenant.",
+    ]

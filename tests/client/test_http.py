@@ -15,9 +15,10 @@ import pytest
 import trustme
 
 from smsd.client import Client, LimitExceeded, NotAllowed, QueueUnavailable, SmsdError, http_link, reach
+from smsd.client.http import HttpDoor
 from tests.client.conftest import TO
 from tests.client.http_daemon import HttpFront, answer
-from tests.doubles.fake_daemon import Do, FakeDaemon, RefusedError, view
+from tests.doubles.fake_daemon import Do, FakeDaemon, RefusedError, view, wait_for
 
 JSON = "Content-Type: application/json"
 PROBLEM = "Content-Type: application/problem+json"
@@ -133,6 +134,15 @@ class TestConnections:
             time.sleep(0.02)  # let the closing arrive; one that arrives later is in doubt by right
         assert [request["text"] for request in fake.requests] == ["0", "1", "2", "3", "4"]
         assert len(front.connections) == 5
+
+    def test_one_that_was_closed_is_known_before_anything_is_written(self, front: HttpFront) -> None:
+        door = HttpDoor(front.url, "", "url")
+        link = door.connect(time.monotonic() + 5)
+        link.ask(door.prepare({"op": "ping"}, 1), time.monotonic() + 5)
+        assert link.idle()
+        front.hang_up()
+        wait_for(lambda: not link.idle(), seconds=http_link.IDLE_S / 2)  # later it would be too old anyway
+        link.close()
 
     def test_one_unused_for_long_is_not_used(
         self, make_http: Any, front: HttpFront, monkeypatch: pytest.MonkeyPatch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from smsd.client import (
+    AsyncClient,
     Client,
     QueueUnavailable,
 )
@@ -42,19 +44,26 @@ class TestTime:
         assert client.offer(TO, "Hello", timeout=0.1)["error"]["code"] == "outcome_unknown"
         assert time.monotonic() - began < 0.5
 
-    def test_a_full_queue_of_connections_is_waited_for(self, tmp_path: Path) -> None:
-        path = str(tmp_path / "s")
+    def test_a_full_queue_of_connections_is_waited_for(self, make_socket: Any, tmp_path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(path)
+            listener.bind(str(tmp_path / "s"))
             listener.listen(0)
             with socket.socket(socket.AF_UNIX) as first:
-                first.connect(path)
-                with (
-                    Client(path, timeout=0.1) as client,
-                    pytest.raises(QueueUnavailable, match=r"within 0\.1 s") as caught,
-                ):
-                    client.ping()
+                first.connect(str(tmp_path / "s"))
+                with pytest.raises(QueueUnavailable, match=r"within 0\.1 s") as caught:
+                    make_socket(timeout=0.1).send(TO, "Hello")
         assert not caught.value.maybe_taken
+
+    def test_a_burst_of_connections_is_not_lost_in_a_full_queue(self, fake: FakeDaemon) -> None:
+        """Each waiting call connects by itself; the fake's queue holds five."""
+        ids = [fake.add()["id"] for _ in range(60)]
+
+        async def burst() -> list[str]:
+            async with AsyncClient(fake.path, timeout=5) as client:
+                return [each["id"] for each in await asyncio.gather(*(client.get(id, wait="1s") for id in ids))]
+
+        assert asyncio.run(burst()) == ids
+        assert len(fake.requests) == 60, "and nothing had to be said twice"
 
     def test_a_thread_that_waits_for_its_turn_gives_up_in_time(self, fake: FakeDaemon) -> None:
         fake.script.append(Do.STALL)
