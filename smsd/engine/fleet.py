@@ -39,6 +39,8 @@ class Fleet:
         self._changed = changed
         self._kept: Mapping[str, Health] = {}
         self._latest: Instant | None = None
+        self._unknown_before: Instant | None = None
+        """What was called before this time nobody can tell: a backup was restored."""
         self.lanes: dict[str, Lane] = {}
         """The enabled ones; the same mapping for the fleet's life."""
         self.known: dict[str, Lane] = {}
@@ -48,6 +50,7 @@ class Fleet:
         """At start: make the lanes, with the health that was written down and the ceilings filled from the outbox."""
         self._kept = {health.name: health for health in recovery.providers}
         self._latest = recovery.latest
+        self._unknown_before = recovery.unknown_before
         for setting in settings:
             self.lanes[setting.name] = self.known[setting.name] = await self._new(setting)
 
@@ -82,6 +85,8 @@ class Fleet:
         if not span_ms:
             return []
         since = min(wall, self._latest or wall) - span_ms
+        if self._unknown_before is not None and self._unknown_before > since:
+            return None
         # One more than counts, so that the pace knows when there is something it does not remember.
         starts = await self._records.starts(name, since, boot - pacer.window_max, pacer.capacity + 1)
         stepped_back = self._latest is not None and wall < self._latest

@@ -1,9 +1,10 @@
 """How does a backup become the outbox again?
 
 For a daemon that does not run: restore() takes the daemon's own lock, copies the backup beside the outbox, checks and
-migrates the copy, and renames it into place; the outbox that was there is kept under another name. What the messages
-mean is not known here, but one thing is: a message that waited when the backup was made may have been sent since. So by
-default it is held as failed, UNCERTAIN, and goes out again only when an operator says so with force.
+migrates the copy, and renames it into place; the outbox that was there is kept under another name. What the copy must
+know of it, calls and providers' health, is written into the copy before that (see `carry`). What the messages mean is
+not known here, but one thing is: a message that waited when the backup was made may have been sent since. So by default
+it is held as failed, UNCERTAIN, and goes out again only when an operator says so with force.
 
 When the power is cut at any moment, the place of the outbox holds either the old one or the new one, whole:
 
@@ -33,12 +34,12 @@ from smsd.core.message import Instant, State
 from smsd.core.verdict import Category
 from smsd.store import DiskFullError, StoreError
 from smsd.store import statements as sql
+from smsd.store.carry import Carried, carry, read_only
 from smsd.store.connection import BUSY_TIMEOUT_S
 from smsd.store.deltas import Deltas
 from smsd.store.disk import free_bytes
-from smsd.store.faults import describe
 from smsd.store.guard import FileLock, LockHeldError
-from smsd.store.migrate import migrate, version
+from smsd.store.migrate import migrate, migrations, version
 from smsd.store.recovery import mark_open_attempts
 from smsd.store.snapshot import reason, remove, sync_directory
 
@@ -75,13 +76,23 @@ class Restored:
     held: int
     """Messages that waited and are now failed, UNCERTAIN."""
     replaced: Path | None
+    calls: int = 0
+    """Calls that the backup does not have and that count for the ceilings: those of the replaced outbox."""
+    ceilings_full: bool = False
+    """Nobody can tell what was called since the backup (nothing was replaced, or it could not be read, or the backup is
+    not of it): every provider's windows count as full from now."""
+    keys_forgotten: int | None = 0
+    """Idempotency keys used since the backup: whoever repeats such a request is not recognised, and its message is
+    accepted anew. None: nobody knows how many."""
 
 
 def restore(source: Path, state_dir: Path, *, pending: str) -> Restored:
     """Put the backup `source` in the place of the outbox in `state_dir`, while smsd does not run.
 
     `pending`: "hold" turns pending and processing messages into failed, UNCERTAIN ones; "send" leaves the pending ones
-    to be sent and open attempts to be recovered as after a crash. Idempotency keys stay. The backup is only read.
+    to be sent and open attempts to be recovered as after a crash. The backup's idempotency keys stay; those used since
+    are lost with their messages (`carry` says why). Ceilings, pauses and halts hold on as the replaced outbox knew
+    them. The backup is only read.
     Raises StoreError (smsd runs, not an outbox, damaged, of a newer smsd, no permission) and DiskFullError; then the
     outbox is what it was. Raises ValueError for another `pending`.
     """
@@ -95,14 +106,15 @@ def restore(source: Path, state_dir: Path, *, pending: str) -> Restored:
             refuse_the_outbox_itself(source, database)
             remove(copy)
             try:
-                messages, held = prepare(source, copy, hold=pending == "hold", now=time.time_ns() // 1_000_000)
+                now = time.time_ns() // 1_000_000
+                messages, held, carried = prepare(source, copy, database, hold=pending == "hold", now=now)
                 replaced = swap(copy, database)
             except BaseException:
                 remove(copy)
                 raise
     except (OSError, sqlite3.Error) as error:
         raise reason(database, error) from error
-    return Restored(messages, held, replaced)
+    return Restored(messages, held, replaced, carried.calls, not carried.known, carried.keys_forgotten)
 
 
 @contextmanager
@@ -138,8 +150,8 @@ def refuse_the_outbox_itself(source: Path, database: Path) -> None:
 # --- the new one -----------------------------------------------------------------------------------------------------
 
 
-def prepare(source: Path, copy: Path, *, hold: bool, now: Instant) -> tuple[int, int]:
-    """Copy, check, migrate and hold; synced at the end. The messages in it and those held."""
+def prepare(source: Path, copy: Path, database: Path, *, hold: bool, now: Instant) -> tuple[int, int, Carried]:
+    """Copy, check, migrate, carry over, hold, sync. The messages in it, those held, what was carried over."""
     # A quarter more: for what a migration adds.
     if free_bytes(copy.parent) < source.stat().st_size * 5 // 4:
         raise DiskFullError(f"there is no room for a copy of {source} in {copy.parent}: free space there")
@@ -153,22 +165,19 @@ def prepare(source: Path, copy: Path, *, hold: bool, now: Instant) -> tuple[int,
             db.execute("PRAGMA journal_mode = DELETE").fetchone()
             check(source, db)
             migrate(db)
+            carried = carry(database, db, now)
             held = hold_waiting(db, now) if hold else 0
             messages: int = db.execute("SELECT coalesce(sum(n), 0) FROM counters").fetchone()[0]
         os.fsync(fd)
     finally:
         os.close(fd)
-    return messages, held
+    return messages, held, carried
 
 
 def read_into(source: Path, db: sqlite3.Connection) -> None:
     """Copy the backup's pages, with what lies in a -wal beside it. Raises StoreError when it cannot be read."""
-    wal = source.with_name(source.name + "-wal")
-    # Without a -wal the file is whole, and may lie on a medium where SQLite can make no files beside it.
-    mode = "mode=ro" if wal.exists() else "mode=ro&immutable=1"
-    uri = f"{source.absolute().as_uri()}?{mode}"
     try:
-        with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as backup:
+        with closing(read_only(source)) as backup:
             backup.execute("PRAGMA schema_version").fetchone()
             backup.backup(db, pages=STEP_PAGES)
     except sqlite3.DatabaseError as error:
@@ -180,15 +189,21 @@ def read_into(source: Path, db: sqlite3.Connection) -> None:
 def check(source: Path, db: sqlite3.Connection) -> None:
     """Raise StoreError unless the copy is a sound outbox of this smsd or an earlier one."""
     try:
-        if version(db) == 0:
-            raise StoreError(f"{source} is empty: name a backup that smsd made")
+        number, known = version(db), len(migrations())
         verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.DatabaseError as error:
         if code_of(error) not in DAMAGED:
             raise
-        verdict = describe(error)
+        raise StoreError(f"{source} is damaged: name another backup") from error
     except StoreError as error:
-        raise StoreError(f"{source} is no outbox of smsd: {error}") from error
+        raise StoreError(f"{source} belongs to another program: name a backup that smsd made") from error
+    if number == 0:
+        raise StoreError(f"{source} is empty: name a backup that smsd made")
+    if number > known:
+        raise StoreError(
+            f"{source} was made by a newer smsd (schema {number}, this one knows {known}): install that version, or "
+            "name a backup made before the upgrade"
+        )
     if verdict != "ok":
         raise StoreError(f"{source} is damaged: name another backup")
 
@@ -201,10 +216,12 @@ def code_of(error: sqlite3.Error) -> int:
 
 def hold_waiting(db: sqlite3.Connection, now: Instant) -> int:
     """Pending and processing messages become failed, UNCERTAIN, in bounded steps; how many. Open attempts are recorded
-    as crashed first, as a start would."""
+    as crashed first, as a start would, at the cost of their segments: whose rate counts those is not known here, and
+    too much is the safe side."""
     db.execute(sql.BEGIN)
     boot = db.execute(sql.GET_META, ("boot",)).fetchone()
-    mark_open_attempts(db, now, 0 if boot is None else boot[0], None, ())
+    called = {provider for _, _, provider, _, _ in db.execute(sql.OPEN_ATTEMPTS)}
+    mark_open_attempts(db, now, 0 if boot is None else boot[0], None, called)
     db.execute(sql.COMMIT)
     held = 0
     for state in (State.PENDING, State.PROCESSING):

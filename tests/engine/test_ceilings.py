@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
+
 import pytest
 
 from smsd.core.pacing import Pace, Window
+from smsd.store import Recovery
+from smsd.store.sqlite import SqliteOutbox
 from tests.engine.rig import Rig, twilio
 
 MINUTE_US = 60_000_000
@@ -60,6 +65,28 @@ def test_a_call_found_open_takes_out_of_the_rate_what_it_would_have_taken(rig: R
             await rig.accepted(text=f"short {number}")
         await rig.seconds(50)
         assert len(rig.carrier.sends) == 1 + room
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_after_a_restore_of_which_nobody_knows_what_was_called_the_windows_are_full(rig: Rig) -> None:
+    ceiling(rig, 10)
+
+    async def story() -> None:
+        sound = SqliteOutbox.open
+
+        async def restored(box: SqliteOutbox, now: int, by_segments: Collection[str] = ()) -> Recovery:
+            return replace(await sound(box, now, by_segments), unknown_before=now)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SqliteOutbox, "open", restored)
+            await rig.start()
+        await rig.accepted()
+        await rig.seconds(55)
+        assert rig.carrier.sends == []
+        await rig.seconds(10)
+        assert len(rig.carrier.sends) == 1
         await rig.stop()
 
     rig.run(story)

@@ -114,7 +114,7 @@ async def test_the_outbox_of_before_can_be_opened_again(opening: Opening, path: 
 async def test_a_machine_without_an_outbox_gets_one(opening: Opening, tmp_path: Path) -> None:
     await backed_up(opening, tmp_path / "backup.db")
     new = tmp_path / "new" / "state"
-    assert restore(tmp_path / "backup.db", new, pending="hold") == Restored(9, 7, None)
+    assert restore(tmp_path / "backup.db", new, pending="hold") == Restored(9, 7, None, 0, True, None)
     assert sorted(p.name for p in new.iterdir()) == ["outbox.db", "outbox.lock"]
     assert new.stat().st_mode & 0o777 == 0o700
 
