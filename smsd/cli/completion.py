@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from smsd.cli.frame import connect, examples
+from smsd.cli.frame import AS_JSON, Out, connect, examples
 from smsd.client import Document, SmsdError
 
 PATIENCE_S: Final = 0.2
@@ -28,16 +28,19 @@ VARIABLE: Final = "_SMSD_COMPLETE"
     ),
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion_command(shell: str) -> None:
+@AS_JSON
+def completion_command(shell: str, as_json: bool) -> None:
     """Print the script that teaches a shell to complete smsd's commands, options and values."""
     from click.shell_completion import get_completion_class
 
     kind = get_completion_class(shell)
     assert kind is not None, "click speaks the three shells of the choice"
     smsd = click.get_current_context().find_root().command
-    script = kind(smsd, {}, "smsd", VARIABLE)
-    # Not script.source(): for bash that starts the machine's default bash only to look at its version.
-    click.echo(script.source_template % script.source_vars())
+    asked = kind(smsd, {}, "smsd", VARIABLE)
+    # Not asked.source(): for bash that starts the machine's default bash only to look at its version.
+    script = asked.source_template % asked.source_vars()
+    out = Out(as_json)
+    out.document({"shell": shell, "script": script}) if as_json else out.line(script)
 
 
 def known_providers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

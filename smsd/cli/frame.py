@@ -53,6 +53,10 @@ def exit_code(error: client.SmsdError) -> int:
     return EX_FAILED
 
 
+class AnswerError(OSError):
+    """Standard output did not take the answer: a full disk, a device that is gone. Whatever was asked for is done."""
+
+
 class Out:
     """Where a command's answer goes: JSON for programs, text for people."""
 

@@ -17,7 +17,7 @@ from typing import Final, Generic, TypeVar
 
 import click
 
-from smsd.cli.frame import Out, on_terminal, spans
+from smsd.cli.frame import Out, complain, on_terminal, spans
 from smsd.cli.render import Page
 from smsd.client import Document, QueueUnavailable
 
@@ -38,11 +38,15 @@ WATCH: Final = click.option(
 
 @dataclass(frozen=True, slots=True)
 class View(Generic[T]):
-    """One question to the daemon and the two forms of its answer."""
+    """One question to the daemon and the two forms of its answer.
+
+    `note`: what is to be said beside it, on standard error, so that no program takes it for the answer.
+    """
 
     ask: Callable[[], T]
     documents: Callable[[T], Iterable[Document]]
     page: Callable[[T], Page]
+    note: Callable[[T], str | None] = lambda _: None
 
     def show(self, out: Out, answer: T) -> None:
         """Print it once."""
@@ -51,6 +55,17 @@ class View(Generic[T]):
                 out.document(document)
         else:
             self.page(answer).print()
+        note = self.note(answer)
+        if note is not None:
+            complain([note], "")
+
+    def noted(self, answer: T) -> Page:
+        """The page with the note on it, where nothing else can be written."""
+        page = self.page(answer)
+        note = self.note(answer)
+        if note is not None:
+            page.line(note)
+        return page
 
 
 def present(view: View[T], out: Out, every: float | None) -> None:
@@ -71,14 +86,14 @@ def present(view: View[T], out: Out, every: float | None) -> None:
 def _in_place(view: View[T], answer: T, every: float) -> None:
     from rich.live import Live
 
-    with Live(view.page(answer).drawn(), auto_refresh=False) as live:
+    with Live(view.noted(answer).drawn(), auto_refresh=False) as live:
         while True:
             time.sleep(every)
             try:
                 answer = view.ask()
-                page = view.page(answer)
+                page = view.noted(answer)
             except QueueUnavailable as error:
-                page = view.page(answer)
+                page = view.noted(answer)
                 page.line(f"{_now()}  {error.message} The figures are old; trying again.")
             live.update(page.drawn(), refresh=True)
 

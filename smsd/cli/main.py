@@ -1,21 +1,24 @@
 """What can be typed after `smsd`?
 
-The table of commands, each imported when it is typed, and what click's own errors are in sysexits(3). The commands
-stand beside this file; none of them touches the outbox of a running daemon.
+The table of commands, each imported when it is typed, what click's own errors are in sysexits(3), and what becomes of
+an answer that cannot be written. The commands stand beside this file; none of them touches the outbox of a running
+daemon.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn, TextIO
 
 import click
 
 from smsd import __version__
-from smsd.cli.frame import DOOR, EX_FAILED, EX_NOINPUT, EX_USAGE, EXIT_CODES
+from smsd.cli.frame import DOOR, EX_FAILED, EX_IOERR, EX_NOINPUT, EX_USAGE, EXIT_CODES, AnswerError, complain
 
 SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "Messages": {
@@ -23,8 +26,8 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "show": "messages",
         "queue": "messages",
         "list": "messages",
-        "cancel": "messages",
-        "retry": "messages",
+        "cancel": "acting",
+        "retry": "acting",
         "user": "people",
         "recipient": "people",
     },
@@ -104,8 +107,31 @@ for _option in DOOR:
     _option(smsd)
 
 
+class _Answer(io.BufferedWriter):
+    """Standard output whose failures cannot be taken for those of another file. Of a broken pipe click makes a silent
+    end of the command.
+
+    Not the file below it: an interrupt in a Python method there comes after the write and before its count is known,
+    and what was written would be written again.
+    """
+
+    def write(self, data: Any, /) -> int:
+        """`data`: anything with bytes in it (typing has no name for that before Python 3.12)."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise AnswerError(error.errno, error.strerror) from None
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            raise AnswerError(error.errno, error.strerror) from None
+
+
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """The console script: run a command and end the process with its exit code."""
+    sys.stdout = _watched(sys.stdout)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that cannot show a character shows its number instead of ending the command.
@@ -113,7 +139,38 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     sys.exit(_run(args))
 
 
+def _watched(stream: TextIO) -> TextIO:
+    """The same file, whose failures are AnswerErrors; anything but a plain file of the process is left as it is."""
+    if type(stream) is not io.TextIOWrapper:
+        return stream
+    return io.TextIOWrapper(
+        _Answer(io.FileIO(stream.fileno(), "wb", closefd=False)),
+        stream.encoding,
+        line_buffering=stream.line_buffering or stream.write_through,  # python -u
+    )
+
+
 def _run(args: Sequence[str] | None) -> int:
+    try:
+        return _result(args)
+    except AnswerError as error:
+        with suppress(OSError):  # standard error may be on the same full disk; the exit code says it too
+            complain([f"the answer could not be written: {error.strerror}"], "")
+        _forget()
+        return EX_IOERR
+
+
+def _forget() -> None:
+    """Drop what is still buffered: it would fail again when the process ends, and Python would have the last word."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(nowhere, stream.fileno())
+
+
+def _result(args: Sequence[str] | None) -> int:
     try:
         code = smsd.main(args, prog_name="smsd", standalone_mode=False)
     except click.UsageError as error:

@@ -1,23 +1,22 @@
-"""What became of a message, what waits, and what can an operator do about it?
+"""What became of a message, and what waits?
 
-`show`, `queue`, `list`, `cancel` and `retry`: each asks the daemon and prints its answer. What is allowed is the
-daemon's to say; why a message waits too, in its own sentence.
+`show`, `queue` and `list`: each asks the daemon and prints its answer. Why a message waits is the daemon's to say, in
+its own sentence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
+from typing import Final, NamedTuple
 
 import click
 
-from smsd.cli.frame import Out, asks_daemon, examples, exit_code, leave, printable
+from smsd.cli.filters import by_filters, first, more, up_to
+from smsd.cli.frame import Out, asks_daemon, complain, examples, printable
 from smsd.cli.live import WATCH, View, present
-from smsd.cli.render import ABSENT, Page, facts, table, when
-from smsd.client import Client, Document, NotAllowed, SmsdError
-
-STATES = ("pending", "processing", "sent", "delivered", "undelivered", "failed", "cancelled", "expired")
+from smsd.cli.render import Page, facts, table, when
+from smsd.cli.tables import ABSENT
+from smsd.client import Client, Document, NotAllowed
 
 
 @click.command(
@@ -125,11 +124,19 @@ def _show_attempt(out: Out, attempt: Document, now: datetime) -> None:
 def queue_command(client: Client, out: Out, *, limit: int, every: float | None) -> None:
     """What waits to be sent, and for what."""
 
-    def ask() -> tuple[list[Document], Document | None]:
-        found = [*client.list(state="pending,processing", limit=limit)]
-        return found, None if out.json else _counts(client)
+    def ask() -> _Queue:
+        shown, cut = first(limit, client.list(state="pending,processing", limit=limit + 1))
+        return _Queue(shown, None if out.json else _counts(client), more(limit) if cut else None)
 
-    present(View(ask, lambda answer: answer[0], partial(_queue_page, limit)), out, every)
+    present(View(ask, lambda queue: queue.shown, _queue_page, lambda queue: queue.note), out, every)
+
+
+class _Queue(NamedTuple):
+    """`stats`: None where they are not asked for, or may not be seen."""
+
+    shown: list[Document]
+    stats: Document | None
+    note: str | None
 
 
 def _counts(client: Client) -> Document | None:
@@ -140,18 +147,20 @@ def _counts(client: Client) -> Document | None:
         return None
 
 
-def _queue_page(limit: int, answer: tuple[list[Document], Document | None]) -> Page:
-    found, stats = answer
+def _queue_page(queue: _Queue) -> Page:
     now = datetime.now(UTC)
     page = Page()
-    if found:
-        heads = ("ID", "STATE", "PRIORITY", "TO", "TRIED", "UNTIL", "WHY")
-        page.table(heads, [_queued(message, now) for message in found])
-    if stats is not None:
-        _summary(page, stats, limit)
-    elif not found:
+    if queue.shown:
+        page.table(_QUEUE_HEADS, [_queued(message, now) for message in queue.shown], _QUEUE_OPTIONAL)
+    if queue.stats is not None:
+        _summary(page, queue.stats)
+    elif not queue.shown:
         page.line("Nothing of yours waits.")
     return page
+
+
+_QUEUE_HEADS: Final = ("ID", "STATE", "PRIORITY", "TO", "TRIED", "UNTIL", "WHY")
+_QUEUE_OPTIONAL: Final = ("TO", "UNTIL", "PRIORITY", "TRIED")
 
 
 def _queued(message: Document, now: datetime) -> tuple[object, ...]:
@@ -163,10 +172,9 @@ def _queued(message: Document, now: datetime) -> tuple[object, ...]:
     )
 
 
-def _summary(page: Page, stats: Document, limit: int) -> None:
+def _summary(page: Page, stats: Document) -> None:
     pending, processing = (stats["states"].get(name, 0) for name in ("pending", "processing"))
-    rest = f" The newest {limit} are shown." if pending + processing > limit else ""
-    page.line(f"{pending} pending, {processing} processing.{rest}")
+    page.line(f"{pending} pending, {processing} processing.")
     for name, provider in stats["providers"].items():
         if provider["state"] != "open":
             page.line(f"Provider {name} is {provider['state']}: {printable(provider['reason'] or 'no reason given')}")
@@ -177,31 +185,34 @@ def _summary(page: Page, stats: Document, limit: int) -> None:
     epilog=examples(
         "smsd list --state failed --since 2026-01-02T00:00:00Z",
         "smsd list --to +15550100123 --json",
-        "smsd list --state failed --category NETWORK --json | jq -r .id | xargs smsd retry",
+        "smsd list --state failed --category NETWORK --limit 1000",
     ),
 )
-@click.option("--state", "states", type=click.Choice(STATES), multiple=True, help="Repeatable.")
-@click.option("--to", metavar="NUMBER", help="Recipient, in E.164.")
-@click.option("--user", metavar="USER")
-@click.option("--tenant", metavar="TENANT")
-@click.option("--campaign", metavar="ID")
-@click.option("--category", metavar="CATEGORY", help="Error category, e.g. NETWORK.")
-@click.option("--since", metavar="TIME", help="Accepted at this time or later (RFC 3339 with offset).")
+@by_filters
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Messages shown at most.")
 @asks_daemon
 def list_command(client: Client, out: Out, *, states: tuple[str, ...], limit: int, **filters: str | None) -> None:
-    """Messages, newest first."""
-    found = client.list(state=",".join(states) or None, limit=limit, **filters)
+    """Messages, newest first.
+
+    What can be done about all that a filter finds: smsd retry --help, smsd cancel --help.
+    """
+    found = client.list(state=",".join(states) or None, limit=limit + 1, **filters)
     if out.json:
-        for message in found:
+        for message in up_to(limit, found):
             out.document(message)
         return
     now = datetime.now(UTC)
-    rows = [_listed(message, now) for message in found]
-    if rows:
-        table(("ID", "STATE", "TO", "ACCEPTED", "PROVIDER", "TRIED", "WHY"), rows)
+    shown, cut = first(limit, found)
+    if shown:
+        table(_LIST_HEADS, [_listed(message, now) for message in shown], _LIST_OPTIONAL)
     else:
         click.echo("No such messages.", err=True)
+    if cut:
+        complain([more(limit)], "")
+
+
+_LIST_HEADS: Final = ("ID", "STATE", "TO", "ACCEPTED", "PROVIDER", "TRIED", "WHY")
+_LIST_OPTIONAL: Final = ("TO", "ACCEPTED", "TRIED")
 
 
 def _listed(message: Document, now: datetime) -> tuple[object, ...]:
@@ -214,49 +225,3 @@ def _listed(message: Document, now: datetime) -> tuple[object, ...]:
         message["attempts"],
         why,
     )
-
-
-@click.command(
-    "cancel",
-    epilog=examples("smsd cancel ID", "smsd list --state pending --user alice --json | jq -r .id | xargs smsd cancel"),
-)
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
-@asks_daemon
-def cancel_command(client: Client, out: Out, *, ids: tuple[str, ...]) -> None:
-    """Cancel messages that are still pending. One that is being sent cannot be called back."""
-    _each(out, ids, client.cancel)
-
-
-@click.command(
-    "retry",
-    short_help="Send failed messages again.",
-    epilog=examples(
-        "smsd retry ID",
-        "smsd retry ID --ttl 2h",
-        "smsd list --state failed --category UNCERTAIN --json | jq -r .id | xargs smsd retry --force",
-    ),
-)
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
-@click.option("--ttl", metavar="SPAN", help="New time to live, e.g. 2h.")
-@click.option("--force", is_flag=True, help="Also one that may have been sent already: it may arrive twice.")
-@asks_daemon
-def retry_command(client: Client, out: Out, *, ids: tuple[str, ...], ttl: str | None, force: bool) -> None:
-    """Send failed, undelivered or expired messages again, in a new round of attempts."""
-    _each(out, ids, partial(client.retry, ttl=ttl, force=force))
-
-
-def _each(out: Out, ids: tuple[str, ...], act: Callable[[str], Document]) -> None:
-    """Do it to every message; those that cannot be done are told, and the exit code is that of the first of them."""
-    code = 0
-    for id in ids:
-        try:
-            message = act(id)
-        except SmsdError as error:
-            out.problem(error, id)
-            code = code or exit_code(error)
-            if error.code == "unreachable":
-                break  # nor will the others get through
-        else:
-            out.document(message) if out.json else out.line(f"{message['id']}  {message['state']}")
-    if code:
-        leave(code)

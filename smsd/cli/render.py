@@ -1,27 +1,25 @@
 """How does a person like to read it?
 
 Tables, times and counts as text, gathered on a Page that is printed once or shown again and again (live.py). On a
-terminal times are local with a hint ("in 2 min") and rich draws the tables; in a pipe they are plain columns and local
-times with their offset, so that grep and awk work. It knows no command and no daemon. rich is imported when a table is
-drawn on a terminal, not before.
+terminal times are local with a hint ("in 2 min") and tables keep to its width (tables.py); in a pipe they are plain
+columns and local times with their offset, so that grep and awk work. It knows no command and no daemon.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from smsd.cli.frame import on_terminal, printable
+from smsd.cli.tables import ABSENT, Table
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-ABSENT: Final = "-"
+    from rich.text import Text
 
 _HINTS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
@@ -73,36 +71,11 @@ def cell(value: object) -> str:
     return ABSENT if value is None else printable(str(value))
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    heads: Sequence[str]
-    rows: list[list[str]]
-
-    def plain(self) -> str:
-        rows = [[*self.heads], *self.rows]
-        widths = [max(len(row[n]) for row in rows) for n in range(len(self.heads) - 1)]
-        lines = (
-            "  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[-1]]) for row in rows
-        )
-        return "\n".join(line.rstrip() for line in lines)
-
-    def drawn(self) -> RenderableType:
-        from rich.table import Table
-        from rich.text import Text
-
-        drawn = Table(box=None, pad_edge=False, header_style="bold")
-        for n, head in enumerate(self.heads):
-            drawn.add_column(head, no_wrap=n < len(self.heads) - 1, overflow="fold")
-        for row in self.rows:
-            drawn.add_row(*(Text(text) for text in row))
-        return drawn
-
-
 class Page:
     """What a command says to a person: lines and tables in order."""
 
     def __init__(self) -> None:
-        self._blocks: list[str | _Table] = []
+        self._blocks: list[str | Table] = []
 
     def line(self, text: str) -> None:
         """One line; what a terminal would obey must have been taken out (printable)."""
@@ -115,35 +88,39 @@ class Page:
         for name, value in shown:
             self.line(f"  {name.ljust(width)}  {cell(value)}")
 
-    def table(self, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Rows under their heads; the last column takes what room is left."""
-        self._blocks.append(_Table(heads, [[cell(value) for value in row] for row in rows]))
+    def table(self, heads: Sequence[str], rows: Sequence[Sequence[object]], optional: Sequence[str] = ()) -> None:
+        """Rows under their heads; the last column holds sentences. `optional`: what a narrow terminal does without, the
+        most important first."""
+        self._blocks.append(Table(heads, [[cell(value) for value in row] for row in rows], optional))
 
     def print(self) -> None:
         """On standard output, as fits what reads it."""
-        drawing = on_terminal() and any(isinstance(block, _Table) for block in self._blocks)
-        for block in self._blocks:
-            if isinstance(block, str):
-                click.echo(block)
-            elif drawing:
-                from rich.console import Console
+        lines = self._lines()
+        if lines:
+            click.echo("\n".join(lines))
 
-                Console().print(block.drawn())
-            else:
-                click.echo(block.plain())
-
-    def drawn(self) -> RenderableType:
+    def drawn(self) -> Text:
         """For rich."""
-        from rich.console import Group
         from rich.text import Text
 
-        return Group(*(Text(block) if isinstance(block, str) else block.drawn() for block in self._blocks))
+        return Text.from_ansi("\n".join(self._lines()))
+
+    def _lines(self) -> list[str]:
+        columns = shutil.get_terminal_size().columns if on_terminal() else None
+        lines = []
+        for block in self._blocks:
+            if isinstance(block, str):
+                lines.append(block)
+            else:
+                head, body = block.laid(columns)
+                lines += [*(head if columns is None else (click.style(line, bold=True) for line in head)), *body]
+        return lines
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def table(heads: Sequence[str], rows: Sequence[Sequence[object]], optional: Sequence[str] = ()) -> None:
     """Print one table."""
     page = Page()
-    page.table(heads, rows)
+    page.table(heads, rows, optional)
     page.print()
 
 

@@ -28,7 +28,13 @@ from smsd.cli.frame import (
 )
 from smsd.cli.service import CONFIG, CONFIG_OPTION
 
-HOW_TO_GO_ON: Final = "smsd list --state failed --category UNCERTAIN --json | jq -r .id | xargs smsd retry --force"
+HOW_TO_GO_ON: Final = (
+    "smsd list --state failed --category UNCERTAIN",
+    "smsd retry --state failed --category UNCERTAIN --force",
+)
+
+
+HOW_TO_STOP: Final = " A daemon is stopped by: systemctl stop smsd.service smsd.socket"
 
 
 @click.command(
@@ -101,12 +107,14 @@ def _confirm(file: Path, place: Path, pending: str, yes: bool) -> None:
 
 def _restore(file: Path, place: Path, pending: str, out: Out) -> None:
     from smsd.store import DiskFullError, StoreError
+    from smsd.store.guard import LockHeldError
     from smsd.store.restore import restore
 
     try:
         done = restore(file, place, pending=pending)
     except StoreError as error:
-        complain([str(error)], "Nothing was changed. A daemon is stopped by: systemctl stop smsd.service smsd.socket")
+        runs = isinstance(error.__cause__, LockHeldError)
+        complain([str(error)], f"Nothing was changed.{HOW_TO_STOP if runs else ''}")
         leave(EX_TEMPFAIL if isinstance(error, DiskFullError) else EX_IOERR)
     replaced = None if done.replaced is None else str(done.replaced)
     if out.json:
@@ -120,4 +128,5 @@ def _restore(file: Path, place: Path, pending: str, out: Out) -> None:
             f"{done.held} of them were not sent when the backup was made, and may have been since. They are failed"
         )
         out.line("with UNCERTAIN. Start the daemon; then look at them and send again those that are still wanted:")
-        out.line(f"  {HOW_TO_GO_ON}")
+        for command in HOW_TO_GO_ON:
+            out.line(f"  {command}")

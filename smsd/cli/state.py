@@ -87,11 +87,14 @@ _LOAD = (
 """Null for a caller who sees only its own messages: they are about everybody's."""
 
 
+_OPTIONAL = ("RATE", "UNTIL", "IN FLIGHT", "TYPE", "LAST MINUTE", "THROTTLES/H")
+
+
 def add_providers(page: Page, providers: Sequence[Document], now: datetime) -> None:
     """The table of providers, without the figures that the caller may not see."""
     load = [(head, name) for head, name in _LOAD if any(each[name] is not None for each in providers)]
     heads = ("PROVIDER", "TYPE", "STATE", "UNTIL", "RATE", *(head for head, _ in load), "REASON")
-    page.table(heads, [_row(each, [name for _, name in load], now) for each in providers])
+    page.table(heads, [_row(each, [name for _, name in load], now) for each in providers], _OPTIONAL)
 
 
 def _row(provider: Document, load: Sequence[str], now: datetime) -> tuple[object, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from typing import Any, Final
 
 import click
@@ -94,6 +95,17 @@ def send_command(client: Client, out: Out, *, to: str, text: str, wait: float | 
     """
     request = submission(to, _from_stdin() if text == "-" else text, fields)
     accepted = client.call(**request)
+    try:
+        _tell(client, out, accepted, wait)
+    except OSError:
+        # The answer did not arrive, the message did. Whoever does not know that sends it again.
+        with suppress(OSError):  # both may go to the same full disk
+            complain([f"accepted as {accepted['id']}"], "")
+        raise
+
+
+def _tell(client: Client, out: Out, accepted: Document, wait: float | None) -> None:
+    """Raises OSError when standard output does not take it."""
     if wait is None:
         out.document(accepted) if out.json else out.line(accepted["id"])
         return

@@ -13,7 +13,8 @@ from typing import Final
 import click
 
 from smsd.cli.frame import Out, asks_daemon, examples, on_terminal
-from smsd.cli.render import ABSENT, cell, coloured
+from smsd.cli.render import cell, coloured
+from smsd.cli.tables import ABSENT
 from smsd.client import Client, Document
 
 LOST: Final = "stream.lost"

@@ -71,11 +71,12 @@ class Fake(FakeDaemon):
 
     def _events(self, request: Document) -> Document:
         after = int(str(request.get("after") or "0badcafe-0").rpartition("-")[2])
-        found = self.happened[after:]
+        found = self.happened[after:]  # looked at once: what happens meanwhile is for the next answer
         if not found:
             time.sleep(0.02)
         lost, self.lose_events = self.lose_events, False
-        return {"events": found, "last": f"0badcafe-{len(self.happened)}", "lost": lost}
+        last = found[-1]["id"] if found else f"0badcafe-{after}"
+        return {"events": found, "last": last, "lost": lost}
 
     def _backup(self, request: Document) -> Document:
         offset = int(request.get("offset") or 0)

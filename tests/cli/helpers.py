@@ -43,10 +43,15 @@ def process(*args: str, stdin: bytes = b"", **environ: str) -> subprocess.Comple
     )
 
 
-def on_terminal(*args: str, **environ: str) -> str:
-    """What a person sees on a terminal of 200 columns."""
+def on_terminal(*args: str, columns: int = 200, typed: str = "", code: int = 0, **environ: str) -> str:
+    """What a person sees on a terminal, standard error and what was typed (a line) aside; the command ends with `code`.
+
+    Without `typed` standard input is nobody's.
+    """
     ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (50, 200))
+    termios.tcsetwinsize(theirs, (50, columns))
+    if typed:
+        os.write(ours, typed.encode() + b"\n")
     seen = bytearray()
 
     def read() -> None:
@@ -58,14 +63,17 @@ def on_terminal(*args: str, **environ: str) -> str:
 
     reader = threading.Thread(target=read)
     reader.start()
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "smsd", *args],
+        stdin=theirs if typed else subprocess.DEVNULL,
         stdout=theirs,
-        check=True,
+        stderr=subprocess.PIPE,
+        check=False,
         timeout=20,
-        env={**os.environ, "TZ": "UTC", **environ},
+        env={**{name: value for name, value in os.environ.items() if name != "COLUMNS"}, "TZ": "UTC", **environ},
     )
     os.close(theirs)
     reader.join()
     os.close(ours)
+    assert done.returncode == code, done.stderr.decode()
     return seen.decode()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +18,8 @@ from tests.cli.helpers import TO, UNKNOWN, Run, on_terminal, process
 from tests.doubles.fake_daemon import Do, RefusedError
 
 CLIENT_OF_SEND = (
-    *("channel", "copying", "doors", "errors", "following", "link", "loss", "many", "place", "sync", "tries", "words"),
+    *("channel", "copying", "doors", "errors", "following", "link"),
+    *("loss", "many", "place", "sync", "tries", "words"),
 )
 """What of the client a send over the socket needs; what belongs to HTTP is not in it."""
 
@@ -193,6 +196,22 @@ class TestErrors:
         assert max(map(len, done.out.splitlines())) <= 100
 
 
+def into(target: str | int, *args: str) -> subprocess.CompletedProcess[str]:
+    """A command whose answer goes to the file of this name or number."""
+    file = os.open(target, os.O_WRONLY) if isinstance(target, str) else os.dup(target)
+    try:
+        return subprocess.run(
+            [sys.executable, "-m", "smsd", *args],
+            check=False,
+            stdout=file,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=20,
+        )
+    finally:
+        os.close(file)
+
+
 class TestShow:
     def test_a_message_that_waits(self, smsd: Run, fake: Fake) -> None:
         waiting = {"reason": "retry", "until": "2026-01-02T03:05:05.000Z", "text": "It is tried again soon."}
@@ -278,28 +297,33 @@ class TestQueueAndList:
         assert len(smsd("list", "--json").documents) == 3
         assert smsd("list", "--state", "expired") == (0, "", "No such messages.\n")
 
+    @pytest.mark.parametrize("command", ["list", "queue"])
+    def test_that_there_are_more_is_said_beside_the_answer(self, smsd: Run, fake: Fake, command: str) -> None:
+        for _ in range(51):
+            fake.add()
+        note = "smsd: 50 shown, there are more: --limit N\n"
+        plain, as_json = smsd(command), smsd(command, "--json")
+        assert (plain.err, plain.out.count("01920000-")) == (note, 50)
+        assert (as_json.err, len(as_json.documents)) == (note, 50)
+        for flags in ((), ("--json",)):
+            all_of_them = smsd(command, "--limit", "51", *flags)
+            assert (all_of_them.err, all_of_them.out.count("01920000-")) == ("", 51)
 
-class TestCancelAndRetry:
-    def test_each_message_is_told(self, smsd: Run, fake: Fake) -> None:
-        one, two, three = (fake.add(state=state)["id"] for state in ("pending", "sent", "pending"))
-        done = smsd("cancel", one, two, UNKNOWN, three)
-        assert done.out.splitlines() == [f"{one}  cancelled", f"{three}  cancelled"]
-        assert done.code == 65
-        assert f"smsd: {two}: The message is sent." in done.err
-        assert f"smsd: {UNKNOWN}: There is no message" in done.err
-        documents = smsd("cancel", one, "--json").documents
-        assert documents[0]["id"] == one
-        assert documents[0]["error"]["code"] == "wrong_state"
-
-    def test_retry(self, smsd: Run, fake: Fake) -> None:
-        id = fake.add(state="failed", waiting=None)["id"]
-        assert smsd("retry", id, "--ttl", "2h", "--force") == (0, f"{id}  pending\n", "")
-        assert fake.requests[0].items() >= {"op": "retry", "ttl": "2h", "force": True}.items()
-        assert smsd("retry", id, "--json").documents[0]["error"]["code"] == "wrong_state"
-
-    def test_a_daemon_that_is_gone_is_told_once(self, smsd: Run, tmp_path: Path) -> None:
-        done = smsd("retry", "a", "b", "c", "--socket", str(tmp_path / "none"))
-        assert (done.code, done.err.count("does not run here")) == (69, 1)
+    def test_a_queue_shown_again_and_again_says_it_too(self, fake: Fake) -> None:
+        for _ in range(2):
+            fake.add()
+        ours, theirs = pty.openpty()
+        command = [sys.executable, "-m", "smsd", "queue", "--limit", "1", "--watch=0.1s"]
+        with subprocess.Popen(command, stdout=theirs, env={**os.environ, "TERM": "xterm"}) as process:
+            os.close(theirs)
+            seen = b""
+            while seen.count(b"1 shown, there are more: --limit N") < 2:
+                seen += os.read(ours, 65_536)
+            process.send_signal(2)
+            assert process.wait(20) == 0
+        os.close(ours)
+        first = seen.split(b"WHY")[1]
+        assert b"1 shown" in first, "from the first time on"
 
 
 class TestTheDaemon:
@@ -456,6 +480,37 @@ class TestTheProcess:
         assert process("send").returncode == 64
         assert process("ping", SMSD_SOCKET=str(tmp_path / "none")).returncode == 69
 
+    FULL = "smsd: the answer could not be written: No space left on device"
+
+    @pytest.mark.parametrize(
+        "words",
+        ["list", "list --limit 200", "list --limit 200 --json", "queue", "stats", "backup -", "help", "--help"],
+    )
+    def test_an_answer_that_cannot_be_written_is_74(self, fake: Fake, words: str) -> None:
+        for _ in range(200):
+            fake.add()
+        done = into("/dev/full", *words.split())
+        told = [line for line in done.stderr.splitlines() if "there are more" not in line]
+        assert (done.returncode, told) == (74, [self.FULL])
+
+    @pytest.mark.parametrize("words", ["", "--json", "--wait", "--wait --json"])
+    def test_a_message_accepted_all_the_same_is_told_on_standard_error(self, fake: Fake, words: str) -> None:
+        fake.settle_as = "sent"
+        done = into("/dev/full", "send", TO, "Hello", *words.split())
+        (id,) = fake.messages
+        assert (done.returncode, done.stderr.splitlines()) == (74, [f"smsd: accepted as {id}", self.FULL])
+
+    def test_when_standard_error_is_full_too_the_exit_code_says_it(self, fake: Fake) -> None:
+        command = f"{sys.executable} -m smsd send {TO} Hello > /dev/full 2>&1"
+        assert subprocess.run(["bash", "-c", command], check=False, timeout=20).returncode == 74
+
+    def test_an_accepted_message_is_told_when_nobody_reads_the_answer(self, fake: Fake) -> None:
+        unread, answer = os.pipe()
+        os.close(unread)
+        done = into(answer, "send", TO, "Hello")
+        os.close(answer)
+        assert done.stderr.splitlines() == [f"smsd: accepted as {next(iter(fake.messages))}"]
+
     def test_an_interrupt_ends_it_quietly(self, fake: Fake) -> None:
         fake.script.append(Do.STALL)
         command = [sys.executable, "-m", "smsd", "ping"]
@@ -469,10 +524,11 @@ class TestTheProcess:
     def test_a_reader_that_stops_early(self, fake: Fake) -> None:
         for _ in range(200):
             fake.add()
-        command = f"{sys.executable} -m smsd list --limit 200 | head -n 1"
-        done = subprocess.run(["bash", "-c", command], check=False, capture_output=True, text=True, timeout=20)
-        assert done.stdout.startswith("ID ")
-        assert "Traceback" not in done.stderr
+        for words, begin in (("list --limit 200", "ID "), ("list --limit 200 --json", '{"id": ')):
+            command = f"{sys.executable} -m smsd {words} | head -n 1"
+            done = subprocess.run(["bash", "-c", command], check=False, capture_output=True, text=True, timeout=20)
+            assert done.stdout.startswith(begin)
+            assert done.stderr == ""
 
     def test_completion(self) -> None:
         done = process(_SMSD_COMPLETE="bash_complete", COMP_WORDS="smsd pa", COMP_CWORD="1")

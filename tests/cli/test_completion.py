@@ -56,6 +56,7 @@ def test_scripts(smsd: Run, shell: str) -> None:
     done = smsd("completion", shell)
     assert done.code == 0
     assert f"_SMSD_COMPLETE={shell}_complete" in done.out
+    assert smsd("completion", shell, "--json").documents == [{"shell": shell, "script": done.out[:-1]}]
     if shell == "zsh":
         assert done.out.startswith("#compdef smsd")
 

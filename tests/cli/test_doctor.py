@@ -143,7 +143,10 @@ class TestWithoutADaemon:
         monkeypatch.setattr(files, "CONFIG", tmp_path / "none.toml")
         code, found = examined(smsd)
         assert (code, found["configuration"][0]["level"]) == (0, "skip")
-        assert examined(smsd, "--config", str(tmp_path / "none.toml"))[1]["configuration"][0]["level"] == "fail"
+        missing = examined(smsd, "--config", str(tmp_path / "none.toml"))[1]["configuration"]
+        assert [(each["level"], each["remedy"]) for each in missing] == [
+            ("fail", "Name the daemon's own: --config FILE")
+        ]
 
     def test_beside_run_dev(self, smsd: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
@@ -161,6 +164,7 @@ class TestTheConfigurationAndItsDirectory:
         code, found = examined(smsd, "--config", str(config))
         assert code == 1
         assert len(found["configuration"]) == 2
+        assert f"smsd check-config --config {config}; a daemon that runs" in found["configuration"][0]["remedy"]
         assert found["daemon"][0]["level"] == "ok"
 
     @pytest.mark.parametrize("secret", ['{env = "NOT_SET_HERE"}', '{credential = "x"}', '{file = "none"}'])

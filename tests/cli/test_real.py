@@ -50,17 +50,18 @@ class Shell:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    """A daemon with a carrier, an HTTP door, and one token that may everything."""
+    """A daemon with a carrier, an HTTP door, one token that may everything and one that may only read."""
     with short_directory() as directory:
         site = Site(Path(directory))
         try:
             carrier = site.carrier()
             port = free_port()
-            entry = made_token(site)
+            entry, reader = made_token(site, "ops", "send", "read", "admin"), made_token(site, "reader", "read")
             site.configure(carrier.url, sections={"http": {"listen": [f"127.0.0.1:{port}"]}})
             with site.config.open("a") as file:
-                file.write("\n" + entry["config"] + "\n")
+                file.write("\n" + entry["config"] + "\n" + reader["config"] + "\n")
             (site.directory / "token").write_text(entry["token"] + "\n")
+            (site.directory / "reader").write_text(reader["token"])
             (site.directory / "url").write_text(f"http://127.0.0.1:{port}")
             site.start()
             yield site
@@ -68,9 +69,9 @@ def site() -> Iterator[Site]:
             site.close()
 
 
-def made_token(site: Site) -> dict[str, str]:
-    words = "token new --name ops --scope send --scope read --scope admin --json"
-    found: dict[str, str] = Shell(site, {})(*words.split()).documents()[0]
+def made_token(site: Site, name: str, *scopes: str) -> dict[str, str]:
+    words = ["token", "new", "--json", "--name", name, *(word for scope in scopes for word in ("--scope", scope))]
+    found: dict[str, str] = Shell(site, {})(*words).documents()[0]
     return found
 
 
@@ -113,6 +114,18 @@ def test_refusals(shell: Shell) -> None:
     assert shell("send", "nonsense", "quagga").code == 65
     assert shell("show", "01920000-0000-7000-8000-999999999999").code == 65
     assert shell("pause", "nobody").code == 65
+
+
+def test_all_that_a_filter_finds(shell: Shell) -> None:
+    assert shell("pause", "main").code == 0
+    try:
+        ids = {shell("send", TO, "quagga", "--user", "bob").out.strip() for _ in range(2)}
+        other = shell("send", TO, "quagga", "--user", "carol").out.strip()
+        done = shell("cancel", "--user", "bob", "--since", "2026-01-01T00:00:00Z", "--to", TO, "--yes")
+        assert (done.code, {line.split()[0] for line in done.out.splitlines()}) == (0, ids)
+        assert shell("cancel", other).out == f"{other}  cancelled\n"
+    finally:
+        assert shell("resume", "main").code == 0
 
 
 def test_figures(shell: Shell) -> None:
@@ -166,6 +179,14 @@ def test_a_token_that_is_wrong_or_missing(site: Site) -> None:
     assert Shell(site, {})("stats", "--url", url, "--token-file", "/none").code == 66
 
 
+def test_a_token_that_may_less_is_told_which_would_do(site: Site) -> None:
+    url = (site.directory / "url").read_text()
+    done = Shell(site, {"SMSD_URL": url, "SMSD_TOKEN": (site.directory / "reader").read_text()})("reload")
+    assert (done.code, done.out) == (77, "")
+    assert "Use a token with the scope it needs" in done.err
+    assert "root" not in done.err
+
+
 def test_a_healthy_daemon_passes_the_doctor(shell: Shell) -> None:
     done = shell("doctor", "--config", str(shell.site.config))
     assert done.code == 0, done.out
@@ -186,10 +207,11 @@ def test_a_backup_is_restored_and_what_waited_is_held(site: Site, tmp_path: Path
     done = shell("restore", str(tmp_path / "b.db"), "--config", str(site.config), "--yes")
     assert done.code == 0, done.err
     assert "1 of them were not sent" in done.out
+    look, go_on = (line.split()[1:] for line in done.out.splitlines() if line.startswith("  smsd "))
     site.start()
     shell("resume", "main")
-    held = shell("list", "--state", "failed", "--category", "UNCERTAIN", "--json").documents()
-    assert [message["id"] for message in held] == [id]
+    assert [message["id"] for message in shell(*look, "--json").documents()] == [id]
     assert shell("retry", id).code == 65
-    assert shell("retry", id, "--force").code == 0
+    assert shell(*go_on).code == 64, "nobody was asked"
+    assert over_http(*go_on, "--yes") == (0, f"{id}  pending\n", "")
     until(lambda: shell("show", id, "--json").documents()[0]["message"]["state"] == "sent", "it is sent at last")

@@ -62,7 +62,7 @@ def test_while_the_daemon_runs(smsd: Run, backup: Path, tmp_path: Path) -> None:
         lock.release()
     assert (done.code, done.out) == (74, "")
     assert "stop it" in done.err
-    assert "systemctl stop smsd.service smsd.socket" in done.err
+    assert "Nothing was changed. A daemon is stopped by: systemctl stop smsd.service smsd.socket" in done.err
 
 
 def test_what_is_no_backup(smsd: Run, tmp_path: Path) -> None:
@@ -70,7 +70,9 @@ def test_what_is_no_backup(smsd: Run, tmp_path: Path) -> None:
     assert smsd("restore", str(tmp_path / "none"), "--state-dir", place, "--yes").code == 66
     assert smsd("restore", str(tmp_path), "--state-dir", place, "--yes").code == 66
     (tmp_path / "noise").write_bytes(b"noise" * 1_000)
-    assert smsd("restore", str(tmp_path / "noise"), "--state-dir", place, "--yes").code == 74
+    noise = smsd("restore", str(tmp_path / "noise"), "--state-dir", place, "--yes")
+    assert noise.code == 74
+    assert noise.err.splitlines()[1:] == ["      Nothing was changed."]
 
 
 def test_two_places(smsd: Run, backup: Path, tmp_path: Path) -> None:

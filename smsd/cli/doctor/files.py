@@ -49,7 +49,9 @@ def configuration(path: Path | None) -> tuple[Settings | None, list[Finding]]:
         if file.exists() and not os.access(file, os.R_OK):
             told = f"{file} cannot be read by this user; run the doctor as root or as the daemon's user"
             return None, [skip("configuration", told)]
-        return _in_part(file), [_fault(str(fault)) for fault in error.faults]
+        if not file.exists():
+            return None, [fail("configuration", f"there is no {file}", "Name the daemon's own: --config FILE")]
+        return _in_part(file), [_fault(str(fault), file) for fault in error.faults]
     findings = [ok("configuration", shown)]
     findings += [warn("configuration", text, "smsd help config") for text in config.warnings]
     http = tuple((each.host, each.port) for each in config.http.listen)
@@ -60,10 +62,11 @@ ELSEWHERE: Final = ("set it for the daemon's process", "$CREDENTIALS_DIRECTORY i
 """In the words of config/sources.py: what only the daemon's own process can have. A test has the two agree."""
 
 
-def _fault(fault: str) -> Finding:
+def _fault(fault: str, file: Path) -> Finding:
     if any(words in fault for words in ELSEWHERE):
         return warn("configuration", fault, "This user's process lacks it; whether the daemon's does, its log tells.")
-    return fail("configuration", fault, "Mend it, then: smsd check-config && smsd reload")
+    check = "smsd check-config" if file == CONFIG else f"smsd check-config --config {file}"
+    return fail("configuration", fault, f"Mend it, then: {check}; a daemon that runs takes it by: smsd reload")
 
 
 def _in_part(file: Path) -> Settings | None:
