@@ -118,7 +118,8 @@ def _restore(file: Path, place: Path, pending: str, out: Out) -> None:
         leave(EX_TEMPFAIL if isinstance(error, DiskFullError) else EX_IOERR)
     replaced = None if done.replaced is None else str(done.replaced)
     if out.json:
-        out.document({"messages": done.messages, "held": done.held, "replaced": replaced})
+        told = {"calls": done.calls, "ceilings_full": done.ceilings_full, "keys_forgotten": done.keys_forgotten}
+        out.document({"messages": done.messages, "held": done.held, "replaced": replaced, **told})
         return
     out.line(f"{done.messages} messages are in {place}.")
     if replaced is not None:
@@ -130,3 +131,15 @@ def _restore(file: Path, place: Path, pending: str, out: Out) -> None:
         out.line("with UNCERTAIN. Start the daemon; then look at them and send again those that are still wanted:")
         for command in HOW_TO_GO_ON:
             out.line(f"  {command}")
+    _say_what_is_unknown(done.ceilings_full, done.keys_forgotten, out)
+
+
+def _say_what_is_unknown(ceilings_full: bool, keys_forgotten: int | None, out: Out) -> None:
+    """What happened after the backup and the restored outbox cannot know."""
+    if ceilings_full:
+        out.line("What was called since the backup is not known: every provider's rate counts as used up from now, and")
+        out.line("sending begins as its windows pass. Pauses and halts are the backup's: smsd providers")
+    if keys_forgotten != 0:
+        some = "The" if keys_forgotten is None else f"The {keys_forgotten}"
+        out.line(f"{some} idempotency keys used since the backup are forgotten: a program that repeats such a request")
+        out.line("has its text sent again.")

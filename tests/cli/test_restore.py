@@ -25,7 +25,10 @@ def backup(tmp_path: Path) -> Path:
 def test_into_an_empty_place(smsd: Run, backup: Path, tmp_path: Path) -> None:
     place = tmp_path / "state"
     done = smsd("restore", str(backup), "--state-dir", str(place), "--yes")
-    assert done == (0, f"0 messages are in {place}.\n", "")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(f"0 messages are in {place}.\n")
+    assert "every provider's rate counts as used up" in done.out
+    assert "idempotency keys used since the backup are forgotten" in done.out
     assert (place / "outbox.db").exists()
 
 
@@ -36,6 +39,7 @@ def test_what_was_there_is_kept(smsd: Run, backup: Path, tmp_path: Path) -> None
     document = done.documents[0]
     assert (done.code, document["messages"], document["held"]) == (0, 0, 0)
     assert Path(document["replaced"]).exists()
+    assert {"calls", "ceilings_full", "keys_forgotten"} <= set(document)
 
 
 def test_the_place_is_the_configurations(smsd: Run, backup: Path, tmp_path: Path) -> None:
