@@ -29,7 +29,7 @@ class TestAnswers:
         client = make_http()
         for code, kind, seconds in (
             ("backlog_full", QueueUnavailable, 5),
-            ("limit_exceeded", LimitExceeded, 60),
+            ("limit_exceeded", LimitExceeded, 5),
             ("unauthenticated", NotAllowed, None),
         ):
             fake.refuse["send"] = RefusedError(code, "Because.", "to")
