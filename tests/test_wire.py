@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import itertools
 import json
 from typing import Any
 
@@ -144,6 +146,103 @@ def test_refs_that_are_refused(ref: bytes, rest: bytes) -> None:
     found = refusal(b"{" + rest + b',"ref":' + ref + b"}")
     assert [(fault.field, fault.code) for fault in found.faults] == [("ref", "invalid_value")]
     assert found.ref is None
+
+
+LONE = [
+    (rb'{"text": "\ud800"}', r"\ud800", 10),
+    (rb'{"to": "x", "text": "a\\\udbffb\udc00"}', r"\udbff", 24),
+    (rb'{"text": "\uDC00\uD800"}', r"\uDC00", 10),
+    (rb'{"text": "\ud83d\ude00 \ud83d\ud83d\ude00"}', r"\ud83d", 23),
+    (rb'{"\ud83d": 1}', r"\ud83d", 2),
+]
+
+
+@pytest.mark.parametrize(("line", "escape", "at"), LONE)
+def test_half_a_surrogate_pair_is_named(line: bytes, escape: str, at: int) -> None:
+    (fault,) = refusal(line).faults
+    assert (fault.code, fault.field) == ("malformed", "")
+    assert f"{escape} at byte {at} " in fault.message
+    assert "send both halves" in fault.message
+    with pytest.raises(WireError, match="surrogate pair"):
+        wire.decode_submission(line)
+
+
+def test_a_cut_line_is_not_blamed_on_its_pairs() -> None:
+    assert "not JSON" in refusal(rb'{"text": "\ud83d\ude00", "to": "\\ud800').faults[0].message
+
+
+TWICE = [
+    (b'{"to":"+14155550123","text":"hi","to":"+14155550199"}', [("to", "`to`")]),
+    (b'{"to" \t:"a","text":"hi","to"\n:"b"}', [("to", "`to`")]),
+    (b'{"text":"hi","to":"a","t\\u006f":"b"}', [("to", "`to`")]),
+    (b'{"to":"a\\u003ab","text":"c","to":"d"}', [("to", "`to`")]),
+    (b'{"to":"d","to":"a\\u003ab","text":"c"}', [("to", "`to`")]),
+    (b'{"to":null,"text":"hi","to":"b"}', [("to", "`to`")]),
+    (b'{"to":":","text":"hi","to":"b"}', [("to", "`to`")]),
+    (b'{"to":"b","text":"c","ref":1,"ref":1}', [("ref", "`ref`")]),
+    (b'{"op":"send","to":"b","op":"send"}', [("op", "`op`")]),
+    (b'{"to":"b","metadata":{"a":"1","a":"1"}}', [("metadata", "a name in `metadata`")]),
+    (b'{"to":"b","metadata":{"a":"1","a":":"}}', [("metadata", "a name in `metadata`")]),
+    (b'{"to":"b","vars":{"a":[{"b":1},{"b":1,"b":2}]}}', [("vars", "a name in `vars`")]),
+    (b'{"to":"b","text":"c","to":"b","text":"c","to":"b"}', [("to", "`to`"), ("text", "`text`")]),
+]
+
+
+@pytest.mark.parametrize(("line", "faults"), TWICE)
+def test_a_name_that_stands_twice_is_refused(line: bytes, faults: list[tuple[str, str]]) -> None:
+    found = refusal(line)
+    assert [(fault.field, fault.code) for fault in found.faults] == [(field, "invalid_value") for field, _ in faults]
+    assert [fault.message for fault in found.faults] == [f"{what} stands twice: give it once" for _, what in faults]
+    if b'"op"' not in line and b'"ref"' not in line:
+        with pytest.raises(WireError, match="stands twice"):
+            wire.decode_submission(line)
+    with pytest.raises(WireError, match="stands twice"):
+        wire.decode_object(line)
+
+
+def test_names_that_stand_twice_are_told_with_the_rest() -> None:
+    found = refusal(b'{"ref":7,"to":1,"to":2,"txt":1,"txt":1,"ttl":"1h","ttl":"2h"}')
+    assert found.ref == 7
+    assert [(fault.field, fault.code) for fault in found.faults] == [
+        ("to", "invalid_value"),
+        ("txt", "unknown_field"),
+        ("ttl", "invalid_value"),
+    ]
+    assert [fault.field for fault in refusal(b'{"op":"get","id":"a","id":"b"}').faults] == ["id"]
+    secret = b"secret " * 8
+    assert "secret" not in refusal(b'{"' + secret + b'":1,"' + secret + b'":1}').faults[0].message
+
+
+TRICKY = st.text(st.sampled_from('":{}\\ a\n,é😀'), max_size=8)
+SUBMISSIONS = st.fixed_dictionaries(
+    {"to": TRICKY, "text": TRICKY},
+    optional={
+        "user": TRICKY,
+        "send_at": st.none() | TRICKY,
+        "metadata": st.dictionaries(TRICKY, TRICKY, max_size=3),
+        "vars": st.dictionaries(TRICKY, TRICKY | st.dictionaries(TRICKY, TRICKY, max_size=2), max_size=3),
+    },
+)
+PLACES = st.sampled_from(["to", "text", "metadata", "vars"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(SUBMISSIONS, st.booleans(), st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", "\t : ")]), PLACES, TRICKY)
+def test_exactly_the_names_that_stand_twice_are_refused(
+    found: dict[str, Any], ascii: bool, separators: tuple[str, str], place: str, value: str
+) -> None:
+    body = json.dumps(found, ensure_ascii=ascii, separators=separators)
+    assert wire.decode_submission(body.encode()) == wire.build(wire.Submission, found)
+    assert wire.decode_line(body.encode(), REQUESTS).request == wire.build(SendLine, found)
+    again = {place: {"x": value} if place in {"metadata", "vars"} else value}
+    doubled = body[:-1] + separators[0] + json.dumps(again, ensure_ascii=ascii, separators=separators)[1:]
+    if place not in found:
+        assert wire.decode_submission(doubled.encode()) == wire.build(wire.Submission, {**found, **again})
+        return
+    with pytest.raises(WireError) as caught:
+        wire.decode_submission(doubled.encode())
+    assert [(fault.field, fault.code) for fault in caught.value.faults] == [(place, "invalid_value")]
+    assert [fault.field for fault in refusal(doubled.encode()).faults] == [place]
 
 
 def test_many_faults_are_bounded() -> None:
@@ -331,15 +430,38 @@ def test_an_answer_is_one_line() -> None:
     assert wire.encode_ok("a\nb", wire.Exposition("c\r\nd\u2028")).count(b"\n") == 1
 
 
+CURSORS = wire.Cursors(bytes(range(16)))
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**63 - 1))
 def test_a_cursor_comes_back(seq: int) -> None:
-    assert wire.decode_cursor(wire.encode_cursor(seq)) == seq
+    assert CURSORS.decode(CURSORS.encode(seq)) == seq
+    with pytest.raises(ValueError, match="not a cursor"):
+        wire.Cursors(bytes(16)).decode(CURSORS.encode(seq))
+
+
+def test_cursors_tell_nothing_of_their_places() -> None:
+    """Neighbours differ in half of their bits, wherever they stand, and no two are the same."""
+    blocks = [int.from_bytes(base64.urlsafe_b64decode(CURSORS.encode(seq)), "big") for seq in range(2_000)]
+    assert len(set(blocks)) == len(blocks)
+    changed = [(one ^ other).bit_count() for one, other in itertools.pairwise(blocks)]
+    assert 46 < sum(changed) / len(changed) < 50
+    for bit in range(96):
+        assert 800 < sum(block >> bit & 1 for block in blocks) < 1_200
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(min_size=12, max_size=12))
+def test_what_a_stranger_made_is_no_cursor(block: bytes) -> None:
+    with pytest.raises(ValueError, match="not a cursor"):
+        CURSORS.decode(base64.urlsafe_b64encode(block).decode())
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "AAAAAAAAAAA=", "AAAAAAAAAA", "__________8", "AAAAAAAAAAB", "é" * 11, "A" * 99]
+    "text",
+    ["", "x", "AAAAAAAAAAA", "A" * 16, "A" * 15, "é" * 16, "A" * 99, f"{CURSORS.encode(1)}=", "_" * 16],
 )
 def test_what_is_no_cursor(text: str) -> None:
     with pytest.raises(ValueError, match="not a cursor"):
-        wire.decode_cursor(text)
+        CURSORS.decode(text)

@@ -174,6 +174,7 @@ class Engine:
             plan.zone,
             plan.rules,
         )
+        self.service.cursor_key = recovery.cursor_key
         for lane in self.lanes.values():
             self.feeder.lane_changed(lane)
 

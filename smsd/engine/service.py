@@ -149,6 +149,8 @@ class Service:
         self._started = clock.boot()
         self.store_full = False
         """The outbox has no room; kept up to date by the composition root."""
+        self.cursor_key = b""
+        """See store.Recovery."""
 
     def rule(self, rules: MessageRules, zone: tzinfo) -> None:
         """New rules count from now on."""

@@ -27,6 +27,10 @@ class GoneError(LookupError):
         super().__init__("`snapshot` is given up: another was made, or nobody asked for long. Begin again without it.")
 
 
+class OffsetError(ValueError):
+    """The offset is not one of this copy; the text names the remedy."""
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Bytes of a copy from `offset` on. `done`: they are the last ones."""
@@ -66,11 +70,17 @@ class Snapshots:
             left.unlink(missing_ok=True)
 
     async def read(self, id: str | None, offset: int) -> Piece:
-        """The piece at `offset`; without an id of a new copy. Raises GoneError, StoreError."""
+        """The piece at `offset`; without an id of a new copy. Raises GoneError, OffsetError, StoreError."""
+        if offset < 0:
+            raise OffsetError("`offset` is a number of bytes, 0 or more.")
+        if id is None and offset:
+            raise OffsetError("`offset` is a place in a copy: give its `snapshot` too, or begin a new one at 0.")
         async with self._turn:
             copy = await self._make() if id is None else self._copy
-            if copy is None or id not in {None, copy.id} or offset > copy.size:
+            if copy is None or id not in {None, copy.id}:
                 raise GoneError
+            if offset > copy.size:
+                raise OffsetError(f"`offset` is behind the end of the copy: it has {copy.size} bytes.")
             self._stay()
             data = await asyncio.to_thread(os.pread, copy.fd, PIECE_BYTES, offset)
             return Piece(copy.id, copy.size, offset, data, offset + len(data) >= copy.size)

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from smsd import wire
 from smsd.core.acceptance import Fault, Origin
+from smsd.engine.intake import Intake
 from smsd.store import DiskFullError, OutcomeUnknownError, StoreBrokenError, StoreError
 
 
@@ -59,6 +61,16 @@ class ProblemError(Exception):
     def of(cls, code: str, message: str, field: str = "") -> ProblemError:
         """One fault."""
         return cls(Fault(field, code, message))
+
+
+INTERNAL = Fault("", "internal", "smsd met a fault of its own; it is in the log. The request may be repeated.")
+
+
+def all_faults(error: wire.WireError, intake: Intake, origin: Origin) -> tuple[Fault, ...]:
+    """Those of what was sent, and those of what could be read of a submission."""
+    if error.partial is None:
+        return error.faults
+    return error.joined(intake.examine(error.partial, origin))
 
 
 def store_fault(error: StoreError) -> Fault:

@@ -5,28 +5,30 @@ connection are answered, so that reads, cancels and retries see what was submitt
 for each other. What has begun is carried to its end even if the client goes away: a retry that is on disk must reach
 the schedule. Until then the connection counts as one of its user's, so going away buys nothing.
 
-Everything a client can make the daemon hold has a bound (Limits), and a client that sends much is read in slices, so
+Everything a client can make the daemon hold has a bound (`limits`), and a client that sends much is read in slices, so
 that the others are served in between. Who may connect and how many is the door's affair (`unix`); what an operation
-means is known by `operations`.
+means is known by `operations`, what it answers by `answering`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, cast
 
-import msgspec
 import structlog
 
 from smsd import wire
 from smsd.core.acceptance import Fault, Refusal
 from smsd.engine.intake import Answer
 from smsd.engine.service import Service
-from smsd.listeners.operations import OPERATIONS, Caller, Operation, ProblemError, Scope, store_fault
-from smsd.store import StoreError
+from smsd.listeners.answering import Slot, answered
+from smsd.listeners.callers import INTERNAL, all_faults
+from smsd.listeners.limits import Limits
+from smsd.listeners.operations import OPERATIONS, Caller, ProblemError, Scope
+
+__all__ = ["Connection", "Host", "Limits"]
 
 log = structlog.get_logger("smsd.socket")
 
@@ -37,26 +39,6 @@ SLICE = 128
 
 BLANK = b" \t\r"
 """What a line may hold and still be empty."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The bounds of the socket; bytes, seconds, counts."""
-
-    line: int = 65_536
-    """Bytes of a line without its newline; a longer one is answered and the connection closed."""
-    in_flight: int = 1_000
-    """Requests of a connection that are not answered; at the bound nothing more is read from it."""
-    in_flight_all: int = 16_384
-    """Requests under way of all connections together; at the bound each connection has one at a time."""
-    unread: int = 524_288
-    """Bytes of answers that a client has not read; above it nothing more is read from it, no operation begins."""
-    unread_s: float = 30.0
-    """A client that stays above that bound for so long is dropped; so is one that leaves the last answers unread."""
-    connections: int = 1_024
-    """Connections of one uid; above it the longest idle one is closed."""
-    held: int = 67_108_864
-    """Bytes held for one uid (received and not begun, answered and not read); above it who holds most is dropped."""
 
 
 class Host(Protocol):
@@ -84,20 +66,6 @@ class Host(Protocol):
         ...
 
 
-class _Slot:
-    """One request's place in the order of answers. It waits for its turn while `operation` is set."""
-
-    __slots__ = ("answer", "operation", "ref", "request", "size")
-
-    request: msgspec.Struct
-    size: int
-
-    def __init__(self, answer: bytes | None = None) -> None:
-        self.answer = answer
-        self.operation: Operation | None = None
-        self.ref: wire.Ref = None
-
-
 class Connection(asyncio.Protocol):
     """One client."""
 
@@ -107,7 +75,7 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._scanned = 0
         """So much of the buffer holds no newline."""
-        self._slots: deque[_Slot] = deque()
+        self._slots: deque[Slot] = deque()
         self._under_way = 0
         """Requests begun and not answered."""
         self._waiting = 0
@@ -224,14 +192,14 @@ class Connection(asyncio.Protocol):
         self._flush_soon()
 
     def _begin(self, line: bytes) -> None:
-        slot = _Slot()
+        slot = Slot()
         self._slots.append(slot)
         try:
             op, slot.ref, request = wire.decode_line(line, REQUESTS)
             operation = OPERATIONS[op]
             operation.admit(self._caller)
         except wire.WireError as error:
-            slot.answer = wire.encode_error(error.ref, self._all_faults(error))
+            slot.answer = wire.encode_error(error.ref, all_faults(error, self._intake, self._origin))
             return
         except ProblemError as problem:
             slot.answer = wire.encode_error(slot.ref, problem.faults)
@@ -242,50 +210,31 @@ class Connection(asyncio.Protocol):
             slot.operation, slot.request, slot.size = operation, request, len(line)
             self._waiting += slot.size
 
-    def _all_faults(self, error: wire.WireError) -> tuple[Fault, ...]:
-        """Those of the line, and those of what could be read of a submission."""
-        if error.partial is None:
-            return error.faults
-        return error.joined(self._intake.examine(error.partial, self._origin))
-
-    def _submit(self, slot: _Slot, submission: wire.Submission) -> None:
+    def _submit(self, slot: Slot, submission: wire.Submission) -> None:
         self._started()
         try:
             content_hash = wire.content_hash(submission) if submission.idempotency_key is not None else None
             self._intake.submit(submission, self._origin, content_hash, partial(self._submitted, slot))
         except RecursionError:
-            self._answer(slot, wire.encode_error(slot.ref, (TOO_DEEP,)))
+            self._answer(slot, wire.encode_error(slot.ref, (wire.TOO_DEEP,)))
         except Exception:
             log.exception("a submission met a fault of the daemon")
             self._answer(slot, wire.encode_error(slot.ref, (INTERNAL,)))
 
-    def _submitted(self, slot: _Slot, answer: Answer) -> None:
+    def _submitted(self, slot: Slot, answer: Answer) -> None:
         if isinstance(answer, Refusal):
             self._answer(slot, wire.encode_error(slot.ref, answer.faults))
         else:
             id, state, segments, encoding, replayed = answer
             self._answer(slot, wire.encode_accepted(slot.ref, id, state.label, segments, encoding.label, replayed))
 
-    async def _perform(self, slot: _Slot, operation: Operation) -> bytes:
-        try:
-            result = await operation.handler(self._door.service, self._caller, slot.request)
-            return wire.encode_ok(slot.ref, result, operation.envelope)
-        except ProblemError as problem:
-            return wire.encode_error(slot.ref, problem.faults)
-        except StoreError as error:
-            log.error("an operation met a fault of the outbox", op=operation.name, error=str(error))
-            return wire.encode_error(slot.ref, (store_fault(error),))
-        except Exception:
-            log.exception("an operation met a fault of the daemon", op=operation.name)
-            return wire.encode_error(slot.ref, (INTERNAL,))
-
-    def _performed(self, slot: _Slot, task: asyncio.Task[bytes]) -> None:
+    def _performed(self, slot: Slot, task: asyncio.Task[bytes]) -> None:
         self._task = None
         self._answer(slot, b"" if task.cancelled() else task.result())
 
     def _too_long(self) -> None:
         fault = Fault("", "too_long", f"a line is at most {self._limits.line} bytes: connect again and send less")
-        self._slots.append(_Slot(wire.encode_error(None, (fault,))))
+        self._slots.append(Slot(wire.encode_error(None, (fault,))))
         self._buffer.clear()
         self._scanned = 0
         self.end()
@@ -296,7 +245,7 @@ class Connection(asyncio.Protocol):
         self._under_way += 1
         self._door.under_way += 1
 
-    def _answer(self, slot: _Slot, answer: bytes) -> None:
+    def _answer(self, slot: Slot, answer: bytes) -> None:
         slot.answer = answer
         self._under_way -= 1
         self._door.under_way -= 1
@@ -330,13 +279,15 @@ class Connection(asyncio.Protocol):
             self._go_on()
         self._recount()
 
-    def _begin_operation(self, slot: _Slot) -> None:
+    def _begin_operation(self, slot: Slot) -> None:
         operation = slot.operation
         if operation is not None:
             slot.operation = None
             self._waiting -= slot.size
             self._started()
-            self._task = asyncio.get_running_loop().create_task(self._perform(slot, operation))
+            self._task = asyncio.get_running_loop().create_task(
+                answered(self._door.service, self._caller, operation, slot)
+            )
             self._task.add_done_callback(partial(self._performed, slot))
             self._only_reads = operation.scope is Scope.READ
 
@@ -396,7 +347,3 @@ class Connection(asyncio.Protocol):
         self._ending = True
         if not self._lost:
             self.transport.abort()
-
-
-INTERNAL = Fault("", "internal", "smsd met a fault of its own; it is in the log. The request may be repeated.")
-TOO_DEEP = Fault("", "malformed", "nested too deeply: send a flat JSON object")

@@ -14,7 +14,7 @@ from smsd.core.acceptance import Fault, Refusal
 from smsd.core.message import Message, State
 from smsd.engine.intake import Answer, Receipt
 from smsd.engine.service import SLICE, ReloadRefusedError, Seen, Service, UnknownProviderError
-from smsd.engine.snapshots import GoneError
+from smsd.engine.snapshots import GoneError, OffsetError
 from smsd.engine.stream import UnknownKindError, wanted
 from smsd.listeners import showing
 from smsd.listeners.callers import Caller, ProblemError
@@ -47,6 +47,7 @@ async def get(service: Service, caller: Caller, request: wire.Get) -> wire.Messa
 
 async def list_(service: Service, caller: Caller, request: wire.List) -> wire.MessageList:
     """Messages, newest first."""
+    cursors = wire.Cursors(service.cursor_key)
     query = Query(
         tenant=_tenant(caller, request.tenant),
         states=showing.states(request.state),
@@ -55,11 +56,11 @@ async def list_(service: Service, caller: Caller, request: wire.List) -> wire.Me
         campaign=request.campaign,
         category=request.category,
         since=showing.instant(request.since, "since"),
-        before=showing.cursor(request.cursor),
+        before=showing.cursor(request.cursor, cursors),
         limit=showing.limit(request.limit),
     )
     items, following = await service.page(query)
-    cursor = None if following is None else wire.encode_cursor(following)
+    cursor = None if following is None else cursors.encode(following)
     views: list[wire.MessageView] = []
     for seen in items:
         views.append(showing.message(seen))
@@ -173,10 +174,10 @@ async def backup(service: Service, caller: Caller, request: wire.Backup) -> wire
     """A piece of a consistent copy of the outbox."""
     if service.snapshots is None:
         raise ProblemError.of("not_available", "This daemon's outbox cannot be copied.")
-    if request.offset < 0:
-        raise ProblemError.of("invalid_value", "`offset` is a number of bytes, 0 or more.", "offset")
     try:
         piece = await service.snapshots.read(request.snapshot, request.offset)
+    except OffsetError as error:
+        raise ProblemError.of("invalid_value", str(error), "offset") from error
     except GoneError as error:
         raise ProblemError.of("not_found", str(error), "snapshot") from error
     return wire.Chunk(piece.id, piece.size, piece.offset, base64.b64encode(piece.data).decode(), piece.done)

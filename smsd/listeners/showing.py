@@ -95,10 +95,10 @@ def instant(text: str | None, field: str) -> int | None:
         raise ProblemError.of("invalid_value", f"`{field}`: {error}", field) from error
 
 
-def cursor(text: str | None) -> int | None:
+def cursor(text: str | None, cursors: wire.Cursors) -> int | None:
     """A place in a listing."""
     try:
-        return None if text is None else wire.decode_cursor(text)
+        return None if text is None else cursors.decode(text)
     except ValueError as error:
         text = "`cursor` is not one that a listing gave. Start again without it."
         raise ProblemError.of("invalid_value", text, "cursor") from error

@@ -8,7 +8,7 @@ that another database is another binding of the same contract.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from smsd.core.health import Health
@@ -137,6 +137,8 @@ class Recovery:
     unknown_before: Instant | None = None
     """Not all calls before this wall time are known (a backup was restored then, and what was called since it was made
     is lost): a window that reaches back beyond it is full."""
+    cursor_key: bytes = field(default=b"", compare=False, repr=False)
+    """16 bytes drawn by lot when the outbox was made: cursors of listings are hidden by it."""
 
 
 @dataclass(frozen=True, slots=True)

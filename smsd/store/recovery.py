@@ -7,6 +7,7 @@ pending messages are neither loaded nor scanned. What follows for an uncertain m
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Iterable
 
 from smsd.core.health import Health
@@ -27,6 +28,9 @@ JOURNAL_SIZE_LIMIT = 67_108_864
 
 WRITER_CACHE_KIB = 16_384
 READER_CACHE_KIB = 4_096
+
+UNKNOWN_BEFORE = "unknown_before"
+"""The name in `meta` of Recovery.unknown_before, which a restore writes."""
 
 
 def prepare_writer(db: Handle, synchronous: str) -> None:
@@ -96,6 +100,15 @@ def number_boot(db: Handle, token: str | None) -> int:
     return number
 
 
+def cursor_key(db: Handle) -> bytes:
+    """The outbox's own, made once: a cursor outlives restarts, and a restored copy."""
+    known = db.execute(sql.GET_META, ("cursor_key",)).fetchone()
+    key: bytes = secrets.token_bytes(16) if known is None else known[0]
+    if known is None:
+        db.execute(sql.SET_META, ("cursor_key", key))
+    return key
+
+
 def latest_time(db: Handle) -> Instant | None:
     """The latest wall time that the newest rows and the last heartbeat tell of."""
     accepted = db.execute(sql.LAST_ACCEPTED).fetchone()
@@ -124,6 +137,7 @@ def mark_open_attempts(db: Handle, now: Instant, boot: int, boot_us: int | None,
 def describe(db: Handle, reopened: int, latest: Instant | None) -> Recovery:
     """The Recovery, from kept numbers."""
     uncertain = db.execute(sql.NEXT_UNCERTAIN, (-1,)).fetchone()
+    unknown = db.execute(sql.GET_META, (UNKNOWN_BEFORE,)).fetchone()
     expiry = db.execute(sql.NEXT_EXPIRY).fetchone()
     return Recovery(
         flows=tuple(
@@ -136,6 +150,8 @@ def describe(db: Handle, reopened: int, latest: Instant | None) -> Recovery:
         next_expiry=None if expiry is None else expiry[0],
         latest=latest,
         counts=counts(db),
+        unknown_before=None if unknown is None else unknown[0],
+        cursor_key=cursor_key(db),
     )
 
 

@@ -8,6 +8,7 @@ callers are owed all of them. It refuses to judge what it reads beyond names and
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
@@ -17,6 +18,7 @@ from typing import Any, Final, NamedTuple, TypeVar, get_args, get_origin
 import msgspec
 
 from smsd.core.acceptance import Fault
+from smsd.wire.doubles import Double, doubles, proven
 from smsd.wire.requests import SEND, Ref, SendLine, Submission
 
 MAX_REF: Final = 256
@@ -24,6 +26,13 @@ MAX_REF: Final = 256
 
 MAX_FAULTS: Final = 32
 """Faults named in one answer; a request with more of them is told the first ones."""
+
+TOO_DEEP: Final = Fault("", "malformed", "nested too deeply: send a flat JSON object")
+
+_ESCAPE = re.compile(rb"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_HIGH = re.compile(rb"u[dD][89abAB]")
+_LOW = re.compile(rb"u[dD][c-fC-F]")
+"""Halves of a pair of escapes (RFC 8259, section 7)."""
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -71,13 +80,18 @@ def decode_line(line: bytes, requests: Mapping[str, type[msgspec.Struct]]) -> De
         sent = _send_decoder.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _decode_slowly(line, requests)
-    if sent.op != SEND or (sent.ref is not None and _too_long(sent.ref)):
+    if not proven(line, sent) or (sent.ref is not None and _too_long(sent.ref)):
         return _decode_slowly(line, requests)
+    if sent.op is not None:
+        if sent.op != SEND:
+            return _decode_slowly(line, requests)
+        sent.op = None
     return Decoded(SEND, sent.ref, sent)
 
 
 def _decode_slowly(line: bytes, requests: Mapping[str, type[msgspec.Struct]]) -> Decoded:
-    found = decode_object(line)
+    found = _object(line)
+    twice = _twice(line, found)
     ref, ref_fault = _read_ref(found.pop("ref", None))
     faults = [] if ref_fault is None else [ref_fault]
     op = found.pop("op", None)
@@ -90,6 +104,7 @@ def _decode_slowly(line: bytes, requests: Mapping[str, type[msgspec.Struct]]) ->
         known = ", ".join(sorted({SEND, *requests}))
         raise WireError([*faults, Fault("op", "unknown_op", f"`op` must be one of {known}{_got(op)}")], ref)
     values = _values(found, kind, faults)
+    _add(faults, twice)
     if faults:
         raise WireError(faults, ref, SendLine(**values) if kind is SendLine else None)
     return Decoded(op, ref, SendLine(ref=ref, **values) if kind is SendLine else kind(**values))
@@ -101,11 +116,15 @@ def decode_submission(body: bytes) -> Submission:
     `op` and `ref` belong to the socket and are unknown here.
     """
     try:
-        return _submission_decoder.decode(body)
+        submission = _submission_decoder.decode(body)
+        if proven(body, submission):
+            return submission
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     faults: list[Fault] = []
-    values = _values(decode_object(body), Submission, faults)
+    found = _object(body)
+    values = _values(found, Submission, faults)
+    _add(faults, _twice(body, found))
     if faults:
         raise WireError(faults, partial=Submission(**values))
     return Submission(**values)
@@ -124,18 +143,73 @@ def build(kind: type[S], found: Mapping[str, object], faults: Iterable[Fault] = 
 
 
 def decode_object(line: bytes) -> dict[str, object]:
-    """The JSON object on the line, as plain values."""
+    """The JSON object on the line, as plain values. Raises WireError malformed, and invalid_value for names that stand
+    twice."""
+    found = _object(line)
+    twice = _twice(line, found)
+    if twice:
+        raise WireError(twice)
+    return found
+
+
+def _object(line: bytes) -> dict[str, object]:
     try:
         found = _any_decoder.decode(line)
     except UnicodeDecodeError as error:
         raise WireError([Fault("", "malformed", f"not UTF-8 at byte {error.start} of a string: send UTF-8")]) from None
     except RecursionError:
-        raise WireError([Fault("", "malformed", "nested too deeply: send a flat JSON object")]) from None
+        raise WireError([TOO_DEEP]) from None
     except msgspec.MsgspecError as error:
-        raise WireError([Fault("", "malformed", f"not JSON ({error}): send one JSON object on one line")]) from None
+        raise WireError([_unreadable(line, error)]) from None
     if not isinstance(found, dict):
         raise WireError([Fault("", "malformed", f"{_name(found)} is no request: send a JSON object")])
     return found
+
+
+def _unreadable(line: bytes, error: msgspec.MsgspecError) -> Fault:
+    """The decoder calls half a pair cut short, as if bytes were missing."""
+    half = _lone_half(line)
+    if half is None:
+        return Fault("", "malformed", f"not JSON ({error}): send one JSON object on one line")
+    what, at = half
+    text = f"the escape {what} at byte {at} is half of a surrogate pair: send both halves, or the character as UTF-8"
+    return Fault("", "malformed", text)
+
+
+def _lone_half(line: bytes) -> tuple[str, int] | None:
+    """The first escape that is half of a pair without its other half, and where it stands."""
+    high: re.Match[bytes] | None = None
+    for escape in _ESCAPE.finditer(line):
+        follows = high is not None and escape.start() == high.end()
+        is_low = _LOW.match(escape[1]) is not None
+        if high is not None and not (follows and is_low):
+            break
+        if is_low and high is None:
+            high = escape
+            break
+        high = escape if _HIGH.match(escape[1]) else None
+    return None if high is None else (high[0].decode(), high.start())
+
+
+def _twice(line: bytes, found: Mapping[str, object]) -> list[Fault]:
+    """A fault for each field that stands twice, or under which a name does."""
+    if line.count(b":") == len(found):
+        return []  # each name has one
+    return [_doubled(double) for double in doubles(line)]
+
+
+def _doubled(double: Double) -> Fault:
+    name, inner = double
+    if not _can_be_shown(name):
+        return Fault("", "invalid_value", "a name stands twice in an object: give it once")
+    what = f"a name in `{name}`" if inner else f"`{name}`"
+    return Fault(name, "invalid_value", f"{what} stands twice: give it once")
+
+
+def _add(faults: list[Fault], others: Iterable[Fault]) -> None:
+    """Those of fields that are not named yet."""
+    named = {fault.field for fault in faults}
+    faults += (fault for fault in others if fault.field not in named)
 
 
 def _read_ref(value: object) -> tuple[Ref, Fault | None]:
@@ -181,7 +255,7 @@ def fields_of(kind: type[msgspec.Struct]) -> Mapping[str, msgspec.structs.FieldI
 
 
 def _unknown(name: str, fields: Mapping[str, object]) -> Fault:
-    if len(name) > 32 or not name.isprintable():
+    if not _can_be_shown(name):
         return Fault("", "unknown_field", "a field's name is not one of this request: remove it")
     near = get_close_matches(name, fields, n=1)
     remedy = f"did you mean `{near[0]}`?" if near else "remove it"
@@ -228,7 +302,11 @@ def _name(value: object) -> str:
 
 
 def _got(value: str) -> str:
-    return f"; got '{value}'" if len(value) <= 32 and value.isprintable() else ""
+    return f"; got '{value}'" if _can_be_shown(value) else ""
+
+
+def _can_be_shown(text: str) -> bool:
+    return len(text) <= 32 and text.isprintable()
 
 
 def content_hash(submission: Submission) -> bytes:

@@ -17,7 +17,7 @@ SEND: Final = "send"
 """The operation of an object without `op`."""
 
 
-class Submission(msgspec.Struct, forbid_unknown_fields=True, rename={"from_": "from"}, gc=False):
+class Submission(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, rename={"from_": "from"}, gc=False):
     """A message to send, as the caller wrote it; null and absent are the same. core.acceptance says what is valid."""
 
     to: str | None = None
@@ -46,7 +46,8 @@ class Submission(msgspec.Struct, forbid_unknown_fields=True, rename={"from_": "f
 class SendLine(Submission, gc=False):
     """A submission on a line of its own."""
 
-    op: str = SEND
+    op: str | None = None
+    """None: `send`; a line that was read never says it again."""
     ref: Ref = None
 
 

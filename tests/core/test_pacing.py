@@ -422,13 +422,23 @@ def test_a_pace_that_cannot_be_kept_says_why(build: Callable[[], object], words:
 # -- another pace over the same past -----------------------------------------------------------------------------------
 
 
-def test_history_is_every_unit_of_the_longest_window_in_order() -> None:
+def test_history_is_every_unit_after_the_newest_it_forgot() -> None:
     pacer = Pacer(Pace((Window(2, 1_000), Window(3, SECOND)), burst=2))
-    assert pacer.history() == []
-    for step in range(5):
-        pacer.force(BOOT + step * 10, 2 if step == 4 else 1)
-    assert pacer.history() == [BOOT + 30, BOOT + 40, BOOT + 40]
-    assert Pacer(Pace()).history() == []
+    assert pacer.history()[0] == []
+    for step in range(3):
+        pacer.force(BOOT + step * 10)
+    assert pacer.history()[0] == [BOOT, BOOT + 10, BOOT + 20]
+    pacer.force(BOOT + 40, 2)
+    assert pacer.history() == ([BOOT + 20, BOOT + 40, BOOT + 40], BOOT + 10)
+    pacer.force(BOOT + 50, 9)
+    assert pacer.history() == ([], BOOT + 50), "more than it holds came at once"
+    assert Pacer(Pace()).history()[0] == []
+
+
+def test_a_seed_says_how_far_back_it_knows() -> None:
+    pacer = Pacer(Pace((Window(3, SECOND),)))
+    pacer.seed([(BOOT - 10, 1)], BOOT - SECOND)
+    assert pacer.history() == ([BOOT - 10], BOOT - SECOND)
 
 
 @settings(max_examples=100, deadline=None)

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import socket
+import threading
 import time
 import urllib.request
 from collections.abc import Iterable, Iterator
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.daemon.harness import Client, Site, free_port, number, text
+from tests.daemon.harness import Client, Site, free_port, number, text, until
 
 MANY = 200_000
 GROWTH = 40 << 20
@@ -34,8 +35,19 @@ def port(site: Site) -> int:
         rate="1/min",
         sections={"http": {"listen": [f"127.0.0.1:{port}"], "anonymous": ["send", "read"]}},
     )
-    site.start()
+    start(site, port)
     return port
+
+
+def start(site: Site, port: int) -> None:
+    """Until it answers on the socket, and listens to HTTP, too."""
+    site.start()
+    until(lambda: listens(port), "HTTP is listened to")
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def line(n: int, **fields: Any) -> bytes:
@@ -60,9 +72,11 @@ class SmallHandler(urllib.request.HTTPHandler):
         return self.do_open(Small, req)
 
 
-def post(port: int, body: bytes) -> Iterator[Json]:
+def post(
+    port: int, body: bytes, handler: type[urllib.request.HTTPHandler] = urllib.request.HTTPHandler
+) -> Iterator[Json]:
     """By urllib, which writes everything before it reads."""
-    opener = urllib.request.build_opener(SmallHandler)
+    opener = urllib.request.build_opener(handler)
     request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/messages/batch", body, HEADERS)
     with opener.open(request, timeout=60) as answer:
         for each in answer:
@@ -86,11 +100,11 @@ def ids_of(answers: Iterable[Json]) -> list[str]:
 
 
 def test_two_hundred_thousand_lines_by_urllib(site: Site, port: int) -> None:
-    assert len(ids_of(post(port, b"".join(line(n) for n in range(2_000))))) == 2_000
+    assert len(ids_of(post(port, b"".join(line(n) for n in range(2_000)), SmallHandler))) == 2_000
     body = b"".join(line(n) for n in range(MANY))
     before = memory(site, "VmRSS")
     began = time.perf_counter()
-    ids = ids_of(post(port, body))
+    ids = ids_of(post(port, body, SmallHandler))
     took = time.perf_counter() - began
     growth = memory(site, "VmHWM") - before
     print(f"\nurllib: {MANY / took:,.0f} lines/s durable; the daemon grew by {growth / 2**20:.1f} MiB")
@@ -105,7 +119,7 @@ def test_a_kill_in_the_middle_and_a_repeat(site: Site, port: int) -> None:
     body = b"".join(line(n, idempotency_key=f"key {n}") for n in range(count))
     promised = half_of_it(site, port, body)
     assert 500 <= len(promised) < count
-    site.start()
+    start(site, port)
     answers = list(post(port, body))
     ids = ids_of(answers)
     assert ids[: len(promised)] == promised
@@ -113,6 +127,28 @@ def test_a_kill_in_the_middle_and_a_repeat(site: Site, port: int) -> None:
     assert len(set(ids)) == count
     with site.client() as client:
         assert total(client) == count
+
+
+def test_a_stop_tells_where_it_ends_and_a_repeat_takes_the_rest(site: Site, port: int) -> None:
+    count = 60_000
+    body = b"".join(line(n, idempotency_key=f"key {n}") for n in range(count))
+    answers: list[Json] = []
+    client = threading.Thread(target=lambda: answers.extend(post(port, body)))
+    client.start()
+    with site.client() as other:
+        until(lambda: total(other) > 2_000, "some are taken")
+    assert site.stop() == 0
+    client.join(20)
+    last = answers.pop()
+    assert last["index"] == len(answers) < count
+    assert last["error"]["code"] == "shutting_down"
+    promised = ids_of(answers)
+    start(site, port)
+    with site.client() as other:
+        assert total(other) == len(promised)
+    repeated = list(post(port, body))
+    assert ids_of(repeated)[: len(promised)] == promised
+    assert [each["replayed"] for each in repeated] == [n < len(promised) for n in range(count)]
 
 
 def half_of_it(site: Site, port: int, body: bytes) -> list[str]:

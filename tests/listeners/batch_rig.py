@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ Json = dict[str, Any]
 NDJSON = "application/x-ndjson"
 JSON = "application/json"
 HOST = "127.0.0.1"
+SMALL = 8_192
 CALLER = Caller("token shop", "shop", frozenset({Scope.SEND}))
 
 
@@ -61,15 +63,21 @@ class Door:
 
 
 @asynccontextmanager
-async def door(house: House, limits: BatchLimits | None = None, caller: Caller = CALLER) -> AsyncIterator[Door]:
-    """The route from start to stop; no request of it may have met a fault."""
+async def door(
+    house: House, limits: BatchLimits | None = None, caller: Caller = CALLER, *, small: bool = False
+) -> AsyncIterator[Door]:
+    """The route from start to stop; no request of it may have met a fault. `small`: the system buffers next to nothing
+    for it."""
     found = Door(house, limits or BatchLimits(), caller)
     app = web.Application()
     app.router.add_post("/v1/messages/batch", found.handle)
     runner = web.AppRunner(app, access_log=None, lingering_time=0, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, HOST, 0)
-    await site.start()
+    listening = socket.socket()
+    listening.bind((HOST, 0))
+    if small:
+        _shrink(listening)
+    await web.SockSite(runner, listening).start()
     found.port = runner.addresses[0][1]
     try:
         yield found
@@ -77,6 +85,11 @@ async def door(house: House, limits: BatchLimits | None = None, caller: Caller =
         await runner.cleanup()
     assert not found.faults
     assert not found.running
+
+
+def _shrink(each: socket.socket) -> None:
+    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        each.setsockopt(socket.SOL_SOCKET, option, SMALL)
 
 
 class Raw:
@@ -131,9 +144,14 @@ class Raw:
 
 
 @asynccontextmanager
-async def raw(found: Door, content_type: str = NDJSON, **headers: str) -> AsyncIterator[Raw]:
-    """A client that has sent the head of its request."""
-    reader, writer = await asyncio.open_connection(HOST, found.port)
+async def raw(found: Door, content_type: str = NDJSON, *, small: bool = False, **headers: str) -> AsyncIterator[Raw]:
+    """A client that has sent the head of its request. `small`: as of `door`."""
+    connection = socket.socket()
+    connection.setblocking(False)
+    if small:
+        _shrink(connection)
+    await asyncio.get_running_loop().sock_connect(connection, (HOST, found.port))
+    reader, writer = await asyncio.open_connection(sock=connection)
     lines = [
         "POST /v1/messages/batch HTTP/1.1",
         f"Host: {HOST}",

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import resource
+import socket
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from smsd.listeners.connection import Limits
 from tests.listeners.house import NUMBER, Client, House, Json, resident, running, until
+from tests.listeners.http_rig import request, serving
 
 MIB = 1 << 20
 
@@ -39,6 +41,29 @@ async def test_a_hundred_megabytes_without_a_newline_take_no_memory(house: House
     assert resident() - before < 5 * MIB
     other = await house.client()
     assert (await other.ask(op="ping"))["ok"] is True
+
+
+async def test_a_flood_of_pipelined_requests_is_held_back(house: House) -> None:
+    """aiohttp's own bound: requests that wait behind one that is answered late."""
+    loop = asyncio.get_running_loop()
+    async with serving(house) as rig:
+        id = await rig.send(send_at=LATER)
+        before = resident()
+        with socket.create_connection(rig.door.addresses[0]) as flood:
+            flood.setblocking(False)
+            await loop.sock_sendall(flood, request("GET", f"/v1/messages/{id}?wait=60s"))
+            sent, pings = 0, request("GET", "/healthz") * 1_000
+            with pytest.raises(TimeoutError):
+                while sent < 64 * MIB:
+                    async with asyncio.timeout(0.5):
+                        await loop.sock_sendall(flood, pings)
+                    sent += len(pings)
+            assert resident() - before < 8 * MIB
+            assert (await rig.ask("POST", f"/v1/messages/{id}/cancel", {})).status == 200
+            answers = b""
+            while answers.count(b"HTTP/1.1 200 OK") < 2_000:
+                async with asyncio.timeout(5):
+                    answers += await loop.sock_recv(flood, MIB)
 
 
 async def test_byte_by_byte(client: Client) -> None:

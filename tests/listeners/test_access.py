@@ -14,6 +14,11 @@ from tests.listeners.http_rig import ALL, ANYBODY, serving, token
 
 SHOP = token("shop", Scope.SEND, Scope.READ, tenant="shop")
 OPS = token("ops")
+FORWARDED = (
+    "X-Forwarded", "X-Original-Forwarded-For", "CF-Connecting-IP", "True-Client-IP", "X-Client-IP",
+    "X-Cluster-Client-IP", "Fly-Client-IP", "Fastly-Client-IP", "X-Envoy-External-Address", "X-Azure-ClientIP",
+    "X-Appengine-User-Ip", "CloudFront-Viewer-Address", "CDN-Loop", "x-forwardeD-For",
+)  # fmt: skip
 
 
 def fields(*pairs: tuple[str, str], host: str | None = "localhost:7670") -> CIMultiDict[str]:
@@ -123,6 +128,7 @@ def test_what_is_not_loopback(host: str) -> None:
         (fields(("X-Forwarded-Anything", "")), "X-Forwarded-Anything"),
         (fields(("X-Real-IP", "127.0.0.1")), "X-Real-IP"),
         (fields(("Via", "1.1 proxy")), "Via"),
+        *((fields((name, "127.0.0.1")), name) for name in FORWARDED),
     ],
 )
 def test_what_may_come_from_elsewhere_is_nobodys(headers: CIMultiDict[str], word: str) -> None:
@@ -134,8 +140,12 @@ def test_what_may_come_from_elsewhere_is_nobodys(headers: CIMultiDict[str], word
 
 
 @pytest.mark.parametrize(
-    "pair", [("Origin", "http://localhost:7670"), ("Sec-Fetch-Site", "none"), ("Sec-Fetch-Site", "same-origin")]
-)
+    "pair",
+    [
+        ("Origin", "http://localhost:7670"), ("Sec-Fetch-Site", "none"), ("Sec-Fetch-Site", "same-origin"),
+        ("X-Client", "a"), ("Content-Type", "application/json"), ("Traceparent", "00-1-2-03"), ("X-Request-Id", "7"),
+    ],
+)  # fmt: skip
 def test_a_page_of_our_own_is_local(pair: tuple[str, str]) -> None:
     assert not not_local(fields(pair))
 

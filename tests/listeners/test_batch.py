@@ -28,6 +28,7 @@ from tests.listeners.batch_rig import (
     good,
     line,
     lines,
+    parse,
     raw,
     stored,
 )
@@ -152,6 +153,80 @@ async def test_messages_belong_to_the_callers_tenant(found: Door, house: House) 
     (answer,) = await exchange(found, GOOD)
     assert await house.engine.service.get(answer["id"], "shop") is not None
     assert await house.engine.service.get(answer["id"], "other") is None
+
+
+# -- a daemon that stops -----------------------------------------------------------------------------------------------
+
+
+def taken(answers: list[Json]) -> int:
+    """How many were, according to a batch that a stop broke off."""
+    last = len(answers) - 1
+    assert good(answers[:-1], last)
+    assert answers[-1]["index"] == last
+    assert code(answers[-1]) == "shutting_down"
+    assert "after it were not taken" in answers[-1]["error"]["message"]
+    return last
+
+
+async def test_a_stop_breaks_off_where_it_says(house: House, tmp_path: Path) -> None:
+    """The client writes megabytes before it reads anything, and the system keeps few of its answers."""
+    async with door(house, small=True) as found, raw(found, small=True) as client:
+        client.transport.pause_reading()
+        await client.say(lines(4_000))
+        await until(lambda: stored(tmp_path) >= 4_000)
+        async with asyncio.timeout(10):
+            sending = asyncio.ensure_future(client.say(lines(60_000)))
+            await asyncio.sleep(0)
+            found.limits.together.end()
+            await sending
+            client.finish()
+        client.transport.resume_reading()
+        await client.head()
+        count = taken(await client.lines())
+        assert 4_000 <= count < 64_000
+        assert stored(tmp_path) == count
+        await until(lambda: found.idle)
+        assert not found.limits.together.on_end
+
+
+async def test_a_stop_does_not_wait_for_a_body_that_pauses(found: Door) -> None:
+    async with raw(found) as client:
+        await client.say(line(1) + b"\n" + line(2)[:-1])
+        head = await client.head()
+        first = await client.chunk()
+        found.limits.together.end()
+        assert taken([*parse(first), *await client.lines()]) == 1
+    assert head.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_stop_adds_nothing_to_a_batch_that_was_read_to_its_end(found: Door, house: House) -> None:
+    house.outbox.held = []
+    async with raw(found) as client:
+        await client.say(lines(10))
+        client.finish()
+        await until(lambda: len(house.outbox.held or ()) == 10)
+        found.limits.together.end()
+        house.outbox.release()
+        await client.head()
+        assert good(await client.lines(), 10)
+
+
+async def test_a_stop_ends_a_batch_whose_client_leaves_too_much_unread(house: House) -> None:
+    async with door(house, BatchLimits(unread=1, waiting=1, in_flight=1)) as found, raw(found) as client:
+        house.outbox.held = []
+        await client.say(lines(10))
+        await until(lambda: len(house.outbox.held or ()) == 1)
+        found.limits.together.end()
+        house.outbox.release()
+        await client.head()
+        assert taken(await client.lines()) == 1
+
+
+async def test_a_batch_is_refused_once_the_daemon_stops(found: Door) -> None:
+    found.limits.together.end()
+    headers = {"Content-Type": NDJSON}
+    async with aiohttp.ClientSession(headers=headers) as session, session.post(found.url, data=GOOD) as answer:
+        assert (await answer.json())["code"] == "shutting_down"
 
 
 # -- the request -------------------------------------------------------------------------------------------------------

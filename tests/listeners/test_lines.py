@@ -6,13 +6,13 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import uvloop
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from smsd import __version__
 from smsd.listeners.connection import BLANK
 from tests.listeners.house import NUMBER, Client, House, code, running
 
@@ -43,7 +43,7 @@ FAULTS = [
     (b'{"op":"ping"}\x00', "malformed", None, "not JSON"),
     (b'{"text":"a\x00b"}', "malformed", None, "not JSON"),
     (b'{"text":"a\tb"}', "malformed", None, "not JSON"),
-    (b'{"text":"\\ud800"}', "malformed", None, "not JSON"),
+    (b'{"text":"\\ud800"}', "malformed", None, "half of a surrogate pair"),
     (b'{"text":"\\ud800\\u0041"}', "malformed", None, "surrogate"),
     (b"[" * 60_000, "malformed", None, "nested too deeply"),
     (b'{"vars":' + b'{"a":' * 10_000 + b"1" + b"}" * 10_001, "malformed", None, "nested too deeply"),
@@ -63,6 +63,7 @@ FAULTS = [
     (b'{"op":"list","limit":1.5}', "invalid_value", "limit", "must be a whole number"),
     (b'{"op":"list","limit":' + b"9" * 40 + b"}", "invalid_value", "limit", ""),
     (b'{"op":"list","state":"lost"}', "invalid_value", "state", "pending"),
+    (b'{"to":"+14155550123","text":"hi","to":"+14155550199"}', "invalid_value", "to", "stands twice"),
     (b'{"op":"list","cursor":"?"}', "invalid_value", "cursor", "Start again"),
     (b'{"op":"list","since":"yesterday"}', "invalid_value", "since", "RFC 3339"),
     (b'{"op":"list","to":"4155550123"}', "invalid_recipient", "to", "+"),
@@ -104,9 +105,14 @@ async def test_every_bad_line_gets_its_named_error(
     assert (after["ok"], after["ref"]) == (True, "after"), "the connection lives on"
 
 
-async def test_a_repeated_name_means_its_last_value(client: Client) -> None:
+async def test_all_names_that_stand_twice_come_in_one_answer(client: Client) -> None:
     await client.raw(b'{"op":"fly","op":"ping","ref":1,"ref":2}\n')
-    assert await client.answer() == {"ok": True, "ref": 2, "pong": True, "version": __version__}
+    answer = await client.answer()
+    assert (answer["ok"], answer["ref"]) == (False, 2)
+    assert [(fault["field"], fault["code"]) for fault in answer["error"]["errors"]] == [
+        ("op", "invalid_value"),
+        ("ref", "invalid_value"),
+    ]
 
 
 @pytest.mark.parametrize("blank", [b"", b"\r", b" ", b"\t \r"], ids=repr)
@@ -254,3 +260,24 @@ def test_one_answer_a_line_in_order(
         if b'"mark ' in line and line in marked:
             assert found["ref"] == json.loads(line)["ref"], "in order"
         assert found["ok"] or found["error"]["code"] != "internal", line
+
+
+# -- cursors -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_cursor_outlives_a_restart_and_is_of_one_outbox(tmp_path: Path) -> None:
+    places = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        async with running(tmp_path / name) as house:
+            client = await house.client()
+            for n in range(3):
+                await client.send(str(n))
+            places.append((await client.ask(op="list", limit=1))["next_cursor"])
+    assert places[0] != places[1]
+    async with running(tmp_path / "one") as house:
+        client = await house.client()
+        page = await client.ask(op="list", limit=1, cursor=places[0])
+        assert [each["text"] for each in page["items"]] == ["1"]
+        assert page["next_cursor"] not in {None, places[0]}
+        assert code(await client.ask(op="list", limit=1, cursor=places[1])) == "invalid_value"

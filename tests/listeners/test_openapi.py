@@ -18,7 +18,7 @@ from smsd.listeners.http import openapi
 from smsd.listeners.http.access import Access
 from smsd.listeners.http.routes import OPEN_ROUTES, ROUTES
 from tests.listeners.house import House
-from tests.listeners.http_rig import serving, token
+from tests.listeners.http_rig import ANYBODY, serving, token
 
 DOCUMENT = openapi.describe()
 
@@ -125,6 +125,55 @@ def test_every_operation_says_what_it_takes_and_answers(path: str, method: str, 
     assert ("requestBody" in row) is (method == "post")
     assert {"500", "400"} <= row["responses"].keys()
     assert ("401" in row["responses"]) is ("security" not in row)
+
+
+async def test_what_is_not_there_is_told_as_described(house: House, tmp_path: Path) -> None:
+    """404 where it stands in the document, and nowhere else."""
+    house.engine.service.snapshots = Snapshots(house.outbox, tmp_path)
+    async with serving(house, ANYBODY) as rig:
+        for route in ROUTES:
+            row = DOCUMENT["paths"][route.path][route.method.lower()]
+            if "{" not in route.path and route.path != "/v1/backup":
+                assert "404" not in row["responses"]
+                continue
+            path = re.sub(r"\{.+?\}", "+14155550199", route.path)
+            body = {"snapshot": "gone"} if route.path == "/v1/backup" else {}
+            client = await rig.client()
+            answer = await client.ask(route.method, path, None if route.method == "GET" else body)
+            assert (answer.status == 404) is ("404" in row["responses"]), (path, answer.status)
+            assert answer.status in {200, 404}
+        refused = await rig.ask("POST", "/v1/backup", {"offset": 1})
+        assert (refused.status, refused.codes) == (422, [("offset", "invalid_value")])
+    house.engine.service.snapshots.close()
+
+
+def described(status: int) -> set[str]:
+    return {
+        f"{method} {path}" for path, method, row in (each.values for each in rows()) if str(status) in row["responses"]
+    }
+
+
+def test_statuses_stand_only_where_they_can_happen() -> None:
+    one = "/v1/messages/{id}"
+    assert described(409) == {"post /v1/messages", f"post {one}/cancel", f"post {one}/retry"}
+    assert described(413) == {each for each in described(415) if each != "post /v1/messages/batch"}
+    assert described(415) == {
+        f"{method} {path}" for path, method, _ in (each.values for each in rows()) if method == "post"
+    }
+    assert described(429) == {"get /v1/messages", f"get {one}", "get /v1/events"}
+    providers = {"post /v1/providers/{provider}/pause", "post /v1/providers/{provider}/resume"}
+    assert described(507) == {*described(409), *providers, "post /v1/backup"}
+    assert {"get /v1/ping", "get /v1/providers", "get /v1/events"}.isdisjoint(described(503))
+
+
+def test_headers_that_count_are_described() -> None:
+    headers = {
+        (path, each["name"])
+        for path, _, row in (each.values for each in rows())
+        for each in row.get("parameters", [])
+        if each["in"] == "header"
+    }
+    assert headers == {("/v1/messages", "Idempotency-Key"), ("/v1/events", "Last-Event-ID")}
 
 
 def test_every_reference_leads_somewhere() -> None:

@@ -17,7 +17,9 @@ from smsd.core.events import Event, Kind
 from smsd.core.message import Priority
 from smsd.core.verdict import Category
 from smsd.engine.stream import Stream, Wanted
+from smsd.listeners.callers import ProblemError
 from smsd.listeners.events import event_view
+from smsd.listeners.http.problems import problem
 from smsd.listeners.http.sse import BATCH, EventStreams
 from tests.listeners.house import until
 
@@ -80,7 +82,10 @@ class Door:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         tenant = request.query.get("tenant")
         after = request.query.get("after")
-        return await self.streams.stream_events(request, tenant or "admin", Wanted(tenant), after)
+        try:
+            return await self.streams.stream_events(request, tenant or "admin", Wanted(tenant), after)
+        except ProblemError as error:
+            return problem(*error.faults)
 
     async def follow(self, query: str = "", *, buffer: int | None = None, **headers: str) -> Follower:
         """Connect and ask; back when the head has come."""
@@ -191,9 +196,9 @@ async def test_there_are_no_more_streams_than_places() -> None:
     async with opened(most=3, most_of_one=2, heartbeat_s=0.02) as door:
         followers = [await door.follow("?tenant=shop") for _ in range(2)]
         third = await door.follow("?tenant=shop")
-        assert (third.status, third.headers["retry-after"]) == (503, "5")
+        assert (third.status, third.headers["retry-after"]) == (429, "5")
         assert (await door.follow("?tenant=other")).status == 200
-        assert (await door.follow("?tenant=third")).status == 503
+        assert (await door.follow("?tenant=third")).status == 429
         followers[0].writer.close()
         await until(lambda: door.streams.open == 2)
         assert (await door.follow("?tenant=shop")).status == 200

@@ -55,7 +55,7 @@ REQUESTS: dict[str, Build] = {
     "get": lambda draw, ids: wire.Get(draw(_some(tuple(ids)))),
     "list": lambda draw, ids: wire.List(
         to=draw(_some((None, *NUMBERS))), user=draw(_some((None, *USERS))), tenant=draw(_some(TENANTS)),
-        cursor=draw(_some((None, wire.encode_cursor(5)))),
+        cursor=draw(_some((None, CURSORS.encode(5)))),
     ),
     "attempts": lambda draw, ids: wire.Attempts(draw(_some(tuple(ids)))),
     "cancel": lambda draw, ids: wire.Cancel(draw(_some(tuple(ids)))),
@@ -97,6 +97,9 @@ class Ledger:
 
     def count(self, tenant: str) -> int:
         return sum(each == tenant for each in self.owner.values())
+
+
+CURSORS: wire.Cursors = wire.Cursors(bytes(16))
 
 
 async def state_of(house: House) -> dict[str, tuple[str, State]]:
@@ -150,6 +153,7 @@ def own_counts(ledger: Ledger, caller: Caller, answer: object) -> None:
 async def play(data: st.DataObject, directory: Path) -> None:
     async with running(directory) as house:
         ledger = Ledger()
+        house.engine.service.cursor_key = bytes(16)
         for _ in range(data.draw(st.integers(5, 25))):
             caller = data.draw(_some(CALLERS))
             name = data.draw(st.one_of(st.just("send"), _some(tuple(OPERATIONS))))

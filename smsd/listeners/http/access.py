@@ -22,8 +22,15 @@ from typing import Protocol
 from smsd.listeners.callers import Caller, ProblemError, Scope
 
 _HOST = re.compile(r"(localhost|\[::1\]|127\.[0-9.]{5,11})(?::[0-9]{1,5})?", re.IGNORECASE)
-_FORWARDED = re.compile(r"(forwarded|x-real-ip|via)\Z|x-forwarded-", re.IGNORECASE)
-_SUSPECT = frozenset("fFxXvV")
+_SUSPECT = frozenset("fFxXvVcCtT")
+_FORWARDED = frozenset(
+    {
+        "forwarded", "via", "cdn-loop", "true-client-ip", "x-client-ip", "x-cluster-client-ip", "x-real-ip",
+        "x-original-forwarded-for", "x-envoy-external-address", "x-azure-clientip", "x-appengine-user-ip",
+        "cf-connecting-ip", "fly-client-ip", "fastly-client-ip", "cloudfront-viewer-address",
+    }
+)  # fmt: skip
+"""Field names by which proxies say that they forward, and for whom; besides all that begin with x-forwarded."""
 _TOKEN_HINT = "Send `Authorization: Bearer TOKEN`; `smsd token new` makes a token."  # noqa: S105 (an explanation)
 
 
@@ -107,7 +114,7 @@ def not_local(headers: Headers) -> str:
     if any(site not in {"none", "same-origin"} for site in headers.getall("Sec-Fetch-Site", [])):
         return "`Sec-Fetch-Site` says that another site asks"
     for name in headers:
-        if name[0] in _SUSPECT and _FORWARDED.match(name):
+        if name[0] in _SUSPECT and ((low := name.lower()) in _FORWARDED or low.startswith("x-forwarded")):
             return f"`{name[:32]}` says that it was forwarded"
     return ""
 

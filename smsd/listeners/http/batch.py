@@ -7,8 +7,11 @@ One that writes everything first need not read meanwhile: its answers are kept f
 
 The status is 200 before the first line is read, so whatever goes wrong later is told in the stream. What ends it early
 is told by a last line with the index of the first submission that was not taken: a body that stands still, one whose
-packing is broken, an array that never begins or ends. Where even that cannot be told (a fault of the daemon, a client
-that does not read) the connection is aborted: an answer that ends properly has a line for every submission.
+packing is broken, an array that never begins or ends, a daemon that stops (`shutting_down`). What the client still
+sends is then read and dropped while the answers go out: it may be one that writes everything first (a daemon that stops
+waits for it as long as for any answer). Where even that
+cannot be told (a fault of the daemon, a client that does not read) the connection is aborted: an answer that ends
+properly has a line for every submission, or says where it ends.
 
 What was read is submitted, even if the client goes away before it hears so: a repeat with the same idempotency keys
 doubles nothing. Who may ask, and whether the connection may live so long, is known by the door.
@@ -17,11 +20,11 @@ doubles nothing. Who may ask, and whether the connection may live so long, is kn
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 
-import msgspec
 import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -31,7 +34,7 @@ from smsd import wire
 from smsd.core.acceptance import Fault, Refusal
 from smsd.engine.intake import Answer
 from smsd.engine.service import Service
-from smsd.listeners.callers import Caller, ProblemError
+from smsd.listeners.callers import Caller, ProblemError, all_faults
 from smsd.listeners.http import problems
 from smsd.listeners.http.batch_limits import BatchLimits
 from smsd.listeners.http.splitting import Elements, Lines, Piece, Splitter
@@ -54,8 +57,11 @@ HEADERS = {**problems.HEADERS, "Content-Type": "application/x-ndjson"}
 
 
 async def batch(request: web.Request, caller: Caller, service: Service, limits: BatchLimits) -> web.StreamResponse:
-    """Answer the request. Raises ProblemError unsupported_media_type or invalid_value before anything is answered."""
+    """Answer the request. Raises ProblemError unsupported_media_type, invalid_value or shutting_down before anything is
+    answered."""
     splitter = _splitter(request, limits.line)
+    if limits.together.ended:
+        raise ProblemError(STOPPING)
     response = web.StreamResponse(headers=HEADERS)
     work = _Batch(request, response, splitter, caller, service, limits)
     await work.run()
@@ -73,6 +79,13 @@ def _splitter(request: web.Request, most: int) -> Splitter:
             return Elements(most)
     text = "Send lines as application/x-ndjson or a JSON array as application/json, in UTF-8."
     raise ProblemError.of("unsupported_media_type", text, "Content-Type")
+
+
+STOPPING = Fault("", "shutting_down", "smsd is shutting down; nothing was taken. Send it again after the restart.")
+
+
+class _EndingError(Exception):
+    """The daemon ends, and there is more that would have been taken."""
 
 
 class _Slot:
@@ -117,7 +130,9 @@ class _Batch:
         """Bytes of the body read, and of answers given to the transport."""
         self._flushing = False
         self._ended = False
-        """Nothing more is read."""
+        """Nothing more is taken."""
+        self._patience: asyncio.Timeout | None = None
+        """Set while bytes of the body are awaited."""
         self._lost = False
         self._room = asyncio.Event()
         """Something was answered or read; there may be room for more."""
@@ -127,13 +142,15 @@ class _Batch:
     async def run(self) -> None:
         """Until every answer is written, or the client is gone."""
         self._together.waiting.add(self._room)
+        self._together.on_end.add(self._hurry)
         self._watch(None)
         try:
             await self._response.prepare(self._request)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._read())
-                tasks.create_task(self._write())
-            await self._response.write_eof()
+                reading = tasks.create_task(self._read())
+                await self._write()
+                await self._response.write_eof()
+                reading.cancel()
         except* ConnectionError:
             log.info("a client left its batch", caller=self._caller.name, submitted=self._index)
         except* Exception:
@@ -143,6 +160,7 @@ class _Batch:
             self._lost = True
             self._watching.cancel()
             self._together.waiting.discard(self._room)
+            self._together.on_end.discard(self._hurry)
             self._slots.clear()
             self._unread.clear()
 
@@ -154,22 +172,47 @@ class _Batch:
             while data := await self._more():
                 await self._submit_all(self._splitter.feed(data))
             await self._submit_all(self._splitter.end())
+        except _EndingError:
+            self._break_off("shutting_down", "smsd is shutting down")
         except TimeoutError:
-            self._break_off(f"the body stood still for {self._limits.idle_s:g} s")
+            self._break_off("malformed", f"the body stood still for {self._limits.idle_s:g} s")
         except (RequestPayloadError, HttpProcessingError):
-            self._break_off("the body's packing or framing is broken; it cannot be read on")
+            self._break_off("malformed", "the body's packing or framing is broken; it cannot be read on")
         self._ended = True
         self._news.set()
+        await self._drop()
 
     async def _more(self) -> bytes:
-        """The next bytes of the body; b"" at its end. Raises TimeoutError when it stands still, what aiohttp raises
-        when it breaks off."""
+        """The next bytes of the body; b"" at its end. Raises TimeoutError when it stands still, _EndingError, and what
+        aiohttp raises when it breaks off."""
         if self._index > self._marked_index or self._received - self._marked_bytes >= self._limits.least:
             self._mark()
-        async with asyncio.timeout_at(self._still_at):
-            data = await self._request.content.read(READ)
+        content = self._request.content
+        if self._together.ended and not content.is_eof():
+            raise _EndingError
+        try:
+            async with asyncio.timeout_at(self._still_at) as self._patience:
+                data: bytes = await content.read(READ)
+        except TimeoutError:
+            if self._together.ended:
+                raise _EndingError from None
+            raise
+        finally:
+            self._patience = None
         self._received += len(data)
         return data
+
+    def _hurry(self) -> None:
+        """The daemon ends: wait neither for bytes of the body nor for room."""
+        self._room.set()
+        if self._patience is not None and not self._patience.expired():
+            self._patience.reschedule(self._loop.time())
+
+    async def _drop(self) -> None:
+        """What still comes is not looked at; what becomes of it was told."""
+        with contextlib.suppress(RequestPayloadError, HttpProcessingError):
+            while await self._request.content.readany():
+                pass
 
     def _mark(self) -> None:
         """The body moves: it may stand still so long from now."""
@@ -179,6 +222,8 @@ class _Batch:
 
     async def _submit_all(self, pieces: Iterator[Piece]) -> None:
         for piece in pieces:
+            if self._together.ended:
+                raise _EndingError
             self._begin(piece)
             if self._full():
                 await self._until_room()
@@ -194,7 +239,7 @@ class _Batch:
         return together.unread >= together.most_unread and self._unread.size >= limits.unread_least
 
     async def _until_room(self) -> None:
-        while self._full():
+        while self._full() and not self._together.ended:
             self._room.clear()
             await self._room.wait()
         self._mark()
@@ -204,26 +249,20 @@ class _Batch:
         self._index += 1
         self._slots.append(slot)
         if isinstance(piece, Fault):
-            self._answer(slot, _refused(slot.index, (piece,)))
+            self._answer(slot, wire.encode_refused(slot.index, (piece,)))
             return
         try:
             submission = wire.decode_submission(piece)
         except wire.WireError as error:
-            self._answer(slot, _refused(slot.index, self._all_faults(error)))
+            self._answer(slot, wire.encode_refused(slot.index, all_faults(error, self._intake, self._origin)))
             return
         self._submit(slot, submission)
-
-    def _all_faults(self, error: wire.WireError) -> Sequence[Fault]:
-        """Those of the line, and those of what could be read of a submission."""
-        if error.partial is None:
-            return error.faults
-        return error.joined(self._intake.examine(error.partial, self._origin))
 
     def _submit(self, slot: _Slot, submission: wire.Submission) -> None:
         try:
             content_hash = wire.content_hash(submission) if submission.idempotency_key is not None else None
         except RecursionError:
-            self._answer(slot, _refused(slot.index, (TOO_DEEP,)))
+            self._answer(slot, wire.encode_refused(slot.index, (wire.TOO_DEEP,)))
             return
         self._in_flight += 1
         self._together.change_in_flight(1)
@@ -239,17 +278,16 @@ class _Batch:
         if self._lost:
             return
         if isinstance(answer, Refusal):
-            line = _refused(slot.index, answer.faults)
+            line = wire.encode_refused(slot.index, answer.faults)
         else:
             id, state, segments, encoding, replayed = answer
-            accepted = _Accepted(slot.index, True, id, state.label, segments, encoding.label, replayed)
-            line = wire.encode(accepted) + b"\n"
+            line = wire.encode_taken(slot.index, id, state.label, segments, encoding.label, replayed)
         self._answer(slot, line)
 
-    def _break_off(self, what: str) -> None:
+    def _break_off(self, code: str, what: str) -> None:
         """Tell where it ends. As the body was not read to its end, aiohttp closes the connection after the answer."""
         text = f"{what}: this submission and all after it were not taken; send them again"
-        self._begin(Fault("", "malformed", text))
+        self._begin(Fault("", code, text))
 
     # -- out ----------------------------------------------------------------------------------------------------------
 
@@ -303,24 +341,3 @@ class _Batch:
     def _abort(self) -> None:
         if self._request.transport is not None:
             self._request.transport.abort()
-
-
-TOO_DEEP = Fault("", "malformed", "nested too deeply: send a flat JSON object")
-
-
-class _Accepted(msgspec.Struct, gc=False):
-    index: int
-    ok: bool
-    id: str
-    state: str
-    segments: int
-    encoding: str
-    replayed: bool
-
-
-def _refused(index: int, faults: Sequence[Fault]) -> bytes:
-    """The first fault leads; `errors` has all of them, as on the socket."""
-    errors = wire.error_list(faults)
-    first = errors[0]
-    error = {"code": first["code"], "message": first["message"], "field": first["field"], "errors": errors}
-    return wire.encode({"index": index, "ok": False, "error": error}) + b"\n"

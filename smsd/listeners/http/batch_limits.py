@@ -7,6 +7,7 @@ bound a batch is read no further; nothing is refused and nothing is forgotten.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
@@ -22,6 +23,10 @@ class Together:
         self.unread = 0
         self.waiting: set[asyncio.Event] = set()
         """Set when one of the two falls below its bound."""
+        self.ended = False
+        """The daemon takes nothing any more."""
+        self.on_end: set[Callable[[], None]] = set()
+        """Called when that becomes so."""
 
     def change_in_flight(self, change: int) -> None:
         """So many more, or less."""
@@ -34,6 +39,13 @@ class Together:
         before, self.unread = self.unread, self.unread + change
         if before >= self.most_unread > self.unread:
             self._wake()
+
+    def end(self) -> None:
+        """Take nothing any more. Idempotent."""
+        if not self.ended:
+            self.ended = True
+            for tell in [*self.on_end]:
+                tell()
 
     def _wake(self) -> None:
         for event in self.waiting:

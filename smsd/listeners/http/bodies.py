@@ -80,18 +80,13 @@ def check_json(request: web.Request) -> None:
 
 def check_plain(request: web.Request) -> None:
     """Raises ProblemError unsupported_media_type for a compressed body: a few bytes of one can become gigabytes."""
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+    if any(each.lower() != "identity" for each in request.headers.getall("Content-Encoding", ())):
         raise ProblemError.of("unsupported_media_type", "Send the body without `Content-Encoding`.")
 
 
 async def invite(request: web.Request) -> None:
-    """Tell a client to go on that waits to be told (`Expect: 100-continue`; RFC 9110, section 10.1.1). Raises
-    ProblemError for another expectation."""
-    expected = request.headers.get("Expect")
-    if expected is None or request.content.is_eof():
-        return
-    if expected.lower() != "100-continue":
-        raise ProblemError.of("malformed", "`Expect` can only be `100-continue`.")
-    if request.version >= (1, 1):
+    """Tell a client to go on that waits to be told (`Expect: 100-continue`; RFC 9110, section 10.1.1). Other
+    expectations are refused before (`framing`)."""
+    if "Expect" in request.headers and not request.content.is_eof() and request.version >= (1, 1):
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # to aiohttp, an answer of which bytes are out cannot be replaced by a problem

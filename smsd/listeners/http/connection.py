@@ -19,8 +19,11 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.web_request import BaseRequest
 
 from smsd.core.acceptance import Fault
+from smsd.listeners.callers import INTERNAL
 from smsd.listeners.http.crowd import Crowd
-from smsd.listeners.http.problems import INTERNAL, problem, raw_problem
+from smsd.listeners.http.owing import Owing
+from smsd.listeners.http.problems import problem, raw_problem, too_large_head
+from smsd.listeners.http.visits import Visit
 
 log = structlog.get_logger("smsd.http")
 
@@ -49,6 +52,9 @@ class HttpLimits:
     """Bytes of bodies that are arriving, of all connections; above it a request is answered 503."""
     unread_s: float = 30.0
     """A client that takes nothing of its answer for so long is dropped."""
+    unread: int = 67_108_864
+    unread_of_one: int = 16_777_216
+    """Bytes of answers written and not read, of all and of one caller; above it who holds most is dropped."""
     linger_s: float = 2.0
     """How long a refused client may go on sending what nobody reads, so that it gets to read its answer."""
 
@@ -56,9 +62,11 @@ class HttpLimits:
 class Connection(web.RequestHandler):
     """One client."""
 
-    __slots__ = ("_behind", "_crowd", "_deaf", "_gone", "_head", "_limits")
+    __slots__ = ("_behind", "_crowd", "_deaf", "_gone", "_head", "_limits", "_owing", "caller", "visit")
 
-    def __init__(self, manager: web.Server, crowd: Crowd, limits: HttpLimits, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, manager: web.Server, crowd: Crowd, owing: Owing, limits: HttpLimits, loop: asyncio.AbstractEventLoop
+    ) -> None:
         super().__init__(
             manager,
             loop=loop,
@@ -69,7 +77,12 @@ class Connection(web.RequestHandler):
             read_bufsize=32_768,
         )
         self._crowd = crowd
+        self._owing = owing
         self._limits = limits
+        self.caller = ""
+        """The name of who sent the request that is answered; "" if nobody knows."""
+        self.visit: Visit | None = None
+        """The read under way."""
         self._head = 0
         """Bytes that came since the last request ended, while none is under way."""
         self._behind: asyncio.TimerHandle | None = None
@@ -91,6 +104,9 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         self._crowd.left(self)
+        self._owing.settled(self)
+        if self.visit is not None:
+            self.visit.end(ConnectionResetError("the client is gone"))
         if self._gone is not None:
             self._gone.set()
         if self._behind is not None:
@@ -107,30 +123,38 @@ class Connection(web.RequestHandler):
                 self._crowd.beginning(self)
             self._head += len(data)
             if self._head > self._limits.head:
-                self._refuse(_too_large(self._limits.head), 431)
+                self._refuse(too_large_head(self._limits.head), 431)
 
     # -- unread answers -----------------------------------------------------------------------------------------------
 
     def pause_writing(self) -> None:
         super().pause_writing()
         self._watch()
+        self._owing.owes(self, self.caller)
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        self._owing.settled(self)
         if self._behind is not None:
             self._behind.cancel()
             self._behind = None
 
-    def _watch(self) -> None:
-        self._behind = self._loop.call_later(self._limits.unread_s, self._look, self._unread())
+    async def _drain_helper(self) -> None:
+        """aiohttp's writers wait here when they wrote more to a client that is behind."""
+        self._owing.owes(self, self.caller)
+        await super()._drain_helper()
 
-    def _unread(self) -> int:
+    def _watch(self) -> None:
+        self._behind = self._loop.call_later(self._limits.unread_s, self._look, self.unread())
+
+    def unread(self) -> int:
+        """See owing.Debtor."""
         return 0 if self.transport is None else self.transport.get_write_buffer_size()
 
     def _look(self, before: int) -> None:
         """The client took something meanwhile, or it still sends (which may be why it does not read), or it goes."""
         request = self._current_request
-        if self._unread() < before or (request is not None and not request.content.is_eof()):
+        if self.unread() < before or (request is not None and not request.content.is_eof()):
             self._watch()
             return
         log.warning("a client is dropped: it does not read its answer")
@@ -162,6 +186,8 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """The answer to what is not HTTP, or to a fault that the door did not catch. The connection ends with it."""
+        if isinstance(exc, ConnectionError):
+            raise exc
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun; no other can be given")
         self._deaf = True
@@ -176,7 +202,7 @@ class Connection(web.RequestHandler):
 
     def _unreadable(self, error: HttpProcessingError) -> tuple[Fault, int]:
         if isinstance(error, LineTooLong) or _TOO_MANY.match(error.message):
-            return _too_large(self._limits.head), 431
+            return too_large_head(self._limits.head), 431
         what = error.message.split("\n", 1)[0].rstrip(":")[:100]
         shown = f" ({what})" if what.isprintable() and what.isascii() else ""
         return Fault("", "malformed", f"this is no HTTP request{shown}: send HTTP/1.1"), 400
@@ -186,6 +212,10 @@ class Connection(web.RequestHandler):
     def give_way(self) -> None:
         """See crowd.Member. Nothing is owed to it."""
         self.abort()
+
+    def drop(self) -> None:
+        """See owing.Debtor."""
+        self._loop.call_soon(self.abort)
 
     def abort(self) -> None:
         """Close now, whatever is owed."""
@@ -210,7 +240,3 @@ class Connection(web.RequestHandler):
 
 _LAST = {"Connection": "close"}
 _TOO_MANY = re.compile("Too many headers")
-
-
-def _too_large(most: int) -> Fault:
-    return Fault("", "too_long", f"a request's head is at most {most} bytes and a line of it 8190: send less")

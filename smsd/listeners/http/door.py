@@ -4,9 +4,10 @@ A request is looked up in `routes`, its caller is judged by `access` and the ope
 rest. Whatever goes wrong, down to bytes that are no HTTP, is answered with a problem document (RFC 9457); a fault of
 the daemon is a 500 that tells nothing, its story is in the log.
 
-Anybody who reaches the port may connect, so connections are bounded in number and age (`crowd`, `http_connection`) and
-bodies in size and time (`bodies`). A connection without a request under way gives way to a newcomer; one with a request
-never does. The door drains: answers under way are finished, and each says that it is the last of its connection.
+Anybody who reaches the port may connect, so connections are bounded in number and age (`crowd`, `connection`), bodies
+in size and time (`bodies`), answers that nobody reads in size (`owing`), what is costly or waits in number (`turns`,
+`visits`). A connection without a request under way gives way to a newcomer; one with a request does not. The door
+drains: answers under way are finished, and each says that it is the last of its connection.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import functools
 import resource
 import socket
 from collections.abc import Callable, Iterable
-from urllib.parse import urlsplit
+from typing import cast
 
 import structlog
 from aiohttp import web
@@ -27,17 +28,20 @@ from aiohttp.streams import StreamReader
 
 from smsd import wire
 from smsd.engine.service import Service
-from smsd.listeners.callers import ProblemError, store_fault
-from smsd.listeners.http import openapi
+from smsd.listeners.callers import INTERNAL, ProblemError, store_fault
+from smsd.listeners.http import framing, openapi
 from smsd.listeners.http.access import Access
 from smsd.listeners.http.batch import BatchLimits
 from smsd.listeners.http.bodies import Bodies
 from smsd.listeners.http.connection import Connection, HttpLimits
 from smsd.listeners.http.crowd import Crowd
-from smsd.listeners.http.performing import Call
-from smsd.listeners.http.problems import INTERNAL, TOO_DEEP, problem
+from smsd.listeners.http.owing import Owing
+from smsd.listeners.http.performing import READS, Call
+from smsd.listeners.http.problems import HttpProblemError, problem
 from smsd.listeners.http.routes import Map, OpenRoute, WrongMethodError
 from smsd.listeners.http.sse import EventStreams
+from smsd.listeners.http.turns import Turns
+from smsd.listeners.http.visits import Visits
 from smsd.store import StoreError
 
 __all__ = ["HttpDoor", "HttpLimits"]
@@ -68,19 +72,24 @@ class HttpDoor:
         self.bodies = Bodies(max_body, self.limits.bodies, self.limits.body_s)
         self.streams = EventStreams(service.stream)
         self.batch_limits = BatchLimits()
+        self.visits = Visits()
+        self.listings = Turns()
         self.description = openapi.document
         self._map = Map()
         self._servers: list[asyncio.Server] = []
         self._crowd: Crowd | None = None
+        self._owing = Owing(self.limits.unread, self.limits.unread_of_one)
         self._ending = False
         self._empty = asyncio.Event()
         self._crowded = False
         """The log was told that there are too many."""
 
     def change(self, access: Access, *, max_body: int) -> None:
-        """Other rules from the next request on (a reload)."""
+        """Other rules from the next request on (a reload). Who follows events, or waits, without being let in any more
+        is cut off."""
         self.access = access
         self.bodies.most = max_body
+        self.visits.judge(access.caller)
 
     async def listen(self, addresses: Iterable[tuple[str, int]], sockets: Iterable[socket.socket] = ()) -> None:
         """Serve on these (host, port) pairs, and on sockets that are bound already. Raises OSError when an address
@@ -117,7 +126,7 @@ class HttpDoor:
             self._crowded = False
         if self._ending or not crowd.has_room():
             return _Refused()
-        return Connection(server, crowd, self.limits, loop)
+        return Connection(server, crowd, self._owing, self.limits, loop)
 
     def _request(
         self,
@@ -141,25 +150,35 @@ class HttpDoor:
         return answer
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        target = request.raw_path
-        if target[:1] != "/" and target != "*" and urlsplit(target).netloc != request.headers.get("Host"):
-            raise ProblemError.of("malformed", "The request's target and its `Host` differ; smsd is no proxy.")
+        connection = cast(Connection, request.protocol)
+        connection.caller = ""
+        framing.check(request, self.limits.head)
         route, path = self._map.find(request.method, request.rel_url.raw_path)
         if isinstance(route, OpenRoute):
             return await route.perform(self, request)
         caller = self.access.caller(request.headers)
         route.operation.admit(caller)
-        return await route.perform(self, Call(request, route.operation, path, caller))
+        connection.caller = caller.name
+        call = Call(request, route.operation, path, caller)
+        if request.method not in READS:
+            return await route.perform(self, call)
+        with self.visits.reading(request, caller):
+            return await route.perform(self, call)
 
     def _refusal(self, request: web.Request, error: Exception) -> web.StreamResponse:
         """The problem that an exception is. Raises ConnectionError when an answer has begun already."""
         if request.writer.output_size > 0:
-            if not isinstance(error, ConnectionError):
+            if not isinstance(error, ConnectionError | ProblemError):
                 log.error("an answer broke off: a fault of the daemon", path=request.path[:64], exc_info=error)
             if request.transport is not None:
                 request.transport.abort()
             raise ConnectionError("the answer broke off") from error
         match error:
+            case HttpProblemError():
+                answer = problem(*error.faults, status=error.status)
+                if error.last:
+                    answer.force_close()
+                return answer
             case ProblemError() | wire.WireError():
                 return problem(*error.faults)
             case WrongMethodError():
@@ -168,7 +187,7 @@ class HttpDoor:
                 log.error("a request met a fault of the outbox", path=request.path[:64], error=str(error))
                 return problem(store_fault(error))
             case RecursionError():
-                return problem(TOO_DEEP)
+                return problem(wire.TOO_DEEP)
             case ConnectionError():
                 raise error
         log.error("a request met a fault of the daemon", path=request.path[:64], exc_info=error)
@@ -177,8 +196,9 @@ class HttpDoor:
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def stop_listening(self) -> None:
-        """Connect no one any more. Those connected are still answered, each once."""
+        """Connect no one any more. Those connected are still answered, each once; batches are told where they end."""
         self._ending = True
+        self.batch_limits.together.end()
         for server in self._servers:
             server.close()
 

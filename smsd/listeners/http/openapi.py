@@ -22,7 +22,7 @@ from smsd.core.message import Priority
 from smsd.listeners import showing
 from smsd.listeners.http import performing
 from smsd.listeners.http.problems import JSON, NDJSON, PROBLEM_JSON, ProblemView
-from smsd.listeners.http.routes import OPEN_ROUTES, ROUTES, OpenRoute, Route
+from smsd.listeners.http.routes import ALWAYS, OPEN_ROUTES, ROUTES, OpenRoute, Route
 from smsd.listeners.operations import Reach, Scope
 
 Json = dict[str, Any]
@@ -67,6 +67,12 @@ PARAMETERS: Final[Mapping[str, Json]] = {
     "cursor": {"description": "`next_cursor` of the page before."},
     "wait": {"description": "How long to wait, at most 60s.", "pattern": _SPAN},
     "after": {"description": "The id of the last event seen."},
+    "Idempotency-Key": {
+        "description": "Instead of the field `idempotency_key`; may be a quoted string.",
+        "minLength": 1,
+        "maxLength": rules.MAX_KEY,
+    },
+    "Last-Event-ID": {"description": "Of a stream that is taken up again: the id of the last event seen, as `after`."},
     "kinds": {"description": "Events joined by commas; `message.*` stands for all that begin so."},
 }
 
@@ -85,8 +91,6 @@ STATUSES: Final[Mapping[int, str]] = {
     503: "Not now: the backlog is full, smsd is shutting down, or the outcome of a commit is not known.",
     507: "The disk is full.",
 }
-_ALWAYS = (400, 401, 403, 422, 431, 500, 503)
-_WRITES = (413, 415, 507)
 
 
 @cache
@@ -145,14 +149,9 @@ def _parameters(route: Route) -> list[Json]:
         found += [_parameter("query", name, _not_null(schemas[name])) for name in schemas if name not in in_path]
     if route.perform is performing.submit:
         found.append(_parameter("query", "wait", {"type": "string"}))
-        found.append(
-            {
-                "name": "Idempotency-Key",
-                "in": "header",
-                "description": "Instead of the field `idempotency_key`; may be a quoted string.",
-                "schema": {"type": "string", "minLength": 1, "maxLength": rules.MAX_KEY},
-            }
-        )
+        found.append(_parameter("header", "Idempotency-Key", {"type": "string"}))
+    if route.perform is performing.events:
+        found.append(_parameter("header", "Last-Event-ID", {"type": "string"}))
     return found
 
 
@@ -203,11 +202,8 @@ def _answer(route: Route, status: int) -> Json:
 
 
 def _problems(route: Route) -> Json:
-    statuses = {*_ALWAYS, *(_WRITES if route.method == "POST" else ())}
-    statuses |= {404} if "{" in route.path or route.path == "/v1/backup" else set()
-    statuses |= {409} if route.perform is performing.submit or "{id}/" in route.path else set()
-    statuses |= {429} if route.perform in {performing.submit, performing.events} else set()
-    return {str(status): {"$ref": f"#/components/responses/{_name(status)}"} for status in sorted(statuses)}
+    statuses = sorted({*ALWAYS, *route.problems})
+    return {str(status): {"$ref": f"#/components/responses/{_name(status)}"} for status in statuses}
 
 
 def _open(route: OpenRoute) -> Json:

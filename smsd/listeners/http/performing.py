@@ -18,15 +18,18 @@ from aiohttp import web
 from smsd import wire
 from smsd.core.acceptance import Fault
 from smsd.core.message import State
-from smsd.engine.service import Service
+from smsd.engine.service import Seen, Service
 from smsd.engine.stream import UnknownKindError, Wanted, wanted
 from smsd.listeners import handlers, showing
 from smsd.listeners.callers import Caller, ProblemError
 from smsd.listeners.http import reading
+from smsd.listeners.http.accepting import rank
 from smsd.listeners.http.batch import BatchLimits, batch
 from smsd.listeners.http.bodies import Bodies, check_json, check_plain, invite
-from smsd.listeners.http.problems import reply
+from smsd.listeners.http.problems import JSON, reply
 from smsd.listeners.http.sse import EventStreams
+from smsd.listeners.http.turns import Turns
+from smsd.listeners.http.visits import Visits
 from smsd.listeners.metrics import CONTENT_TYPE
 from smsd.listeners.operations import Operation
 
@@ -42,6 +45,8 @@ class Desk(Protocol):
     bodies: Bodies
     streams: EventStreams
     batch_limits: BatchLimits
+    visits: Visits
+    listings: Turns
 
     def reasons(self) -> tuple[str, ...]:
         """What stands in the way of readiness."""
@@ -86,7 +91,23 @@ async def _result(desk: Desk, call: Call) -> msgspec.Struct:
     else:
         check_json(call.request)
         request = body_request(call, await desk.bodies.read(call.request))
+    return await _performed(desk, call, request)
+
+
+async def _performed(desk: Desk, call: Call, request: msgspec.Struct) -> msgspec.Struct:
+    """The answer. Who wants to wait for it needs a place."""
+    if isinstance(request, wire.Get | wire.Events) and request.wait is not None:
+        with desk.visits.waiting(call.caller, call.operation.name):
+            return await call.operation.handler(desk.service, call.caller, request)
     return await call.operation.handler(desk.service, call.caller, request)
+
+
+async def listing(desk: Desk, call: Call) -> web.StreamResponse:
+    """The same in a turn: pages are large, and nobody else is served while one is made."""
+    request = query_request(call)
+    async with desk.listings.turn(call.caller.name):
+        body = wire.encode(await call.operation.handler(desk.service, call.caller, request))
+    return reply(body)
 
 
 def query_request(call: Call) -> msgspec.Struct:
@@ -121,11 +142,21 @@ async def submit(desk: Desk, call: Call) -> web.StreamResponse:
     submission, wait_ms = _submission(desk, call, body)
     accepted = await handlers.send(desk.service, call.caller, submission)
     if wait_ms:
-        seen = await desk.service.wait(accepted.id, call.caller.sees, wait_ms)
+        seen = await _seen(desk, call, accepted.id, wait_ms)
         if seen is not None:
             view = showing.message(seen)
             return reply(wire.encode(view), 202 if view.state in QUEUED else 200)
     return reply(wire.encode(accepted), 200 if accepted.replayed else 202)
+
+
+async def _seen(desk: Desk, call: Call, id: str, wait_ms: int) -> Seen | None:
+    """The message, once it has left the queue or time is up. None: it may not be waited for any longer. That changes
+    nothing for the message, which is accepted, so it is no problem."""
+    try:
+        with desk.visits.reading(call.request, call.caller), desk.visits.waiting(call.caller, "get"):
+            return await desk.service.wait(id, call.caller.sees, wait_ms)
+    except ProblemError:
+        return None
 
 
 def _submission(desk: Desk, call: Call, body: bytes) -> tuple[wire.Submission, int]:
@@ -177,17 +208,16 @@ async def events(desk: Desk, call: Call) -> web.StreamResponse:
     """A stream that does not end; for who accepts only JSON, one answer with what there is."""
     request = cast(wire.Events, query_request(call))
     if not _wants_stream(call.request):
-        return reply(wire.encode(await handlers.events(desk.service, call.caller, request)))
+        return reply(wire.encode(await _performed(desk, call, request)))
+    showing.limit(request.limit)
+    showing.wait_ms(request.wait)
     chosen = _chosen(request.kinds, call.caller)
-    try:
-        return await desk.streams.stream_events(call.request, call.caller.name, chosen, request.after)
-    except web.HTTPServiceUnavailable as error:
-        raise ProblemError.of("limit_exceeded", error.text or "Too many event streams are open.") from error
+    return await desk.streams.stream_events(call.request, call.caller.name, chosen, request.after)
 
 
 def _wants_stream(request: web.Request) -> bool:
-    accepted = request.headers.get("Accept", "*/*")
-    return request.method == "GET" and (EVENT_STREAM in accepted or "application/json" not in accepted)
+    accept = request.headers.getall("Accept", ())
+    return request.method == "GET" and rank(accept, EVENT_STREAM) >= rank(accept, JSON)
 
 
 def _chosen(kinds: str | None, caller: Caller) -> Wanted:

@@ -17,6 +17,7 @@ from multidict import CIMultiDict
 
 from smsd import wire
 from smsd.core.acceptance import Fault
+from smsd.listeners.callers import ProblemError
 
 JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"
@@ -55,11 +56,23 @@ STATUS: Mapping[str, int] = {
 }
 """The closed list of codes, each with its status."""
 
-RETRY_AFTER: Mapping[str, str] = {"limit_exceeded": "60", "backlog_full": "5", "shutting_down": "5"}
-"""Seconds. A restart takes a few, a backlog shrinks by hundreds a second; nobody knows more when it is said."""
+RETRY_AFTER: Mapping[str, str] = {"limit_exceeded": "5", "backlog_full": "5", "shutting_down": "5"}
+"""Seconds. A restart takes a few, a backlog shrinks by hundreds a second, what a caller has too much of under way ends
+in moments; nobody knows more when it is said."""
 
-INTERNAL = Fault("", "internal", "smsd met a fault of its own; it is in the log. The request may be repeated.")
-TOO_DEEP = Fault("", "malformed", "nested too deeply: send a flat JSON object")
+
+class HttpProblemError(ProblemError):
+    """A problem for which HTTP has a status of its own; `last`: nothing more is read from the connection."""
+
+    def __init__(self, fault: Fault, status: int, *, last: bool = False) -> None:
+        super().__init__(fault)
+        self.status = status
+        self.last = last
+
+
+def too_large_head(most: int) -> Fault:
+    """What is wrong with a head of more than `most` bytes, or a line of it that aiohttp finds too long."""
+    return Fault("", "too_long", f"a request's head is at most {most} bytes and a line of it 8190: send less")
 
 
 class FaultView(msgspec.Struct):

@@ -18,6 +18,12 @@ from smsd.listeners.http import performing
 from smsd.listeners.http.performing import OpenPerformer, Performer, plain
 from smsd.listeners.operations import OPERATIONS, Operation
 
+ALWAYS = (400, 401, 403, 422, 431, 500)
+"""Statuses of problems that every route for callers has."""
+
+_BODY = (413, 415, 503)
+"""Of those that read a body: its size, its type, too many arriving. 503 is also what a fault of the outbox can be."""
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -29,6 +35,8 @@ class Route:
     perform: Performer = plain
     statuses: tuple[int, ...] = (200,)
     """Of answers that are no problem."""
+    problems: tuple[int, ...] = ()
+    """Of those that are, beside ALWAYS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,29 +49,37 @@ class OpenRoute:
     method: str = "GET"
 
 
-def _route(method: str, path: str, name: str, perform: Performer = plain, statuses: tuple[int, ...] = (200,)) -> Route:
-    return Route(method, path, OPERATIONS[name], perform, statuses)
+def _route(
+    method: str,
+    path: str,
+    name: str,
+    perform: Performer = plain,
+    statuses: tuple[int, ...] = (200,),
+    *,
+    problems: tuple[int, ...] = (),
+) -> Route:
+    return Route(method, path, OPERATIONS[name], perform, statuses, problems)
 
 
 ROUTES: tuple[Route, ...] = (
-    _route("POST", "/v1/messages", "send", performing.submit, (202, 200)),
-    _route("GET", "/v1/messages", "list"),
-    _route("POST", "/v1/messages/batch", "send", performing.submit_batch),
-    _route("GET", "/v1/messages/{id}", "get"),
-    _route("GET", "/v1/messages/{id}/attempts", "attempts"),
-    _route("POST", "/v1/messages/{id}/cancel", "cancel"),
-    _route("POST", "/v1/messages/{id}/retry", "retry"),
-    _route("GET", "/v1/users/{user}", "user"),
-    _route("GET", "/v1/recipients/{number}", "recipient"),
-    _route("GET", "/v1/stats", "stats"),
+    _route("POST", "/v1/messages", "send", performing.submit, (202, 200), problems=(*_BODY, 409, 507)),
+    _route("GET", "/v1/messages", "list", performing.listing, problems=(429, 503)),
+    _route("POST", "/v1/messages/batch", "send", performing.submit_batch, problems=(415, 503)),
+    _route("GET", "/v1/messages/{id}", "get", problems=(404, 429, 503)),
+    _route("GET", "/v1/messages/{id}/attempts", "attempts", problems=(404, 503)),
+    _route("POST", "/v1/messages/{id}/cancel", "cancel", problems=(*_BODY, 404, 409, 507)),
+    _route("POST", "/v1/messages/{id}/retry", "retry", problems=(*_BODY, 404, 409, 507)),
+    _route("GET", "/v1/users/{user}", "user", problems=(503,)),
+    _route("GET", "/v1/recipients/{number}", "recipient", problems=(503,)),
+    _route("GET", "/v1/stats", "stats", problems=(503,)),
     _route("GET", "/v1/providers", "providers"),
-    _route("POST", "/v1/providers/{provider}/pause", "pause"),
-    _route("POST", "/v1/providers/{provider}/resume", "resume"),
-    _route("GET", "/v1/events", "events", performing.events),
-    _route("POST", "/v1/reload", "reload"),
-    _route("POST", "/v1/backup", "backup"),
+    _route("POST", "/v1/providers/{provider}/pause", "pause", problems=(*_BODY, 404, 507)),
+    _route("POST", "/v1/providers/{provider}/resume", "resume", problems=(*_BODY, 404, 507)),
+    _route("GET", "/v1/events", "events", performing.events, problems=(429,)),
+    _route("POST", "/v1/reload", "reload", problems=_BODY),
+    _route("POST", "/v1/backup", "backup", problems=(*_BODY, 404, 507)),
     _route("GET", "/v1/ping", "ping"),
-    _route("GET", "/metrics", "metrics", performing.figures),
+    _route("GET", "/metrics", "metrics", performing.figures, problems=(503,)),
 )
 
 OPEN_ROUTES: tuple[OpenRoute, ...] = (

@@ -22,6 +22,7 @@ from aiohttp import web
 
 from smsd import wire
 from smsd.engine.stream import Batch, Stream, Wanted
+from smsd.listeners.callers import ProblemError
 from smsd.listeners.events import event_view
 from smsd.listeners.http import problems
 
@@ -29,16 +30,14 @@ log = structlog.get_logger("smsd.sse")
 
 STREAMS: Final = 256
 STREAMS_OF_ONE: Final = 32
-"""Streams open at once, in all and of one caller; above it: 503 with Retry-After."""
-
-BUSY_RETRY_S: Final = 5
-"""What Retry-After says then."""
+"""Streams open at once, in all and of one caller; above it a request is refused (`limit_exceeded`)."""
 
 RETRY_MS: Final = 2_000
 """How long a client waits before it reconnects."""
 
 HEARTBEAT_S: Final = 15.0
-"""A stream without news says so much often: proxies close silent connections, and so a gone client is noticed."""
+"""A stream without news says so much often: proxies close silent connections, and so is noticed who is gone without a
+word."""
 
 PATIENCE_S: Final = 30.0
 """A client that takes nothing for so long is dropped."""
@@ -86,10 +85,11 @@ class EventStreams:
     async def stream_events(
         self, request: web.Request, caller: str, wants: Wanted, after: str | None
     ) -> web.StreamResponse:
-        """Answer with the events that `caller` wants until the client goes or `Stream.close` is called.
+        """Answer with the events that `caller` wants until the client goes, the task is cancelled (see `visits`) or
+        `Stream.close` is called.
 
-        Begins after the id in the header Last-Event-ID, else after `after`, else now. Raises HTTPServiceUnavailable
-        with Retry-After when there are too many streams already.
+        Begins after the id in the header Last-Event-ID, else after `after`, else now. Raises ProblemError
+        limit_exceeded when there are too many streams already.
         """
         with self._place(caller):
             response = web.StreamResponse(headers=HEADERS)
@@ -107,11 +107,11 @@ class EventStreams:
     @contextmanager
     def _place(self, caller: str) -> Iterator[None]:
         if self.open >= self._most or self._open[caller] >= self._most_of_one:
-            raise web.HTTPServiceUnavailable(
-                headers={"Retry-After": str(BUSY_RETRY_S)},
-                text=f"Too many event streams are open (at most {self._most}, and {self._most_of_one} of one caller). "
-                "Close one, or try again later.",
+            text = (
+                f"Too many event streams are open (at most {self._most}, and {self._most_of_one} of one caller). "
+                "Close one, or try again later."
             )
+            raise ProblemError.of("limit_exceeded", text)
         self._open[caller] += 1
         try:
             yield
