@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import msgspec
 
-_PART = re.compile(rb'"([^"\\]*(?:\\.[^"\\]*)*)"[ \t\r\n]*(:)?|[{}]', re.DOTALL)
-"""A string, with the colon behind it if it is a name; or where an object begins or ends."""
+_PART = re.compile(rb'"([^"\\]*(?:\\.[^"\\]*)*)"[ \t\r\n]*(:)?|\{[ \t\r\n]*\}|[{}]', re.DOTALL)
+"""A string, with the colon behind it if it is a name; an empty object, or where another begins or ends."""
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(str)
@@ -28,11 +28,12 @@ class Double(NamedTuple):
     inner: bool
 
 
-def proven(body: bytes, found: msgspec.Struct) -> bool:
-    """Whether it is certain that none does. `found`: what was read, of a type that omits its defaults when written.
+def proven(body: bytes, found: object) -> bool:
+    """Whether it is certain that none does. `found`: what was read, as plain values, or of a type that omits its
+    defaults when written.
 
     Each name has a colon. If what was read, written again, has as many as the document, no name was lost. False: nobody
-    knows (a null was sent, or an escape that may be a colon's); read the names.
+    knows (the type omits a null that was sent; an escape may be a colon's).
     """
     try:
         return b"\\u003" not in body and _encoder.encode(found).count(b":") == body.count(b":")
@@ -50,7 +51,7 @@ def doubles(body: bytes) -> Iterator[Double]:
         if raw is None:
             if part[0] == b"{":
                 objects.append(set())
-            else:
+            elif part[0] == b"}":
                 objects.pop()
         elif colon is not None:
             name = _text(raw) if b"\\" in raw else raw

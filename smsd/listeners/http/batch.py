@@ -9,9 +9,8 @@ The status is 200 before the first line is read, so whatever goes wrong later is
 is told by a last line with the index of the first submission that was not taken: a body that stands still, one whose
 packing is broken, an array that never begins or ends, a daemon that stops (`shutting_down`). What the client still
 sends is then read and dropped while the answers go out: it may be one that writes everything first (a daemon that stops
-waits for it as long as for any answer). Where even that
-cannot be told (a fault of the daemon, a client that does not read) the connection is aborted: an answer that ends
-properly has a line for every submission, or says where it ends.
+waits for it as long as for any answer). Where even that cannot be told (a fault of the daemon, a client that does not
+read) the connection is aborted: an answer that ends properly has a line for every submission, or says where it ends.
 
 What was read is submitted, even if the client goes away before it hears so: a repeat with the same idempotency keys
 doubles nothing. Who may ask, and whether the connection may live so long, is known by the door.
