@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from smsd.core.account import ProviderRules
@@ -209,6 +209,7 @@ def test_only_an_open_attempt_can_be_settled() -> None:
         decide(replace(MESSAGE, state=State.CANCELLED), NETWORK, RULES, RETRY, NOW, 0.0)
 
 
+@example(C.AUTH_FAILED, Fate.REFUSE, Scope.MESSAGE, None, 19, "honour", "retry", "none", 0.0)
 @settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(sorted(Category)),
@@ -238,7 +239,9 @@ def test_every_verdict_has_a_reaction(
     assert settlement.due >= NOW
     assert charged <= settlement.charged <= min(charged + 1, 20)
     assert settlement.error is not None
-    used_up = settlement.event is E.FAIL and fate is Fate.DEFER and settlement.charged == 20
+    # A refusal of credentials or set-up that is retried (on_auth_failure) uses attempts up as a deferral does.
+    retried = fate is Fate.DEFER or (fate is Fate.REFUSE and on_auth_failure == "retry")
+    used_up = settlement.event is E.FAIL and retried and settlement.charged == 20
     assert settlement.error.category == category or used_up
     if settlement.error.category != category:
         assert (settlement.error.category, settlement.error.cause) == (C.EXHAUSTED, category)
