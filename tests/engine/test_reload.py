@@ -251,7 +251,7 @@ def test_lowered_by_a_restart_and_raised_by_a_reload(rig: Rig) -> None:
     rig.run(story)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(0, 2**32))
 def test_no_row_of_reloads_goes_above_the_highest_ceiling(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     dice = Random(seed)
