@@ -31,6 +31,9 @@ def plan_of(config: Config) -> Plan:
         retries=RetryBook(config.retry.default, config.retry.profiles),
         zone=zone_of(config.daemon.timezone),
         max_backlog=config.outbox.max_backlog,
+        routing=config.routing,
+        accounts=config.accounts,
+        budget=config.retry.budget,
     )
 
 

@@ -16,7 +16,8 @@ from typing import Final
 
 from smsd.config import sections
 from smsd.config.http import http
-from smsd.config.providers import providers
+from smsd.config.providers import Common, providers
+from smsd.config.routing import accounts, judge, routing
 from smsd.config.sources import Sources
 from smsd.config.tables import ConfigError, Fault, Report, Table, size_text
 from smsd.config.tenants import tenants
@@ -24,7 +25,7 @@ from smsd.config.values import SCOPES, Config
 
 MAX_FILE_BYTES: Final = 1 << 20
 
-LATER: Final = frozenset({"limits", "alerts", "accounts", "routing", "templates", "quiet_hours"})
+LATER: Final = frozenset({"limits", "alerts", "templates", "quiet_hours"})
 """Sections of coming versions. Who writes one means it, so it is refused with another word than a typo."""
 
 
@@ -76,13 +77,16 @@ def _build(root: Table) -> Config:
     outbox = sections.outbox(root.table("outbox"))
     socket = sections.socket(root.table("socket"), daemon.runtime_dir)
     web = http(root.table("http"))
-    accounts = root.table("providers")
-    found = providers(accounts, root.has("providers"), retry.on_uncertain, rules.sender)
-    bounds = tenants(root.table("tenants"), accounts.keys(), found)
+    routes = routing(root.table("routing"))
+    shared = accounts(root.table("accounts"))
+    sections_of_providers = root.table("providers")
+    found = providers(sections_of_providers, root.has("providers"), Common(retry, shared, rules.sender))
+    bounds = tenants(root.table("tenants"), sections_of_providers.names(), found)
     logging = sections.logging(root.table("logging"))
     root.done(later=LATER)
     if root.report.faults:
         raise ConfigError(tuple(root.report.faults))
+    judge(root, routes, shared, retry, found)
     return Config(
         daemon=daemon,
         outbox=outbox,
@@ -90,6 +94,8 @@ def _build(root: Table) -> Config:
         http=web,
         messages=replace(rules, tenants=bounds),
         retry=retry,
+        routing=routes,
+        accounts=shared,
         providers=found,
         logging=logging,
         warnings=tuple(root.report.warnings),

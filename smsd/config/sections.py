@@ -14,19 +14,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from smsd.config.codes import code_books
 from smsd.config.senders import sender_in
 from smsd.config.tables import Table
 from smsd.config.values import DaemonConfig, Group, LoggingConfig, OutboxConfig, RetryConfig, SocketConfig
 from smsd.core import address
 from smsd.core.acceptance import MessageRules
-from smsd.core.policy import RetryRules
+from smsd.core.retry import RetryRules
 from smsd.core.units import DAY, MINUTE, SECOND
 
 SUN_PATH_BYTES: Final = 107
 """Longest path of a Unix socket (unix(7): 108 bytes with the closing zero)."""
 
 OUTBOX_LATER: Final = frozenset({"keep_finished", "keep_failed", "redact_text_after"})
-RETRY_LATER: Final = frozenset({"budget", "codes", "network_costs_attempt"})
 """Keys of coming versions. Who writes one means it, so it is refused with another word than a typo."""
 
 PROFILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -136,17 +136,35 @@ def messages(table: Table, retrying: RetryConfig) -> MessageRules:
 
 
 def retry(table: Table) -> RetryConfig:
-    """`[retry]` with its profiles."""
+    """`[retry]` with its profiles and codes."""
+    usual = RetryConfig()
     default = _rules(table, RetryRules())
-    on_uncertain = table.choice("on_uncertain", "retry", ("retry", "hold"))
     profiles: dict[str, RetryRules] = {}
     for name, profile in table.table("profiles").tables():
         if not PROFILE_NAME.fullmatch(name):
             table.fault("profiles", f"{name!r} is not a name; use at most 64 of A-Z a-z 0-9 - _")
         profiles[name] = _rules(profile, default)
         profile.done()
-    table.done(later=RETRY_LATER)
-    return RetryConfig(default, MappingProxyType(profiles), on_uncertain)
+    found = RetryConfig(
+        default=default,
+        profiles=MappingProxyType(profiles),
+        on_uncertain=table.choice("on_uncertain", usual.on_uncertain, ("retry", "hold")),
+        budget=_budget(table, usual.budget),
+        network_costs_attempt=table.boolean("network_costs_attempt", usual.network_costs_attempt),
+        codes=code_books(table.table("codes")),
+    )
+    table.done()
+    return found
+
+
+def _budget(table: Table, usual: float | None) -> float | None:
+    value = table.raw("budget")
+    if value is False:
+        return None
+    if value is True:
+        table.fault("budget", "must be a number between 0 and 1, or false; got true")
+        return None
+    return table.number("budget", usual or 0, 0, 1)
 
 
 def _rules(table: Table, base: RetryRules) -> RetryRules:

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import Field, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from smsd.config.providers import own_fields
+from smsd.config.own import own_fields, shown
+from smsd.config.routing import NEVER, OTHER
 from smsd.config.sources import Secret
 from smsd.config.tables import key_text, size_text
-from smsd.config.values import SCOPES, Config, Group, HttpConfig, ProviderConfig, TokenConfig
+from smsd.config.values import SCOPES, Config, Group, HttpConfig, ProviderConfig, RetryConfig, TokenConfig
 from smsd.core import units
 from smsd.core.acceptance import MessageRules, TenantRules
-from smsd.core.pacing import Window
-from smsd.core.policy import RetryRules
+from smsd.core.breaker import BreakerRules
+from smsd.core.codes import CodeBook, CodeRule
+from smsd.core.pacing import Pace, Window
+from smsd.core.retry import RetryRules
+from smsd.core.routing import RoutingRules
 from smsd.core.units import DAY, HOUR, MINUTE, SECOND
-from smsd.providers.base import Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,11 @@ def layout(config: Config) -> list[Section]:
         ),
         Section("messages", _shown_messages(config.messages)),
         *(Section(f"tenants.{key_text(name)}", _shown_tenant(rules)) for name, rules in config.tenants.items()),
-        Section("retry", {**_shown_rules(config.retry.default), "on_uncertain": config.retry.on_uncertain}),
+        Section("retry", _shown_retry(config.retry)),
         *(Section(f"retry.profiles.{name}", _shown_rules(rules)) for name, rules in config.retry.profiles.items()),
+        *(Section(f"retry.codes.{kind}", _shown_codes(book)) for kind, book in config.retry.codes.items()),
+        Section("routing", _shown_routing(config.routing)),
+        *(Section(f"accounts.{name}", _shown_pace(pace, free=None)) for name, pace in config.accounts.items()),
         *(Section(f"providers.{each.name}", _shown_provider(each)) for each in config.providers),
         Section(
             "logging",
@@ -149,36 +154,85 @@ def _shown_rules(rules: RetryRules) -> dict[str, object]:
     }
 
 
+def _shown_retry(retry: RetryConfig) -> dict[str, object]:
+    return {
+        **_shown_rules(retry.default),
+        "on_uncertain": retry.on_uncertain,
+        "budget": False if retry.budget is None else retry.budget,
+        "network_costs_attempt": retry.network_costs_attempt,
+    }
+
+
+def _shown_codes(book: CodeBook) -> dict[str, object]:
+    """A line for each rule, in the order in which they count."""
+    rules: dict[str, CodeRule | None] = {**book.codes, **{each.value: rule for each, rule in book.categories.items()}}
+    rules |= {"http_4xx": book.http_4xx, "http_5xx": book.http_5xx, "default": book.default}
+    return {key: _shown_code(rule) for key, rule in rules.items() if rule is not None}
+
+
+def _shown_code(rule: CodeRule) -> dict[str, object]:
+    shown = {
+        "fate": rule.fate or None,
+        "scope": None if rule.scope is None else rule.scope.value,
+        "max_attempts": rule.max_attempts,
+        "delays": [units.duration_text(delay) for delay in rule.delays_ms] or None,
+    }
+    return {key: value for key, value in shown.items() if value is not None}
+
+
+def _shown_routing(rules: RoutingRules) -> dict[str, object]:
+    wait = rules.failover_after_ms
+    return {"strategy": rules.strategy, "failover_after": NEVER if wait is None else units.duration_text(wait)}
+
+
 def _shown_provider(provider: ProviderConfig) -> dict[str, object]:
-    rules, pace = provider.rules, provider.rules.pace
-    own = {each.name: _shown_own(provider.adapter, each) for each in own_fields(type(provider.adapter))}
+    rules = provider.rules
     return {
         "type": provider.type,
         "enabled": provider.enabled,
-        **own,
+        **{each.name: shown(provider.adapter, each) for each in own_fields(type(provider.adapter))},
         "from": list(rules.senders),
-        "rate": [_shown_rate(window) for window in pace.windows] or "unlimited",
-        "unit": pace.unit,
-        "burst": pace.burst,
-        "min_gap": units.duration_text(pace.min_gap_us // 1_000),
+        "account": rules.account or None,
+        # Beside an account no rate means that the account's alone counts.
+        **_shown_pace(rules.pace, free=None if rules.account else "unlimited"),
         "max_in_flight": rules.max_in_flight,
         "timeout": units.duration_text(rules.timeout_ms),
         "cooldown": units.duration_text(rules.cooldown_ms),
         "retry_after": rules.retry_after,
+        "adaptive": rules.adaptive,
+        "breaker": _shown_breaker(rules.breaker),
         "on_auth_failure": rules.on_auth_failure,
+        "halt_probe": rules.halt_probe,
+        "retry": rules.profile or None,
         "on_uncertain": rules.on_uncertain,
         "reconcile_after": units.duration_text(rules.reconcile_after_ms),
         "reconcile_again": units.duration_text(rules.reconcile_again_ms),
         "reconcile_timeout": units.duration_text(rules.reconcile_timeout_ms),
+        "prefixes": list(rules.prefixes),
         "weight": rules.weight,
+        "price": {prefix or OTHER: price for prefix, price in rules.prices.items()},
     }
 
 
-def _shown_own(adapter: Provider, own: Field[Any]) -> object:
-    value = getattr(adapter, own.name)
-    if own.metadata.get("secret") and value:
-        return Secret(value)
-    return units.duration_text(value) if own.metadata.get("unit") == "duration" else value
+def _shown_breaker(rules: BreakerRules | None) -> object:
+    if rules is None:
+        return False
+    return {
+        "window": units.duration_text(rules.window_ms),
+        "failures": rules.failures,
+        "min_calls": rules.min_calls,
+        "probe_every": units.duration_text(rules.probe_every_ms),
+    }
+
+
+def _shown_pace(pace: Pace, *, free: str | None) -> dict[str, object]:
+    """`free`: what says that there is no ceiling; None: the key's absence does."""
+    return {
+        "rate": [_shown_rate(window) for window in pace.windows] or free,
+        "unit": pace.unit,
+        "burst": pace.burst,
+        "min_gap": units.duration_text(pace.min_gap_us // 1_000),
+    }
 
 
 def _shown_rate(window: Window) -> str:
@@ -188,20 +242,21 @@ def _shown_rate(window: Window) -> str:
 
 
 def _toml_lines(values: Mapping[str, object]) -> str:
-    return "".join(f"{key} = {_toml(value)}\n" for key, value in values.items() if value is not None)
+    return "".join(f"{key_text(key)} = {_toml(value)}\n" for key, value in values.items() if value is not None)
 
 
 def _toml(value: object) -> str:
     match value:
         case bool() | str() | int() | float():
-            return json.dumps(value, ensure_ascii=False)
+            # TOML wants DEL escaped, JSON does not.
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
         case Secret():
             return json.dumps(str(value))
         case Group():
             return json.dumps(value.name, ensure_ascii=False)
-        case list():
+        case list() | tuple():
             return f"[{', '.join(map(_toml, value))}]"
         case Mapping():
-            return f"{{{', '.join(f'{key} = {_toml(each)}' for key, each in value.items())}}}"
+            return f"{{{', '.join(f'{key_text(key)} = {_toml(each)}' for key, each in value.items())}}}"
         case _:
             raise TypeError(f"no TOML for {type(value).__name__}")

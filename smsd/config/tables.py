@@ -107,6 +107,11 @@ class Table:
         """Make the key known without reading it."""
         self._asked.add(key)
 
+    def raw(self, key: str) -> object | None:
+        """The value as it stands, of whatever kind; absent: None."""
+        self._asked.add(key)
+        return self._values.get(key)
+
     def table(self, key: str) -> Table:
         """The table under a key; an empty one when it is absent."""
         value = self._take(key, dict, {}, "a table")
@@ -126,7 +131,7 @@ class Table:
             else:
                 self.fault(key, f"must hold tables only, each headed [[{name}]]; got {_kind(item)}")
 
-    def keys(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         """Every key the file sets here, known or not."""
         return tuple(self._values)
 

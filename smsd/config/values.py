@@ -14,9 +14,12 @@ from typing import Final
 
 from smsd.core.acceptance import MessageRules, TenantRules
 from smsd.core.account import ProviderRules
-from smsd.core.policy import RetryRules
+from smsd.core.codes import CodeBook
+from smsd.core.pacing import Pace
+from smsd.core.retry import RetryRules
+from smsd.core.routing import RoutingRules
 from smsd.core.units import SECOND
-from smsd.providers.base import Local, Provider
+from smsd.providers.base import Local, Provider, SenderPicker
 
 MIB: Final = 1 << 20
 
@@ -110,12 +113,18 @@ class HttpConfig:
 
 @dataclass(frozen=True, slots=True)
 class RetryConfig:
-    """`[retry]` and `[retry.profiles.NAME]`"""
+    """`[retry]`, `[retry.profiles.NAME]` and `[retry.codes.TYPE]`"""
 
     default: RetryRules = field(default_factory=RetryRules)
     profiles: Mapping[str, RetryRules] = field(default_factory=lambda: MappingProxyType({}))
     on_uncertain: str = "retry"
     """For every provider that does not say otherwise."""
+    budget: float | None = 0.2
+    """Share of the calls that retries may be; None: any."""
+    network_costs_attempt: bool = False
+    """Of every provider: whether a call for which no connection was obtained counts against max_attempts."""
+    codes: Mapping[str, CodeBook] = field(default_factory=lambda: MappingProxyType({}))
+    """By provider type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +140,9 @@ class ProviderConfig:
     @property
     def needs_sender(self) -> bool:
         """Whether a message must name a sender unless one is configured: not where the provider picks or needs none."""
-        return not (isinstance(self.adapter, Local) or getattr(self.adapter, "messaging_service_sid", None))
+        if isinstance(self.adapter, SenderPicker):
+            return not self.adapter.picks_sender
+        return not isinstance(self.adapter, Local)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +165,9 @@ class Config:
     http: HttpConfig
     messages: MessageRules
     retry: RetryConfig
+    routing: RoutingRules
+    accounts: Mapping[str, Pace]
+    """`[accounts.NAME]`: ceilings that providers share, by name."""
     providers: tuple[ProviderConfig, ...]
     """In the order of the file, which is the order of routing."""
     logging: LoggingConfig

@@ -75,7 +75,7 @@ def accept(
         bounds = rules.tenants.get(origin.tenant if isinstance(tenant, Fault) else tenant, UNBOUND)
     recipient = _recipient(submission.to, rules, faults)
     text, size, truncated = _text(submission, rules, faults)
-    sender, route = route_of(submission, bounds, routes, faults)
+    sender, route = route_of(submission, bounds, routes, recipient, faults)
     send_at, due, expires_at = _times(submission, rules, now, faults)
     priority = priority_of(submission.priority, bounds, faults)
     max_attempts = _max_attempts(submission, rules, faults)

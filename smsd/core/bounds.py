@@ -26,9 +26,10 @@ _PRIORITIES: Mapping[str, Priority] = {priority.label: priority for priority in 
 
 
 def route_of(
-    submission: Submission, bounds: TenantRules, routes: Routes, faults: list[Fault]
+    submission: Submission, bounds: TenantRules, routes: Routes, recipient: str, faults: list[Fault]
 ) -> tuple[str | None, str]:
-    """The sender as whom it is asked to be sent, in its one spelling, and the route.
+    """The sender as whom it is asked to be sent, in its one spelling, and the route to `recipient` (E.164; ANYWHERE
+    after a fault of its own).
 
     The sender is None where each provider takes its own default: nobody asked, and the tenant is bound to no senders.
     """
@@ -41,12 +42,12 @@ def route_of(
         message = "`provider` is not one that this tenant may use: name one of its own, or none"
         faults.append(Fault("provider", "not_allowed", message, circumstantial=True))
         pin = None  # what else is wrong would be wrong without it
-    sender = routes.own_sender(pin) if asked is None else _asked_sender(asked, bounds, faults)
+    sender = routes.own_sender(pin, recipient) if asked is None else _asked_sender(asked, bounds, faults)
     if asked is not None and sender is None:
         return None, ""
-    route = routes.find(sender, pin)
+    route = routes.find(sender, pin, recipient)
     if not route:
-        faults.append(_no_route(sender, pin, bounds, routes))
+        faults.extend(_no_route(asked is not None, sender, pin, recipient, bounds, routes))
     return sender, route
 
 
@@ -63,23 +64,55 @@ def _asked_sender(asked: str, bounds: TenantRules, faults: list[Fault]) -> str |
     return found
 
 
-def _no_route(sender: str | None, pin: str | None, bounds: TenantRules, routes: Routes) -> Fault:
-    name, code = "provider", "no_route"
+def _no_route(
+    asked: bool, sender: str | None, pin: str | None, recipient: str, bounds: TenantRules, routes: Routes
+) -> list[Fault]:
+    """Everything for which there is none: the number, the sender, or both. `asked`: the caller named `sender`."""
     if pin is not None and not routes.knows(pin):
-        message = "`provider` must name an enabled provider"
-    elif sender is None and bounds.senders:
+        return [_circumstantial("provider", "no_route", "`provider` must name an enabled provider")]
+    if not routes:
+        whose = " that this tenant may use" if bounds.providers else ""
+        return [_circumstantial("provider", "no_route", f"no provider{whose} is enabled: ask the operator of smsd")]
+    if routes.reaches(pin, recipient):
+        return [_no_voice(sender, pin, bounds, routes)]
+    faults = [_out_of_reach(pin, bounds)]
+    sender = sender if asked else routes.own_sender(pin)
+    if not routes.find(sender, pin):
+        faults.append(_no_voice(sender, pin, bounds, routes))
+    return faults
+
+
+def _out_of_reach(pin: str | None, bounds: TenantRules) -> Fault:
+    """No prefix of the providers' fits the number. Which they are is the operator's matter and not told."""
+    if pin is not None:
+        message = "`provider` carries no numbers that begin like `to`: name another, or none"
+        return _circumstantial("provider", "no_route", message)
+    who = "no enabled provider" if not bounds.providers else "no provider that this tenant may use"
+    message = f"`to` has no route: {who} carries numbers that begin like this; ask the operator of smsd for `prefixes`"
+    return _circumstantial("to", "no_route", message)
+
+
+def _no_voice(sender: str | None, pin: str | None, bounds: TenantRules, routes: Routes) -> Fault:
+    """Of those that reach the number none can send as `sender`, or none has a sender at all."""
+    if sender is None and bounds.senders:
         message = (
             "no provider that this tenant may use carries one of its senders: ask the operator of smsd"
             if pin is None
             else "`provider` carries none of this tenant's senders: name another, or none"
         )
-    elif sender is None and routes.lacks_sender(pin):
-        name, code, message = "from", "missing_field", "`from` is missing and no default is configured: name one"
-    elif sender is not None:
-        whose = "no enabled provider" if pin is None else "another provider than the one in `provider`"
-        name, message = "from", f"`from` belongs to {whose}: name a sender it owns, or none"
+        return _circumstantial("provider", "no_route", message)
+    if sender is None:
+        return _circumstantial("from", "missing_field", "`from` is missing and no default is configured: name one")
+    if pin is not None:
+        whose = "another provider than the one in `provider`"
+    elif routes.find(sender, None):
+        whose = "no enabled provider that carries numbers that begin like `to`"
     else:
-        message = "no provider is enabled: ask the operator of smsd"
+        whose = "no enabled provider"
+    return _circumstantial("from", "no_route", f"`from` belongs to {whose}: name a sender it owns, or none")
+
+
+def _circumstantial(name: str, code: str, message: str) -> Fault:
     return Fault(name, code, message, circumstantial=True)
 
 

@@ -31,6 +31,10 @@ class Kind(StrEnum):
     PROVIDER_HALTED = "provider.halted"
     PROVIDER_RESUMED = "provider.resumed"
     PROVIDER_PAUSED = "provider.paused"
+    PROVIDER_BREAKER_OPENED = "provider.breaker_opened"
+    PROVIDER_BREAKER_CLOSED = "provider.breaker_closed"
+    PROVIDER_RATE_CHANGED = "provider.rate_changed"
+    SUPPRESSION_ADDED = "suppression.added"
     CONFIG_RELOADED = "config.reloaded"
     CONFIG_REJECTED = "config.rejected"
     DAEMON_READY = "daemon.ready"
@@ -58,6 +62,7 @@ LEVELS: dict[Kind, Level] = {
     Kind.PROVIDER_COOLDOWN: Level.WARNING,
     Kind.PROVIDER_PAUSED: Level.WARNING,
     Kind.PROVIDER_HALTED: Level.CRITICAL,
+    Kind.PROVIDER_BREAKER_OPENED: Level.ERROR,
     Kind.CONFIG_REJECTED: Level.ERROR,
     Kind.OUTBOX_FULL: Level.ERROR,
     Kind.OUTBOX_BROKEN: Level.CRITICAL,
@@ -72,6 +77,15 @@ class Event:
     kind: Kind
     at: Instant
     fields: dict[str, object] = field(default_factory=dict)
+
+
+def of_failure(message: Message) -> dict[str, object]:
+    """What MESSAGE_FAILED says of a message that has failed without a call of its own."""
+    fields = about(message)
+    fields |= {"provider": message.provider, "priority": message.priority.label, "attempt": message.attempt}
+    if message.error is not None:
+        fields |= {"category": message.error.category.value, "code": message.error.code, "error": message.error.message}
+    return fields
 
 
 def about(message: Draft | Message) -> dict[str, object]:

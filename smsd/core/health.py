@@ -1,8 +1,10 @@
 """Is this provider fit to be called, and who said otherwise?
 
-A sick provider is one fact, stored once: a cooldown (the provider says "too fast"), a halt (it refuses us) or a pause
-(an operator's word) rests all its messages in place and costs them no attempt. The three are independent; of those in
-force the gravest is shown. Values only: every change returns a new Health, and the shell makes it durable.
+A sick provider is one fact, stored once: a cooldown (the provider says "too fast"), a halt (it refuses us), an open
+breaker (it does not answer) or a pause (an operator's word) rests all its messages in place and costs them no attempt.
+Of those in force the gravest is shown. A broken provider is half open when its next probe is due: one call may try it.
+Beside that stands what was learnt of it and must outlive a restart: the rate that it really takes, and how often in a
+row it refused without a reason. Values only: every change returns a new Health, and the shell makes it durable.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ class Standing(StrEnum):
     """The provider's state as every view shows it."""
 
     OPEN = "open"
+    HALF_OPEN = "half_open"
+    """Broken, or halted with `halt_probe`, and due to be tried by one call."""
+    BROKEN = "broken"
     COOLING = "cooling"
     HALTED = "halted"
     PAUSED = "paused"
@@ -36,20 +41,47 @@ class Health:
     """Why it is halted; None: it is not."""
     paused: str | None = None
     """Who paused it, or why; None: it is not."""
+    broken_since: Instant | None = None
+    """Since when its breaker is open; None: it is closed."""
+    broken_reason: str = ""
+    probe_at: Instant | None = None
+    """When it is next tried by one call, while it is broken (or halted with `halt_probe`)."""
+    strikes: int = 0
+    """Suspect refusals in a row, each after the rest that the one before had brought (see core.suspicion)."""
+    rate: float | None = None
+    """Units a minute at which it is called now; None: as configured (see core.adaptive)."""
+    learnt: float | None = None
+    """Units a minute that it was found to take; None: nothing was learnt."""
+    learnt_at: Instant | None = None
+    """When that was last learnt or put to the test."""
 
-    def standing(self, now: Instant) -> Standing:
-        """The gravest fact in force: a pause (it is meant), then a halt, then a cooldown."""
+    def standing(self, now: Instant, probe_due: bool | None = None) -> Standing:
+        """The gravest fact in force: a pause (it is meant), a halt, a cooldown, an open breaker.
+
+        `probe_due`: whether the time of the next probe has come; None: by `now`.
+        """
         if self.paused is not None:
             return Standing.PAUSED
+        if probe_due is None:
+            probe_due = self.probe_at is not None and now >= self.probe_at
         if self.halted is not None:
-            return Standing.HALTED
+            return Standing.HALF_OPEN if probe_due and self.probe_at is not None else Standing.HALTED
         if self.cooling_until is not None and now < self.cooling_until:
             return Standing.COOLING
+        if self.broken_since is not None:
+            return Standing.HALF_OPEN if probe_due else Standing.BROKEN
         return Standing.OPEN
 
     def until(self, now: Instant) -> Instant | None:
-        """When the standing ends by itself; None: it is open, or nobody knows."""
-        return self.cooling_until if self.standing(now) is Standing.COOLING else None
+        """When the standing ends by itself, as far as anybody knows: a cooldown's end, a broken one's next probe.
+        None: it is open, or nobody knows."""
+        match self.standing(now):
+            case Standing.COOLING:
+                return self.cooling_until
+            case Standing.BROKEN:
+                return self.probe_at
+            case _:
+                return None
 
     def reason(self, now: Instant) -> str:
         """One sentence on the standing; empty when open."""
@@ -60,6 +92,8 @@ class Health:
                 return self.halted or ""
             case Standing.COOLING:
                 return self.cooling_reason
+            case Standing.BROKEN | Standing.HALF_OPEN:
+                return self.halted or self.broken_reason
             case Standing.OPEN:
                 return ""
 
@@ -80,20 +114,38 @@ class Health:
         """The cooldown is over."""
         return replace(self, cooling_since=None, cooling_until=None, cooling_reason="")
 
-    def halt(self, reason: str) -> Health:
-        """The provider refuses us."""
-        return replace(self, halted=reason)
+    def halt(self, reason: str, probe_at: Instant | None = None) -> Health:
+        """The provider refuses us. `probe_at`: when it is tried again by itself; None: never."""
+        return replace(self, halted=reason, probe_at=probe_at, broken_since=None, broken_reason="")
 
     def pause(self, reason: str) -> Health:
         """An operator wants no calls."""
         return replace(self, paused=reason)
 
+    def broken(self, now: Instant, probe_at: Instant, reason: str) -> Health:
+        """Its breaker opens."""
+        return replace(self, broken_since=now, probe_at=probe_at, broken_reason=reason)
+
+    def probed(self, probe_at: Instant) -> Health:
+        """A probe failed; the next one is due then."""
+        return replace(self, probe_at=probe_at)
+
+    def mended(self) -> Health:
+        """A probe succeeded: breaker and halt end."""
+        return replace(self, halted=None, broken_since=None, broken_reason="", probe_at=None, strikes=0)
+
     def resume(self) -> Health:
-        """An operator wants calls again: whatever stood in the way is lifted."""
-        return Health(self.name, self.fingerprint)
+        """An operator wants calls again: whatever stood in the way is lifted. What was learnt of its rate stays."""
+        return Health(self.name, self.fingerprint, rate=self.rate, learnt=self.learnt, learnt_at=self.learnt_at)
 
     def with_credentials(self, fingerprint: str) -> Health:
         """The credentials that are configured now; a halt ends when they changed."""
         if fingerprint == self.fingerprint:
             return self
-        return replace(self, fingerprint=fingerprint, halted=None)
+        return replace(self, fingerprint=fingerprint).unhalted()
+
+    def unhalted(self) -> Health:
+        """The cause of a halt is mended; everything else stays."""
+        if self.halted is None:
+            return self
+        return replace(self, halted=None, probe_at=None, strikes=0)

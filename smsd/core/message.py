@@ -170,6 +170,8 @@ class Message:
     processed_at: Instant | None = None
     delivered_at: Instant | None = None
     price: str | None = None
+    asked_sender: str | None = None
+    """The sender that the caller named; None: smsd chooses one."""
 
 
 @dataclass(slots=True)

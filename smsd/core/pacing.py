@@ -215,6 +215,18 @@ class Pacer:
             planned.append(at)
         return len(planned)
 
+    def load(self, now_us: int) -> float:
+        """How much of the shortest window is used just now, from 0 to 1; 0: unlimited."""
+        if not self._rings:
+            return 0.0
+        shortest = min(self._rings, key=lambda ring: ring.span)
+        return sum(at > now_us - shortest.span for at in shortest.times) / shortest.limit
+
+    @property
+    def pace(self) -> Pace:
+        """What it keeps."""
+        return self._pace
+
     @property
     def unit(self) -> str:
         """What it counts: messages or segments."""

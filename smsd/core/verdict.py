@@ -69,6 +69,13 @@ class Verdict:
     """What the provider asked us to wait, if it said."""
     price: str | None = None
     segments: int | None = None
+    """How many the provider counted, where it says so."""
+    unlisted: bool = False
+    """Its code is in no table of the dialect: what it means was guessed from the HTTP status."""
+    suspect: bool = False
+    """Too fast or not allowed, the answer does not say: what is known of the provider decides (`suspicion`)."""
+    cooldown_ms: int | None = None
+    """RATE_LIMITED of scope PROVIDER: it rests exactly this long, whatever the operator set; None: as configured."""
 
 
 def accepted(provider_message_id: str, *, price: str | None = None, segments: int | None = None) -> Verdict:

@@ -25,6 +25,8 @@ class Reason(StrEnum):
     PROVIDER_PAUSED = "provider_paused"
     PROVIDER_HALTED = "provider_halted"
     PROVIDER_RATE = "provider_rate"
+    BREAKER_OPEN = "breaker_open"
+    ACCOUNT_LIMIT = "account_limit"
     NO_ROUTE = "no_route"
     STORE = "store"
     QUEUE = "queue"
@@ -49,6 +51,8 @@ class Outlook:
     reason: str
     next_start: Instant
     """When its rate next lets a call begin."""
+    by_account: bool = False
+    """Whether it is the rate of its account, shared with others, that decides this."""
 
 
 _STANDING: Mapping[Standing, tuple[Reason, str]] = {
@@ -56,6 +60,14 @@ _STANDING: Mapping[Standing, tuple[Reason, str]] = {
     Standing.HALTED: (
         Reason.PROVIDER_HALTED,
         "Provider {name} is halted: {reason}. Mend its credentials or settings, then: smsd resume {name}",
+    ),
+    Standing.BROKEN: (
+        Reason.BREAKER_OPEN,
+        "Provider {name} does not answer as it should ({reason}); a call tries it again at {until}",
+    ),
+    Standing.HALF_OPEN: (
+        Reason.BREAKER_OPEN,
+        "Provider {name} did not answer as it should ({reason}); one call at a time tries it now",
     ),
     Standing.COOLING: (Reason.PROVIDER_COOLDOWN, "Provider {name} rests until {until}: {reason}"),
 }
@@ -79,7 +91,8 @@ def _processing(message: Message) -> Waiting:
     if not message.uncertain:
         return Waiting(Reason.QUEUE, None, f"Attempt {message.attempt} at {message.provider} is under way.")
     text = (
-        f"Whether {message.provider} took attempt {message.attempt} is not known; it is looked up before anything else."
+        f"Whether {message.provider} took attempt {message.attempt} is not known; that is settled before anything is "
+        f"sent again, next at {rfc3339(message.due)} (look-ups that did not find it so far: {message.lookups})."
     )
     return Waiting(Reason.UNCERTAIN, message.due, text)
 
@@ -88,7 +101,7 @@ def _own(message: Message, now: Instant) -> list[Waiting]:
     if message.due <= now:
         return []
     at = rfc3339(message.due)
-    if message.error is not None and message.attempt > 0:
+    if message.error is not None:
         return [Waiting(Reason.RETRY, message.due, f"It is tried again at {at} after {message.error}")]
     return [Waiting(Reason.SCHEDULED, message.due, f"It is to be sent at {at}.")]
 
@@ -100,9 +113,14 @@ def _of_route(message: Message, carriers: Mapping[str, Outlook], now: Instant) -
         return [Waiting(Reason.NO_ROUTE, None, text)]
     if all(carrier.standing is not Standing.OPEN for carrier in carriers.values()):
         return [_blocked(carriers)]
-    starts = [carrier.next_start for carrier in carriers.values() if carrier.standing is Standing.OPEN]
-    if min(starts) > now:
-        at = min(starts)
+    first = min(
+        (each for each in carriers.values() if each.standing is Standing.OPEN), key=lambda each: each.next_start
+    )
+    at = first.next_start
+    if at > now:
+        if first.by_account:
+            text = f"The rate of the provider's account lets the next call begin at {rfc3339(at)}."
+            return [Waiting(Reason.ACCOUNT_LIMIT, at, text)]
         return [Waiting(Reason.PROVIDER_RATE, at, f"The provider's rate lets the next call begin at {rfc3339(at)}.")]
     return []
 

@@ -1,33 +1,32 @@
 """How does a due message get to its provider, and what becomes of it?
 
 The loop asks the schedule one question (what now, and if nothing, when?) and starts an attempt for every ticket it is
-given. An attempt reads as one story: begin (durable before the wire), pass the gate, send, classify, decide, settle,
-apply. Nothing reaches the wire that is not on disk; a settlement names the attempt it settles and changes nothing if
-that attempt is no longer open. If a settlement cannot be written before the process dies, the open attempt is found at
-the next start and is uncertain.
+given: claimed together in one commit (durable before the wire), then each on its own (`attempts`), then applied. What
+becomes of one message never holds another up; a message that may try a provider that is out of order is sent there
+instead of where its flow waits.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 
 import structlog
 
 from smsd.clock import Clock
-from smsd.core.message import Attempt, Instant, Message
-from smsd.core.policy import Settlement, decide, postpone, release
-from smsd.core.routing import sender_for
+from smsd.core.events import Kind, of_failure
+from smsd.core.health import Standing
+from smsd.core.message import Message, State
+from smsd.core.routing import RoutingRules, sender_for
 from smsd.core.schedule import Schedule, Ticket, Work
-from smsd.core.verdict import Category, Fate, Scope, Verdict
-from smsd.engine.carrier import Carrier
-from smsd.engine.exchange import Answer
+from smsd.core.settlement import Settlement
+from smsd.engine.attempts import Attempts
+from smsd.engine.bus import Bus
 from smsd.engine.feeder import Feeder
 from smsd.engine.lane import Lane
-from smsd.engine.settler import RetryBook, Settler
-from smsd.engine.trace import without_private
-from smsd.providers.base import Call, NoAnswer, Provider, Request, Response, read
-from smsd.store import Claim, Due, Outbox, OutcomeUnknownError, StoreBrokenError, StoreError
+from smsd.engine.settler import Settler
+from smsd.store import Claim, Due, Outbox, StoreError
 
 log = structlog.get_logger("smsd.dispatcher")
 
@@ -46,25 +45,25 @@ class Dispatcher:
         schedule: Schedule,
         outbox: Outbox,
         lanes: Mapping[str, Lane],
-        carrier: Carrier,
+        attempts: Attempts,
         settler: Settler,
         feeder: Feeder,
-        retries: RetryBook,
         clock: Clock,
-        dice: Callable[[], float],
         default_sender: str,
+        routing: RoutingRules,
+        bus: Bus,
         died: Callable[[BaseException], None],
     ) -> None:
         self._schedule = schedule
         self._outbox = outbox
         self._lanes = lanes
-        self._carrier = carrier
+        self._attempts = attempts
         self._settler = settler
         self._feeder = feeder
-        self._retries = retries
         self._clock = clock
-        self._dice = dice
-        self.default_sender = default_sender
+        self._default_sender = default_sender
+        self._routing = routing
+        self._bus = bus
         self._died = died
         self._kick = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -73,6 +72,10 @@ class Dispatcher:
         self._draining = False
         self.ticked_at = clock.boot()
         """When the loop last looked (boot time, us): the watchdog's proof that it lives."""
+
+    def follow(self, default_sender: str, routing: RoutingRules) -> None:
+        """Other rules count from now on."""
+        self._default_sender, self._routing = default_sender, routing
 
     @property
     def in_flight(self) -> int:
@@ -90,7 +93,7 @@ class Dispatcher:
         while not self._draining:
             self._kick.clear()
             self.ticked_at = self._clock.boot()
-            self._end_cooldowns()
+            self._look_at_lanes()
             work = self._schedule.take(self._clock.wall(), self._room)
             self._launch(work.tickets)
             if self._schedule.hungry:
@@ -100,10 +103,10 @@ class Dispatcher:
     def _room(self, lane: str, wanted: int) -> int:
         return self._lanes[lane].room(wanted)
 
-    def _end_cooldowns(self) -> None:
+    def _look_at_lanes(self) -> None:
         for lane in self._lanes.values():
-            if lane.cooldown_over():
-                self._start(lane.recover())
+            if (news := lane.look()) is not None:
+                self._start(news)
 
     def _rest_s(self, work: Work) -> float:
         now = self._clock.wall()
@@ -114,7 +117,7 @@ class Dispatcher:
             wait_us = self._lanes[name].room_in_us()
             if wait_us is not None:
                 waits.append(wait_us / 1e6)
-        waits += [left / 1e3 for lane in self._lanes.values() if (left := lane.cooling_left_ms()) is not None]
+        waits += [left / 1e3 for lane in self._lanes.values() if (left := lane.changes_in_ms()) is not None]
         return max(0.0, min(waits))
 
     async def _rest(self, seconds: float) -> None:
@@ -133,12 +136,25 @@ class Dispatcher:
     def _launch(self, tickets: tuple[Ticket, ...]) -> None:
         if not tickets:
             return
+        work: list[tuple[Ticket, Lane]] = []
         for ticket in tickets:
-            lane = self._lanes[ticket.flow.lane]
+            lane = self._probe_for(ticket) or self._lanes[ticket.flow.lane]
             lane.in_flight += 1
             lane.unstarted += 1
             self._unstarted.add(ticket)
-        self._start(self._begin([(ticket, self._lanes[ticket.flow.lane]) for ticket in tickets]))
+            work.append((ticket, lane))
+        self._start(self._begin(work))
+
+    def _probe_for(self, ticket: Ticket) -> Lane | None:
+        """A provider of the ticket's route that is out of order and due to be tried: this message tries it, while the
+        others of its flow go on by another provider."""
+        if "," not in ticket.flow.route or self._routing.failover_after_ms is None:
+            return None
+        for name in ticket.flow.route.split(","):
+            lane = self._lanes.get(name)
+            if lane is not None and name != ticket.flow.lane and lane.standing() is Standing.HALF_OPEN and lane.room(1):
+                return lane
+        return None
 
     def _start(self, story: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(story)
@@ -153,10 +169,7 @@ class Dispatcher:
 
     async def _begin(self, work: list[tuple[Ticket, Lane]]) -> None:
         """Claim them all in one commit; each that is ours then goes its own way, in order."""
-        claims = [
-            Claim(ticket.seq, ticket.attempt, lane.name, sender_for(lane.candidate, None, self.default_sender))
-            for ticket, lane in work
-        ]
+        claims = [Claim(ticket.seq, ticket.attempt, lane.name, *self._senders(lane)) for ticket, lane in work]
         try:
             messages = await self._outbox.begin(claims, self._clock.wall())
         except Exception as error:
@@ -164,10 +177,28 @@ class Dispatcher:
             await self._give_back(work)
             return
         for (ticket, lane), message in zip(work, messages, strict=True):
-            if message is None:
-                self._leave(ticket, lane)
-            else:
+            if message is not None and message.state is State.PROCESSING:
                 self._start(self._attempt(ticket, lane, message))
+                continue
+            self._leave(ticket, lane)
+            if message is not None:
+                self._suppressed(message)
+
+    def _senders(self, lane: Lane) -> tuple[str, Callable[[str], str] | None]:
+        """As whom the lane sends what names no sender; where its pool has several, how one follows from the
+        recipient."""
+        candidate = lane.candidate
+        sender = sender_for(candidate, None, self._default_sender, "")
+        if len(candidate.senders) < 2:
+            return sender, None
+        return sender, lambda recipient: sender_for(candidate, None, self._default_sender, recipient)
+
+    def _suppressed(self, message: Message) -> None:
+        """The claim found that its recipient wants no texts of this provider: it goes by another one, or has failed."""
+        if message.state is State.PENDING:
+            self._feeder.offer(message)
+            return
+        self._bus.publish(Kind.MESSAGE_FAILED, self._clock.wall(), **of_failure(message))
 
     async def _give_back(self, work: list[tuple[Ticket, Lane]]) -> None:
         await asyncio.sleep(STORE_RETRY_S)
@@ -194,108 +225,16 @@ class Dispatcher:
         """One attempt, from the gate to its settlement."""
         settlement: Settlement | None = None
         try:
-            settlement = await self._send_and_settle(ticket, lane, message)
+            settlement = await self._attempts.make(lane, message, partial(self._pass, ticket, lane))
         except Exception as error:
             log.critical(
                 "an attempt could not be settled", id=message.id, error=str(error), exc_info=not_expected(error)
             )
-            settlement = await self._doubt(lane, message)
+            settlement = await self._attempts.doubt(lane, message)
         finally:
             self._leave(ticket, lane)
         if settlement is not None:
             self._settler.apply(message, settlement)
-
-    async def _doubt(self, lane: Lane, message: Message) -> Settlement | None:
-        """What became of the call cannot be written down as it was: then at least that nobody knows."""
-        now = self._clock.wall()
-        settlement = postpone(message, now + lane.rules.reconcile_after_ms, now)
-        try:
-            return settlement if await self._settler.write(None, settlement, None) else None
-        except (StoreBrokenError, OutcomeUnknownError) as error:
-            # The process ends because of it; the open attempt is found at the next start.
-            log.error("an attempt stays open; the next start looks it up", id=message.id, error=str(error))
-            return None
-
-    async def _send_and_settle(self, ticket: Ticket, lane: Lane, message: Message) -> Settlement | None:
-        if lane.needs_sender and not message.sender:
-            return await self._settle(lane, message, _anonymous(lane), None)
-        provider = lane.provider
-        request = self._prepare(provider, message)
-        if request is None:
-            return await self._settle(lane, message, _unprepared(lane), None)
-        cost = lane.pacer.cost(message.segments)
-        started = await lane.gate.enter(cost)
-        self._pass(ticket, lane)
-        wall = self._clock.wall()
-        if started is None or wall >= message.expires_at:
-            # Turned away; or its end of life came while it waited for its slot, and the janitor expires it.
-            settlement = release(message, wall)
-            return settlement if await self._settler.write(None, settlement, None) else None
-        lane.begin_call(message, started)
-        try:
-            if lane.provider is not provider:  # a reload came while it waited
-                provider = lane.provider
-                request = self._prepare(provider, message) or request
-            answer = await self._send(provider, lane, message, request)
-            left = started + answer.left_after_us
-            lane.pacer.left(started, left)
-            return await self._learn(provider, lane, message, answer, wall, left, cost)
-        finally:
-            lane.end_call(message)
-
-    def _prepare(self, provider: Provider, message: Message) -> Request | None:
-        try:
-            return provider.prepare(self._call(message))
-        except Exception:
-            log.exception("the adapter could not prepare the call; nothing was sent", id=message.id)
-            return None
-
-    async def _send(self, provider: Provider, lane: Lane, message: Message, request: Request) -> Answer:
-        try:
-            return await self._carrier.send(provider, request, lane.rules.timeout_ms, self._dice())
-        except Exception:
-            log.exception("the exchange failed; the outcome is unknown", id=message.id)
-            return Answer(NoAnswer("smsd's own exchange failed; see the log"), 0, request)
-
-    async def _learn(
-        self, provider: Provider, lane: Lane, message: Message, answer: Answer, wall: Instant, boot: int, cost: int
-    ) -> Settlement | None:
-        verdict = without_private(_verdict(provider, lane.name, message, answer), answer.request)
-        record = Attempt(
-            n=message.attempt,
-            provider=lane.name,
-            started_at=wall,
-            started_boot=boot,
-            cost=cost,
-            latency_ms=answer.latency_ms,
-            outcome=verdict.fate.value,
-            http_status=answer.outcome.status if isinstance(answer.outcome, Response) else None,
-            code=verdict.code,
-            category=verdict.category,
-            provider_message_id=verdict.provider_message_id,
-            trace=answer.brief if verdict.fate is Fate.ACCEPTED else answer.trace,
-        )
-        return await self._settle(lane, message, verdict, record)
-
-    async def _settle(
-        self, lane: Lane, message: Message, verdict: Verdict, record: Attempt | None
-    ) -> Settlement | None:
-        retry = self._retries.rules_for(message)
-        settlement = decide(message, verdict, lane.rules, retry, self._clock.wall(), self._dice())
-        return settlement if await self._settler.write(lane, settlement, record) else None
-
-    def _call(self, message: Message) -> Call:
-        return Call(
-            id=message.id,
-            attempt=message.attempt,
-            recipient=message.recipient,
-            sender=message.sender or self.default_sender,
-            text=message.text,
-            encoding=message.encoding,
-            segments=message.segments,
-            expires_at=message.expires_at,
-            now=self._clock.wall(),
-        )
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
@@ -319,22 +258,3 @@ class Dispatcher:
 def not_expected(error: Exception) -> Exception | None:
     """The error, if its story belongs in the log: one of the outbox's is told by its text."""
     return None if isinstance(error, StoreError) else error
-
-
-def _unprepared(lane: Lane) -> Verdict:
-    detail = f"The adapter of {lane.name} could not prepare the call; nothing was sent. See the log."
-    return Verdict(Fate.DEFER, Category.PROVIDER_ERROR, Scope.MESSAGE, detail)
-
-
-def _anonymous(lane: Lane) -> Verdict:
-    detail = f"{lane.name} has no sender: set its `from`, or [messages] from, and reload; messages wait until then."
-    return Verdict(Fate.REFUSE, Category.CONFIG_ERROR, Scope.PROVIDER, detail)
-
-
-def _verdict(provider: Provider, name: str, message: Message, answer: Answer) -> Verdict:
-    try:
-        return read(provider, answer.outcome)
-    except Exception:
-        log.exception("the adapter could not read the answer; the outcome is unknown", id=message.id)
-        detail = f"The adapter of {name} could not read the answer. See the log."
-        return Verdict(Fate.UNKNOWN, Category.TIMEOUT, Scope.MESSAGE, detail)

@@ -8,8 +8,8 @@ order (recover, seed the ceilings, feed, dispatch), stopped in reverse; half a s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Protocol
 
@@ -18,12 +18,14 @@ import structlog
 from smsd.clock import Clock
 from smsd.core.acceptance import MessageRules
 from smsd.core.account import ProviderRules
+from smsd.core.events import Kind, of_failure
 from smsd.core.health import Standing
 from smsd.core.message import Instant, State
 from smsd.core.pacing import Pace
-from smsd.core.routing import Routes
+from smsd.core.routing import Routes, RoutingRules
 from smsd.core.schedule import CAPACITY, Schedule
 from smsd.engine.askable import Askable
+from smsd.engine.attempts import Attempts
 from smsd.engine.bus import Bus
 from smsd.engine.carrier import Carrier
 from smsd.engine.dispatcher import Dispatcher
@@ -42,6 +44,10 @@ from smsd.engine.watchers import Watchers
 from smsd.store import Outbox, Records, Recovery
 
 log = structlog.get_logger("smsd.engine")
+
+
+PASSING = frozenset({Standing.OPEN, Standing.COOLING, Standing.BROKEN, Standing.HALF_OPEN})
+"""Standings of a provider that end by themselves."""
 
 
 class Store(Outbox, Records, Protocol):
@@ -63,6 +69,11 @@ class Plan:
     """For messages whose provider is configured no more."""
     window: int = CAPACITY
     """Tickets the schedule holds in memory at most."""
+    routing: RoutingRules = field(default_factory=RoutingRules)
+    accounts: Mapping[str, Pace] = field(default_factory=dict)
+    """`[accounts.NAME]`: ceilings that providers share."""
+    budget: float | None = 0.2
+    """Share of the calls that retries may be; None: any."""
 
     @property
     def configured(self) -> tuple[Setting, ...]:
@@ -110,6 +121,8 @@ class Engine:
         by_segments = {setting.name for setting in self._plan.configured if setting.rules.pace.unit == "segments"}
         recovery = await self._store.open(self._clock.wall(), by_segments)
         await self._compose(recovery)
+        for message in recovery.parked:
+            self._bus.publish(Kind.MESSAGE_FAILED, self._clock.wall(), **of_failure(message))
         await self._seed_counts(recovery)
         self.feeder.recover(recovery.flows)
         if recovery.next_uncertain is not None:
@@ -130,8 +143,18 @@ class Engine:
         self.fleet = self._fleet()
         self._askable = Askable(plan.configured, plan.rules_of_gone)
         self.feeder = Feeder(self.schedule, self._store, self.fleet.lanes, clock, self._kick)
-        await self.fleet.open(plan.settings, recovery)
+        self.feeder.failover_after_ms = plan.routing.failover_after_ms
+        await self.fleet.open(plan.settings, recovery, plan.accounts)
         self.settler = Settler(self._store, self.feeder, bus, self._doubt, self._notice_expiry, self.meters.attempted)
+        self._compose_sending()
+        self.janitor = Janitor(self._store, clock, bus, self.schedule.drop)
+        self.intake = self._intake()
+        self._compose_service(recovery.cursor_key)
+        for lane in self.lanes.values():
+            self.feeder.lane_changed(lane)
+
+    def _compose_sending(self) -> None:
+        plan, clock = self._plan, self._clock
         self.reconciler = Reconciler(
             self._store,
             self.fleet.known,
@@ -142,21 +165,33 @@ class Engine:
             clock,
             self._dice,
         )
-        self.dispatcher = Dispatcher(
-            self.schedule,
-            self._store,
+        self.attempts = Attempts(
             self.fleet.lanes,
             self._carrier,
             self.settler,
-            self.feeder,
             self._retries,
             clock,
             self._dice,
             plan.rules.sender,
+            plan.routing,
+            plan.budget,
+        )
+        self.dispatcher = Dispatcher(
+            self.schedule,
+            self._store,
+            self.fleet.lanes,
+            self.attempts,
+            self.settler,
+            self.feeder,
+            clock,
+            plan.rules.sender,
+            plan.routing,
+            self._bus,
             self._died,
         )
-        self.janitor = Janitor(self._store, clock, bus, self.schedule.drop)
-        self.intake = self._intake()
+
+    def _compose_service(self, cursor_key: bytes) -> None:
+        plan = self._plan
         self.service = Service(
             self._store,
             self._store,
@@ -165,8 +200,8 @@ class Engine:
             self.feeder,
             self.janitor,
             self.tally,
-            bus,
-            clock,
+            self._bus,
+            self._clock,
             self.intake,
             self.stream,
             self.watchers,
@@ -174,9 +209,7 @@ class Engine:
             plan.zone,
             plan.rules,
         )
-        self.service.cursor_key = recovery.cursor_key
-        for lane in self.lanes.values():
-            self.feeder.lane_changed(lane)
+        self.service.cursor_key = cursor_key
 
     def _fleet(self) -> Fleet:
         return Fleet(self._store, self._store, self._bus, self._clock, self._lane_changed)
@@ -199,7 +232,8 @@ class Engine:
         self.janitor.notice(expires_at)
 
     def _routes(self) -> Routes:
-        return Routes([lane.candidate for lane in self.lanes.values()], self._plan.rules.sender)
+        candidates = [lane.candidate for lane in self.lanes.values()]
+        return Routes(candidates, self._plan.rules.sender, rules=self._plan.routing)
 
     def _intake(self) -> Intake:
         return Intake(
@@ -218,6 +252,9 @@ class Engine:
 
     async def _seed_counts(self, recovery: Recovery) -> None:
         totals = await self._store.totals(self._clock.wall() // 60_000 - 59)
+        for row in totals.minutes:
+            if row.sent and row.provider in self.lanes:
+                self.lanes[row.provider].experience.accepted_at = row.minute * 60_000
         backlog = sum(
             count for (state, _), count in recovery.counts.items() if state in {State.PENDING, State.PROCESSING}
         )
@@ -244,7 +281,7 @@ class Engine:
         size of the window stays. `also` is called in the same breath: what else is to count from that moment on. Raises
         StoreError, and then nothing has changed.
         """
-        prepared = await self.fleet.prepare(plan.settings)
+        prepared = await self.fleet.prepare(plan.settings, plan.accounts)
         self._apply(plan, prepared)
         also()
         for lane in [*self.lanes.values()]:
@@ -263,7 +300,9 @@ class Engine:
             self.feeder.lane_gone(name)
         self._retries.become(plan.retries)
         self._askable.become(plan.configured, plan.rules_of_gone, self._clock.wall())
-        self.dispatcher.default_sender = plan.rules.sender
+        self.attempts.follow(plan.rules.sender, plan.routing, plan.budget)
+        self.dispatcher.follow(plan.rules.sender, plan.routing)
+        self.feeder.failover_after_ms = plan.routing.failover_after_ms
         self.intake.rule(plan.rules, self._routes(), plan.max_backlog)
         self.service.rule(plan.rules, plan.zone)
         self.feeder.lanes_changed()
@@ -298,7 +337,7 @@ class Engine:
             reasons.append("shutting_down")
         if self.service.store_full:
             reasons.append("disk_full")
-        if not any(lane.standing() in {Standing.OPEN, Standing.COOLING} for lane in self.lanes.values()):
+        if not any(lane.standing() in PASSING for lane in self.lanes.values()):
             reasons.append("no_provider")
         return tuple(reasons)
 

@@ -16,9 +16,9 @@ import structlog
 from smsd.clock import Clock
 from smsd.core.health import Standing
 from smsd.core.message import Instant, Message, Priority
-from smsd.core.routing import choose
+from smsd.core.routing import FAILOVER_AFTER_MS, choose
 from smsd.core.schedule import Meal, Schedule, Supply
-from smsd.engine.lane import Lane
+from smsd.engine.lane import NORMAL, Lane
 from smsd.store import Due, FlowRow, Records, StoreError
 
 log = structlog.get_logger("smsd.feeder")
@@ -42,6 +42,7 @@ class Feeder:
         self._clock = clock
         self._kick = kick
         self._hungry = asyncio.Event()
+        self.failover_after_ms: int | None = FAILOVER_AFTER_MS
 
     def recover(self, flows: tuple[FlowRow, ...]) -> None:
         """At start: make the flows known; their messages stay where they are until they are wanted."""
@@ -73,7 +74,7 @@ class Feeder:
             if lane is not None:
                 standings[name] = lane.standing()
                 until[name] = lane.until()
-        return choose(standings, until, now) or NO_ROUTE
+        return choose(standings, until, now, self.failover_after_ms) or NO_ROUTE
 
     def lane_changed(self, lane: Lane) -> None:
         """A provider opened or closed: its lane follows, and flows that have another choice move."""
@@ -93,7 +94,7 @@ class Feeder:
         self._kick()
 
     def _follow(self, lane: Lane) -> None:
-        is_open = lane.standing() is Standing.OPEN
+        is_open = lane.standing() in NORMAL
         lane.gate.set_open(is_open)
         self._schedule.set_open(lane.name, is_open)
 

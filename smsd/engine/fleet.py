@@ -3,7 +3,8 @@
 The lanes of the enabled providers, by name in routing order, made at the start and changed by a reload. A lane that is
 configured no more stays known: its calls in flight end and are settled, and if it comes back it remembers its ceiling.
 A ceiling counts from what was really started: after a start from the outbox, after a change of the pace from what the
-old pace saw and, further back, from the outbox.
+old pace saw and, further back, from the outbox. Providers of one account share one more ceiling, which counts the calls
+of all of them.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ from dataclasses import replace
 from smsd.clock import Clock
 from smsd.core.health import Health
 from smsd.core.message import Instant
-from smsd.core.pacing import Pacer
+from smsd.core.pacing import Pace, Pacer
 from smsd.engine.bus import Bus
+from smsd.engine.ceilings import Past, Repacing, Shared, members_of
 from smsd.engine.lane import Lane, Setting
 from smsd.store import Outbox, Records, Recovery
 
 LONGEST_COOLDOWN_MS = 3_600_000
 """A kept cooldown that lies further ahead than this and the configured one was written by a clock that was wrong."""
 
-Past = tuple[int, int]
-"""A start: boot time in microseconds, cost."""
+LOOKUPS_PER_PROVIDER = 2
+"""Uncertain messages of one provider that are asked about, or sent again by their key, at the same time."""
 
 
 class Fleet:
@@ -45,14 +47,32 @@ class Fleet:
         """The enabled ones; the same mapping for the fleet's life."""
         self.known: dict[str, Lane] = {}
         """Those and all that were enabled since the start; bounded by the names ever configured."""
+        self.accounts: dict[str, Shared] = {}
+        """The ceilings that providers share, by account."""
+        self._doubtful = False
+        """Messages were uncertain at the start: some may just have been sent again by their key, unrecorded."""
 
-    async def open(self, settings: Sequence[Setting], recovery: Recovery) -> None:
+    async def open(self, settings: Sequence[Setting], recovery: Recovery, accounts: Mapping[str, Pace]) -> None:
         """At start: make the lanes, with the health that was written down and the ceilings filled from the outbox."""
         self._kept = {health.name: health for health in recovery.providers}
         self._latest = recovery.latest
         self._unknown_before = recovery.unknown_before
+        self._doubtful = recovery.next_uncertain is not None
         for setting in settings:
             self.lanes[setting.name] = self.known[setting.name] = await self._new(setting)
+        for name, pace in accounts.items():
+            shared = Shared(pace, members_of(settings, name))
+            past = [await self._past(member, shared.pacer) for member in shared.members]
+            shared.fill(past, self.now())
+            self.accounts[name] = shared
+        for lane in self.lanes.values():
+            self._join(lane, lane.rules.account)
+
+    def _join(self, lane: Lane, account: str) -> None:
+        """Let the lane charge its account's ceiling."""
+        shared = self.accounts.get(account)
+        lane.gate.share(None if shared is None else shared.pacer)
+        lane.follow_rate()
 
     async def _new(self, setting: Setting) -> Lane:
         health = self._known_health(setting, self._kept.get(setting.name))
@@ -68,15 +88,21 @@ class Fleet:
         furthest = now + max(LONGEST_COOLDOWN_MS, setting.rules.cooldown_ms)
         if health.cooling_until is not None and health.cooling_until > furthest:
             health = replace(health, cooling_until=now + setting.rules.cooldown_ms)
+        if health.probe_at is not None and health.probe_at > furthest:
+            health = replace(health, probe_at=now)
         return health
 
     async def _seed_from_outbox(self, lane: Lane) -> None:
         """The calls of earlier runs still count in every window; in doubt the window is taken as full."""
         past = await self._past(lane.name, lane.pacer)
+        now = self._clock.boot()
         if past is None:
-            lane.pacer.fill(self._clock.boot())
-        else:
-            lane.pacer.seed(past, self._clock.boot() - lane.pacer.window_max)
+            lane.pacer.fill(now)
+            return
+        lane.pacer.seed(past, now - lane.pacer.window_max)
+        if self._doubtful and lane.provider.lookup == "key":
+            for _ in range(LOOKUPS_PER_PROVIDER):
+                lane.pacer.force(now)
 
     async def _past(self, name: str, pacer: Pacer) -> list[Past] | None:
         """What the outbox knows of the starts that still count for `pacer`, oldest first; None: nobody can tell."""
@@ -102,10 +128,10 @@ class Fleet:
 
     # -- reload ------------------------------------------------------------------------------------------------------
 
-    async def prepare(self, settings: Sequence[Setting]) -> Prepared:
+    async def prepare(self, settings: Sequence[Setting], accounts: Mapping[str, Pace]) -> Prepared:
         """Whatever has to be read before the lanes can become what `settings` say; apply it at once. Raises StoreError;
         nothing has changed then."""
-        prepared = Prepared(self, settings)
+        prepared = Prepared(self, settings, accounts)
         try:
             for setting in settings:
                 lane = self.known.get(setting.name)
@@ -117,10 +143,23 @@ class Fleet:
                     repacing = Repacing(lane, setting)
                     prepared.repacings.append(repacing)
                     repacing.past = await self._past(lane.name, repacing.pacer)
+            for name, pace in accounts.items():
+                await self._prepare_account(prepared, name, Shared(pace, members_of(settings, name)))
         except BaseException:
             prepared.drop()
             raise
         return prepared
+
+    async def _prepare_account(self, prepared: Prepared, name: str, shared: Shared) -> None:
+        old = self.accounts.get(name)
+        if old is not None and old.pacer.pace == shared.pacer.pace and old.members == shared.members:
+            prepared.accounts[name] = old
+            return
+        if old is not None:
+            shared.filled_at = old.pacer.filled_at
+        shared.watch(prepared.made[member] for member in shared.members)
+        shared.past = [await self._past(member, shared.pacer) for member in shared.members]
+        prepared.accounts[name] = prepared.regrouped[name] = shared
 
     def become(self, settings: Sequence[Setting], made: Mapping[str, Lane]) -> list[str]:
         """The lanes are these from now on; the names of those that are gone."""
@@ -131,6 +170,7 @@ class Fleet:
         for name in gone:
             self.known[name].gate.set_open(False)
         for setting in settings:
+            self._join(made[setting.name], setting.rules.account)
             made[setting.name].change(setting)
         return gone
 
@@ -142,71 +182,26 @@ class Fleet:
 class Prepared:
     """A change of the fleet that only has to be applied. Between preparing and applying nothing may be awaited."""
 
-    def __init__(self, fleet: Fleet, settings: Sequence[Setting]) -> None:
+    def __init__(self, fleet: Fleet, settings: Sequence[Setting], accounts: Mapping[str, Pace]) -> None:
         self._fleet = fleet
         self._settings = settings
         self.made: dict[str, Lane] = {}
         self.repacings: list[Repacing] = []
+        self.accounts: dict[str, Shared] = {}
+        self.regrouped: dict[str, Shared] = {}
+        """Those of them whose pace or providers change."""
 
     def apply(self) -> list[str]:
         """Let it count; the names of the providers that are gone."""
         self.drop()
         for repacing in self.repacings:
             repacing.finish(self._fleet.now())
+        for shared in self.regrouped.values():
+            shared.fill(shared.past, self._fleet.now())
+        self._fleet.accounts = self.accounts
         return self._fleet.become(self._settings, self.made)
 
     def drop(self) -> None:
         """The lanes need not note what begins any more."""
-        for repacing in self.repacings:
-            repacing.stop_noting()
-
-
-class Repacing:
-    """One lane's change of pace: every start that counts in the new pace must be in it.
-
-    While both paces count the same unit, the old one remembers what was started lately; further back the outbox knows,
-    and the lane knows the calls that are still open. When the unit changes, what was remembered means nothing: all is
-    taken from the outbox, from the open calls, and from those that begin while the outbox is read.
-    """
-
-    def __init__(self, lane: Lane, setting: Setting) -> None:
-        self.pacer = Pacer(setting.rules.pace)
-        self.past: list[Past] | None = []
-        """What the outbox knows."""
-        self.lane = lane
-        self._same_unit = setting.rules.pace.unit == lane.pacer.unit and lane.pacer.capacity > 0
-        self._before, self._edge = lane.pacer.history()
-        self._open = lane.open_calls()
-        self._noted: list[Past] = []
-        lane.noted = self._noted
-
-    def stop_noting(self) -> None:
-        """The outbox has been read, or will not be."""
-        self.lane.noted = None
-
-    def finish(self, now: int) -> None:
-        """Let the new pace count."""
-        if self.past is None:
-            self.pacer.fill(now)
-            self.lane.gate.change(self.pacer)
-            return
-        old = self.lane.pacer
-        if old.filled_at > now - self.pacer.window_max:
-            self.pacer.fill(old.filled_at)
-        past = self._remembered(old) if self._same_unit else self._known(self.past)
-        self.pacer.seed(sorted(past), now - self.pacer.window_max)
-        self.lane.gate.change(self.pacer)
-
-    def _remembered(self, old: Pacer) -> list[Past]:
-        """By the old pace, and further back by the outbox and the calls that are open."""
-        lately, edge = old.history()
-        since = [(at, 1) for at in self._before if at <= edge] + [(at, 1) for at in lately]
-        further = [past for past in self.past or () if past[0] <= self._edge]
-        return further + [past for past in self._costs(self._open) if past[0] <= self._edge] + since
-
-    def _known(self, past: list[Past]) -> list[Past]:
-        """By the outbox and the calls themselves; one that was settled meanwhile may count twice."""
-        return past + self._costs(self._open) + self._costs(self._noted)
-
-    def _costs(self, calls: list[Past]) -> list[Past]:
-        return [(at, self.pacer.cost(segments)) for at, segments in calls]
+        for lane in self.made.values():
+            lane.noted = None

@@ -21,6 +21,7 @@ from smsd.core.acceptance import Fault, MessageRules, Origin, Refusal, Submissio
 from smsd.core.events import Kind, about
 from smsd.core.message import Draft, Encoding, MessageId, State
 from smsd.core.routing import Routes
+from smsd.core.suppression import EVERY
 from smsd.engine.bus import Bus
 from smsd.engine.feeder import Feeder
 from smsd.engine.tally import Tally
@@ -36,6 +37,7 @@ from smsd.store import (
     StoreBrokenError,
     Stored,
     StoreError,
+    Suppressed,
 )
 
 log = structlog.get_logger("smsd.intake")
@@ -189,6 +191,8 @@ class Intake:
             self._notice_expiry(draft.expires_at)
         elif isinstance(result, StoreError):
             answer = _failed(result)
+        elif isinstance(result, Suppressed):
+            answer = _suppressed(result)
         else:
             answer = _replayed(result)
         if draft.idempotency_key is not None:
@@ -218,6 +222,12 @@ def _replayed(found: Replay | KeyConflict) -> Answer:
     if isinstance(found, KeyConflict):
         return _conflict(found.id)
     return Receipt(found.id, found.state, found.segments, Encoding(found.encoding), replayed=True)
+
+
+def _suppressed(found: Suppressed) -> Refusal:
+    whose = "any sender" if EVERY in found.scopes else "the senders of the providers that would carry it"
+    text = f"`to` opted out of texts from {whose}: do not text it, unless the recipient asks for it again"
+    return Refusal((Fault("to", "recipient_suppressed", text, circumstantial=True),))
 
 
 def _failed(error: StoreError) -> Refusal:

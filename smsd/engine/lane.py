@@ -1,14 +1,15 @@
 """What is one configured provider at run time?
 
-Its dialect, its rules, the gate that keeps its ceiling, how many calls are in flight, and its health. Changes of health
-are made durable before they are told to anyone; whoever needs to know (the dispatcher: the lane opens or closes) hears
-of it through `changed`. Which message goes next is the schedule's affair, what an answer means is the dialect's.
+Its dialect, its rules, the gate that keeps its ceiling, how many calls are in flight, what its answers have taught
+(`experience`), which pairs rest, and its health. Changes of health are made durable before they are told to anyone;
+whoever needs to know (the dispatcher: the lane opens or closes) hears of it through `changed`. Which message goes next
+is the schedule's affair, what an answer means is the dialect's.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
 
 import structlog
@@ -19,10 +20,14 @@ from smsd.core.events import Kind
 from smsd.core.health import Health, Standing
 from smsd.core.message import Instant, Message
 from smsd.core.pacing import Pacer
-from smsd.core.policy import Cooldown, Halt
 from smsd.core.routing import Candidate
+from smsd.core.settlement import Rest
+from smsd.core.verdict import Verdict
 from smsd.engine.bus import Bus
+from smsd.engine.experience import Experience
 from smsd.engine.gate import Gate
+from smsd.engine.learning import HALT_PROBE_MS, Heard, Learning, News
+from smsd.engine.rests import Rests
 from smsd.providers.base import Provider
 from smsd.store import Outbox, StoreError
 
@@ -30,6 +35,9 @@ log = structlog.get_logger("smsd.lane")
 
 CLAIM_AHEAD_US = 20_000
 """How far ahead of their slots attempts are claimed, so that their claims share a commit."""
+
+NORMAL = frozenset({Standing.OPEN, Standing.HALF_OPEN})
+"""Standings in which calls may begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +67,12 @@ class Lane:
         self.provider = setting.provider
         self.rules = setting.rules
         self.needs_sender = setting.needs_sender
-        self.health = health
+        self._clock = clock
+        self.health = health = self._as_configured(health)
         self.gate = Gate(Pacer(setting.rules.pace), clock)
+        self.experience = Experience(setting.rules, None)
+        self._learning = Learning(self.experience, setting.rules, clock)
+        self.rests = Rests()
         self.in_flight = 0
         """Attempts claimed and not settled."""
         self.unstarted = 0
@@ -70,52 +82,87 @@ class Lane:
         self._open_calls: dict[int, tuple[int, int]] = {}
         self.noted: list[tuple[int, int]] | None = None
         """While set: every call that begins is noted here, as in open_calls()."""
-        self._renewed_at = -1
-        """When the credentials were last changed while it was running (boot time, us)."""
         self._senders_changed = False
         self._outbox = outbox
         self._bus = bus
-        self._clock = clock
         self._changed = changed
-        self._cool_until_us = self._cooling_end()
+        self._cool_until_us = self._boot_of(health.cooling_until)
+        self._probe_at_us = self._boot_of(health.probe_at)
+        self._half_open_told = False
 
-    def _cooling_end(self) -> int | None:
-        """The end of the cooldown as boot time (us), taken when the cooldown begins or is found at a start."""
-        until = self.health.cooling_until
-        return None if until is None else self._clock.boot() + (until - self._clock.wall()) * 1_000
+    def _as_configured(self, health: Health) -> Health:
+        """Without what its rules do not know any more, or do not allow: an open breaker, probes of a halt."""
+        if self.rules.breaker is None and health.broken_since is not None:
+            health = replace(health, broken_since=None, broken_reason="", probe_at=None)
+        if health.halted is not None and (health.probe_at is not None) is not self.rules.halt_probe:
+            health = replace(health, probe_at=self._clock.wall() + HALT_PROBE_MS if self.rules.halt_probe else None)
+        return health
+
+    def _boot_of(self, instant: Instant | None) -> int | None:
+        """A time by the wall clock as boot time (us): taken when it is set, or found at a start."""
+        return None if instant is None else self._clock.boot() + (instant - self._clock.wall()) * 1_000
 
     @property
     def candidate(self) -> Candidate:
         """What routing needs to know of it."""
-        return Candidate(self.name, self.rules.senders, self.needs_sender)
+        rules = self.rules
+        return Candidate(self.name, rules.senders, self.needs_sender, rules.prefixes, rules.weight, rules.prices)
 
     @property
     def pacer(self) -> Pacer:
+        """Its own ceiling, as configured."""
         return self.gate.pacer
 
+    def rate_now(self) -> float | None:
+        """Units a minute that it may be called at now, in the long run; None: unlimited."""
+        shared = None if self.gate.shared is None else self.gate.shared.rate_per_minute()
+        rates = [self.pacer.rate_per_minute(), shared, self.experience.rate]
+        return min((rate for rate in rates if rate is not None), default=None)
+
+    # -- how it stands -----------------------------------------------------------------------------------------------
+
     def now(self) -> Instant:
-        """The time by which its health is judged: a cooldown lasts as long as it was meant to, whatever is done to the
-        wall clock meanwhile."""
-        left = self.cooling_left_ms()
+        """The time by which its cooldown is judged: it lasts as long as it was meant to, whatever is done to the wall
+        clock meanwhile."""
+        left = self._left_ms(self._cool_until_us)
         return self._clock.wall() if left is None else (self.health.cooling_until or 0) - left
 
-    def cooling_left_ms(self) -> int | None:
-        """How much of the cooldown is left, by boot time; None: there is none. 0 or less: it is over."""
-        return None if self._cool_until_us is None else -(-(self._cool_until_us - self._clock.boot()) // 1_000)
+    def _left_ms(self, end_us: int | None) -> int | None:
+        """Milliseconds until then, by boot time; None: there is no such time. 0 or less: it is over."""
+        return None if end_us is None else -(-(end_us - self._clock.boot()) // 1_000)
 
-    def cooldown_over(self) -> bool:
-        """Whether a cooldown has ended and was not told yet."""
-        left = self.cooling_left_ms()
-        return left is not None and left <= 0
+    def _is_over(self, end_us: int | None) -> bool:
+        return end_us is not None and end_us <= self._clock.boot()
+
+    def changes_in_ms(self) -> int | None:
+        """When its standing changes by itself next: a cooldown ends, a probe is due. None: only news change it."""
+        ends = [self._left_ms(self._cool_until_us)]
+        if not self._half_open_told:
+            ends.append(self._left_ms(self._probe_at_us))
+        return min((left for left in ends if left is not None), default=None)
+
+    def look(self) -> Coroutine[object, object, None] | None:
+        """Notice what time alone has changed; what of it is worth telling, to be awaited."""
+        if not self._half_open_told and self._is_over(self._probe_at_us):
+            self._half_open_told = True
+            self._changed(self)
+        return self.recover() if self._is_over(self._cool_until_us) else None
 
     def standing(self) -> Standing:
         """Its state now."""
-        return self.health.standing(self.now())
+        return self.health.standing(self.now(), self._is_over(self._probe_at_us))
 
     def until(self) -> Instant | None:
-        """When that ends by itself, by the wall clock as it is now; None: it is open, or nobody knows."""
-        left = self.cooling_left_ms()
-        return self._clock.wall() + left if left is not None and self.standing() is Standing.COOLING else None
+        """When that ends by itself, or is next put to the test, by the wall clock as it is now; None: it is open, or
+        nobody knows."""
+        match self.standing():
+            case Standing.COOLING:
+                left = self._left_ms(self._cool_until_us)
+            case Standing.BROKEN:
+                left = self._left_ms(self._probe_at_us)
+            case _:
+                return None
+        return None if left is None else self._clock.wall() + left
 
     def reason(self) -> str:
         """One sentence on the state; empty when open."""
@@ -123,26 +170,41 @@ class Lane:
 
     def room(self, wanted: int) -> int:
         """How many of `wanted` attempts may be claimed now: in-flight places, and slots that come soon."""
-        places = min(wanted, self.rules.max_in_flight - self.in_flight)
+        places = min(wanted, self._places() - self.in_flight)
         if places <= 0:
             return 0
         ahead = self.unstarted
-        slots = self.pacer.allowance(self._clock.boot(), CLAIM_AHEAD_US, places + ahead) - ahead
+        slots = self.gate.allowance(self._clock.boot(), CLAIM_AHEAD_US, places + ahead) - ahead
         return max(0, min(places, slots))
+
+    def _places(self) -> int:
+        if self._probe_at_us is not None and self.standing() is Standing.HALF_OPEN:
+            return 1
+        opening = self.experience.opening
+        return self.rules.max_in_flight if opening is None else min(opening, self.rules.max_in_flight)
 
     def room_in_us(self) -> int | None:
         """Microseconds until a slot comes near enough to claim for; None: only a call that begins or ends makes it."""
-        if self.in_flight >= self.rules.max_in_flight or self.unstarted:
+        if self.in_flight >= self._places() or self.unstarted:
             return None
         now = self._clock.boot()
-        return max(0, self.pacer.ready_at(now) - now - CLAIM_AHEAD_US)
+        return max(0, self.gate.ready_at(now) - now - CLAIM_AHEAD_US)
 
-    def begin_call(self, message: Message, started: int) -> None:
-        """A call begins; it was charged at `started` (boot time, us)."""
+    # -- calls -------------------------------------------------------------------------------------------------------
+
+    def resting_until(self, message: Message) -> Instant | None:
+        """When the message's sender may text its recipient again (wall time); None: now."""
+        now = self._clock.boot()
+        until = self.rests.until(message.sender or "", message.recipient, now)
+        return None if until is None else self._clock.wall() + (until - now) // 1_000
+
+    def begin_call(self, message: Message, started: int) -> bool:
+        """A call begins; it was charged at `started` (boot time, us). True: it is a probe."""
         self.calls_to[message.recipient, message.text] += 1
         self._open_calls[message.seq] = (started, message.segments)
         if self.noted is not None:
             self.noted.append((started, message.segments))
+        return self.standing() is Standing.HALF_OPEN
 
     def end_call(self, message: Message) -> None:
         """The call is settled."""
@@ -152,6 +214,12 @@ class Lane:
         if not self.calls_to[key]:
             del self.calls_to[key]
 
+    def note_calls(self) -> list[tuple[int, int]]:
+        """From now on every call that begins is noted in this list, as in open_calls(), until `noted` is unset."""
+        if self.noted is None:
+            self.noted = []
+        return self.noted
+
     def open_calls(self) -> list[tuple[int, int]]:
         """Calls under way, as (boot time us at which they were charged, segments)."""
         return [*self._open_calls.values()]
@@ -160,75 +228,115 @@ class Lane:
         """Whether a call with this text to this number is under way."""
         return (message.recipient, message.text) in self.calls_to
 
+    # -- reload ------------------------------------------------------------------------------------------------------
+
     def change(self, setting: Setting) -> None:
-        """Other rules count from now on. The ceiling is the gate's to change."""
+        """Other rules count from now on. The ceilings are the fleet's to change, before this."""
         if setting.provider.fingerprint() != self.provider.fingerprint():
-            self._renewed_at = self._clock.boot()
+            self._learning.renewed()
         self._senders_changed = setting.rules.senders != self.rules.senders
         self.provider, self.rules, self.needs_sender = setting.provider, setting.rules, setting.needs_sender
+        self._learning.rules = setting.rules
+        self.follow_rate()
+        self._set(self._as_configured(self.health))
+
+    def follow_rate(self) -> None:
+        """Rules or ceilings are others now: what was learnt of its rate is put beside them."""
+        self.experience.follow(self.rules, None if self.gate.shared is None else self.gate.shared.pace)
+        self.experience.remember(self.health, self._clock.wall(), self._clock.boot())
+        self.gate.learn(self.experience.pacer(self.pacer))
 
     async def trust(self) -> None:
         """Note the credentials that are configured now. A halt ends when they, or the senders, were changed."""
         trusted = self.health.with_credentials(self.provider.fingerprint())
-        if self._senders_changed and trusted.halted is not None:
-            trusted = replace(trusted, halted=None)
+        if self._senders_changed:
+            trusted = trusted.unhalted()
         self._senders_changed = False
         if trusted is self.health:
             return
         if self.health.halted is not None:
-            await self._learnt(trusted, Kind.PROVIDER_RESUMED, reason="its configuration was changed")
+            self.experience.begin_slowly()
+            await self._learnt(trusted, (Kind.PROVIDER_RESUMED, {"reason": "its configuration was changed"}))
             return
         self.health = trusted
-        try:
-            await self._outbox.save_provider(trusted)
-        except StoreError as error:
-            log.error("a provider's health cannot be written down", provider=self.name, error=str(error))
+        await self._save()
 
-    async def learn(self, effect: Cooldown | Halt | None, started_at: Instant, started_boot: int | None) -> None:
-        """What a settlement says about the provider as a whole. When its call began: by the wall clock, as it is
-        written down, and by boot time (us), which nobody steps; None: no call was made, it is known just now."""
-        match effect:
-            case Cooldown(until, reason):
-                cooled = self.health.cool(self._clock.wall(), until, reason, started_at)
-                if cooled is not self.health:
-                    await self._learnt(cooled, Kind.PROVIDER_COOLDOWN, until=until, reason=reason)
-            case Halt(reason):
-                # A refusal of what was configured when the call began says nothing of what is configured now.
-                of_today = started_boot is None or started_boot > self._renewed_at
-                if self.health.halted is None and of_today:
-                    await self._learnt(self.health.halt(reason), Kind.PROVIDER_HALTED, reason=reason)
-            case None:
-                pass
+    # -- news --------------------------------------------------------------------------------------------------------
+
+    def weigh(self, verdict: Verdict, started_at: Instant) -> Verdict:
+        """What a refusal without a reason means, given what is known of the provider (see core.suspicion)."""
+        return self._learning.weigh(verdict, self.health, started_at, self.now(), self.pacer.load(self._clock.boot()))
+
+    def hear(self, heard: Heard) -> Coroutine[object, object, None] | None:
+        """What a call's end says about the provider. It counts at once; what is worth keeping and telling, if anything,
+        is to be awaited."""
+        if isinstance(heard.effect, Rest):
+            self._rest(heard.effect)
+        lesson = self._learning.hear(self.health, heard)
+        if lesson.new_rate:
+            self.gate.learn(self.experience.pacer(self.pacer))
+        if lesson.health is self.health:
+            return None
+        self._set(lesson.health)
+        return self._tell(lesson.news)
+
+    def _rest(self, rest: Rest) -> None:
+        now = self._clock.boot()
+        until = now + max(0, rest.until - self._clock.wall()) * 1_000
+        self.rests.add(rest.sender, rest.recipient, until, now)
 
     async def recover(self) -> None:
         """The end of a cooldown is a fact worth telling, once."""
-        if self.cooldown_over():
-            await self._learnt(self.health.warm(), Kind.PROVIDER_RECOVERED)
+        if self._is_over(self._cool_until_us):
+            self.experience.begin_slowly()
+            await self._learnt(self.health.warm(), (Kind.PROVIDER_RECOVERED, {}))
 
     async def pause(self, reason: str, by: str) -> None:
         """An operator's word. Raises StoreError when it holds now but would be forgotten at a restart.
 
         `by`: who said so; for the log and operators, while `reason` is shown to whoever has a message waiting.
         """
-        await self._become(self.health.pause(reason), Kind.PROVIDER_PAUSED, reason=reason, by=by)
+        await self._become(self.health.pause(reason), (Kind.PROVIDER_PAUSED, {"reason": reason, "by": by}))
 
     async def resume(self, by: str) -> None:
-        """An operator's word; lifts pause, halt and cooldown. Raises StoreError as `pause` does."""
-        await self._become(self.health.resume(), Kind.PROVIDER_RESUMED, by=by)
+        """An operator's word; lifts pause, halt, cooldown, an open breaker and the rests of pairs. Raises StoreError as
+        `pause` does."""
+        self.rests.clear()
+        if self.health.standing(self.now()) is not Standing.OPEN:
+            self.experience.begin_slowly()
+        await self._become(self.health.resume(), (Kind.PROVIDER_RESUMED, {"by": by}))
 
-    async def _learnt(self, health: Health, kind: Kind, **fields: object) -> None:
+    async def _learnt(self, health: Health, *news: News) -> None:
         """What the provider itself said holds, whether or not there is room to write it down."""
-        try:
-            await self._become(health, kind, **fields)
-        except StoreError as error:
-            log.error("a provider's health cannot be written down", provider=self.name, error=str(error))
+        self._set(health)
+        await self._tell([*news])
 
-    async def _become(self, health: Health, kind: Kind, **fields: object) -> None:
-        before, self.health = self.health, health
-        if health.cooling_until != before.cooling_until:
-            self._cool_until_us = self._cooling_end()
-        self._changed(self)
+    async def _become(self, health: Health, *news: News) -> None:
+        self._set(health)
         try:
             await self._outbox.save_provider(health)
         finally:
+            self._publish(news)
+
+    def _set(self, health: Health) -> None:
+        before, self.health = self.health, health
+        if health.cooling_until != before.cooling_until:
+            self._cool_until_us = self._boot_of(health.cooling_until)
+        if health.probe_at != before.probe_at:
+            self._probe_at_us = self._boot_of(health.probe_at)
+            self._half_open_told = False
+        self._changed(self)
+
+    async def _tell(self, news: list[News]) -> None:
+        await self._save()
+        self._publish(news)
+
+    async def _save(self) -> None:
+        try:
+            await self._outbox.save_provider(self.health)
+        except StoreError as error:
+            log.error("a provider's health cannot be written down", provider=self.name, error=str(error))
+
+    def _publish(self, news: Iterable[News]) -> None:
+        for kind, fields in news:
             self._bus.publish(kind, self._clock.wall(), provider=self.name, **fields)

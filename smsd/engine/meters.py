@@ -60,6 +60,14 @@ class Meters:
         """How long calls took, by provider."""
         self.throttles: dict[str, int] = {}
         self.halts: dict[str, int] = {}
+        self.breaker_openings: dict[str, int] = {}
+        self.suppressions: dict[str, int] = {}
+        """By the provider whose senders the recipient opted out of; "": of all."""
+        self._others = {
+            Kind.PROVIDER_HALTED: self.halts,
+            Kind.PROVIDER_BREAKER_OPENED: self.breaker_openings,
+            Kind.SUPPRESSION_ADDED: self.suppressions,
+        }
         self.accept_to_sent_s = Histogram(WAIT_S)
         self.commit_s = Histogram(COMMIT_S)
         self.batch_rows = Histogram(BATCH_ROWS)
@@ -70,7 +78,7 @@ class Meters:
         for name in providers:
             if name not in self.call_s:
                 self.call_s[name] = Histogram(CALL_S)
-                self.throttles[name] = self.halts[name] = 0
+                self.throttles[name] = self.halts[name] = self.breaker_openings[name] = self.suppressions[name] = 0
 
     def __call__(self, event: Event) -> None:
         kind = event.kind
@@ -83,9 +91,9 @@ class Meters:
                 self.accept_to_sent_s.observe(since_ms / 1e3)
             if kind is Kind.MESSAGE_THROTTLED:
                 self.throttles[provider] = self.throttles.get(provider, 0) + 1
-        elif kind is Kind.PROVIDER_HALTED:
-            provider = self._known(event.fields.get("provider"))
-            self.halts[provider] = self.halts.get(provider, 0) + 1
+        elif kind in self._others:
+            counts, provider = self._others[kind], self._known(event.fields.get("provider"))
+            counts[provider] = counts.get(provider, 0) + 1
 
     def attempted(self, attempt: Attempt) -> None:
         """A call to a provider ended, however it did."""

@@ -2,7 +2,9 @@
 
 An uncertain message stays `processing` until this settles it: the provider is asked whether it has the message, and
 only where it cannot be asked, or cannot tell for sure, the policy decides. Look-ups cost no attempt and no rate; two
-are in flight per provider at most. The messages stay in the outbox, earliest look-up first; a bounded number is held.
+are in flight per provider at most. A provider that knows an idempotency key again is not asked but sent the same bytes
+once more: that is a call like others and passes its gate. The messages stay in the outbox, earliest look-up first; a
+bounded number is held.
 """
 
 from __future__ import annotations
@@ -10,17 +12,26 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import structlog
 
 from smsd.clock import Clock
-from smsd.core.message import Instant, Message
-from smsd.core.policy import Finding, Settlement, postpone, resolve
+from smsd.core.account import ProviderRules
+from smsd.core.doubt import Finding, postpone, resolve
+from smsd.core.lifecycle import Event
+from smsd.core.message import Attempt, Instant, Message
+from smsd.core.policy import decide
+from smsd.core.settlement import Settlement
+from smsd.core.verdict import Fate
 from smsd.engine.askable import Askable
 from smsd.engine.carrier import Carrier
+from smsd.engine.fleet import LOOKUPS_PER_PROVIDER
 from smsd.engine.lane import Lane, Setting
+from smsd.engine.learning import Heard
 from smsd.engine.settler import RetryBook, Settler
-from smsd.providers.base import Absent, Call, Found, Response, Unanswered
+from smsd.engine.trace import without_private
+from smsd.providers.base import Absent, Call, Found, Response, Unanswered, read
 from smsd.providers.base import Finding as Report
 from smsd.store import Records, StoreError
 
@@ -32,9 +43,17 @@ AT_ONCE = 100
 AGAIN_MS = 1_000
 """After a look-up: are there more, or was it not written down?"""
 
-LOOKUPS_PER_PROVIDER = 2
-
 LOOK_AGAIN_S = 30.0
+
+
+@dataclass(slots=True)
+class Resolved:
+    """What a look-up came to. The rest is there when a call was made for it."""
+
+    settlement: Settlement
+    lane: Lane | None = None
+    record: Attempt | None = None
+    heard: Heard | None = None
 
 
 class Reconciler:
@@ -117,8 +136,9 @@ class Reconciler:
 
     async def _settle(self, message: Message) -> None:
         try:
-            settlement = await self._resolve(message)
-            if await self._settler.write(None, settlement, None):
+            found = await self._resolve(message)
+            settlement = found.settlement
+            if await self._settler.write(found.lane, settlement, found.record, found.heard):
                 self._settler.apply(message, settlement, looked_up=True)
         except StoreError as error:
             log.error("a look-up could not be written down; asking again", id=message.id, error=str(error))
@@ -130,27 +150,76 @@ class Reconciler:
             self._promised = {id: seq for id, seq in self._promised.items() if seq != message.seq}
             self.doubt(self._clock.wall() + AGAIN_MS)
 
-    async def _resolve(self, message: Message) -> Settlement:
+    async def _resolve(self, message: Message) -> Resolved:
         setting = self._askable.for_message(message)
-        retry = self._retries.rules_for(message)
         now = self._clock.wall()
+        rules = self._askable.gone if setting is None else setting.rules
         if setting is None or setting.provider.lookup == "none":
-            rules = setting.rules if setting is not None else self._askable.gone
-            return resolve(message, Finding.UNASKABLE, "none", rules, retry, now, self._dice())
-        since = min(now, message.uncertain_since or now)
-        earliest = since + setting.rules.reconcile_after_ms
-        if message.lookups == 0 and now < earliest:
-            return postpone(message, earliest, now)
-        async with self._turns.setdefault(setting.name, asyncio.Semaphore(LOOKUPS_PER_PROVIDER)):
-            finding, provider_message_id = await self._ask(setting, message)
-        now = self._clock.wall()
+            return Resolved(self._conclude(message, Finding.UNASKABLE, "none", rules))
         quality = setting.provider.lookup
+        since = min(now, message.uncertain_since or now)
+        earliest = since + rules.reconcile_after_ms
+        if message.lookups == 0 and now < earliest:
+            return Resolved(postpone(message, earliest, now))
+        async with self._turns.setdefault(setting.name, asyncio.Semaphore(LOOKUPS_PER_PROVIDER)):
+            if quality == "key":
+                return await self._send_again(setting, message)
+            finding, provider_message_id = await self._ask(setting, message)
+        return Resolved(self._conclude(message, finding, quality, rules, provider_message_id))
+
+    def _conclude(
+        self, message: Message, finding: Finding, quality: str, rules: ProviderRules, id: str | None = None
+    ) -> Settlement:
+        retry = self._retries.rules_for(message, rules)
         return resolve(
-            message, finding, quality, setting.rules, retry, now, self._dice(), provider_message_id=provider_message_id
+            message, finding, quality, rules, retry, self._clock.wall(), self._dice(), provider_message_id=id
         )
 
-    async def _ask(self, setting: Setting, message: Message) -> tuple[Finding, str | None]:
-        call = Call(
+    async def _send_again(self, setting: Setting, message: Message) -> Resolved:
+        """The same bytes with the same key: taken before or taken now, it is taken once."""
+        lane, rules = self._lanes.get(setting.name), setting.rules
+        if self._clock.wall() >= message.expires_at:
+            return Resolved(self._conclude(message, Finding.UNASKABLE, "key", rules))
+        started = None if lane is None else await lane.gate.enter(message.segments)
+        if lane is None or started is None:
+            return Resolved(self._conclude(message, Finding.UNANSWERED, "key", rules))
+        wall = self._clock.wall()
+        lane.begin_call(message, started)
+        try:
+            request = setting.provider.prepare(self._call(message))
+            answer = await self._carrier.send(setting.provider, request, rules.timeout_ms, self._dice())
+            verdict = without_private(read(setting.provider, answer.outcome), answer.request)
+        finally:
+            lane.end_call(message)
+        lane.gate.left(started, started + answer.left_after_us)
+        record = Attempt(
+            n=message.attempt,
+            provider=lane.name,
+            started_at=wall,
+            started_boot=started + answer.left_after_us,
+            cost=lane.pacer.cost(message.segments),
+            latency_ms=answer.latency_ms,
+            outcome=verdict.fate.value,
+            http_status=answer.outcome.status if isinstance(answer.outcome, Response) else None,
+            code=verdict.code,
+            category=verdict.category,
+            provider_message_id=verdict.provider_message_id,
+            trace=answer.trace,
+        )
+        retry = self._retries.rules_for(message, rules)
+        settlement = decide(message, verdict, rules, retry, self._clock.wall(), self._dice())
+        heard = Heard(verdict, settlement.effect, wall, record.started_boot, record.cost)
+        if verdict.fate is Fate.ACCEPTED:
+            id = verdict.provider_message_id
+            settlement = self._conclude(message, Finding.FOUND, "key", rules, id)
+        elif settlement.event is not Event.FAIL:
+            # Neither taken nor refused for good: that says nothing of the first time.
+            settlement = self._conclude(message, Finding.UNANSWERED, "key", rules)
+        return Resolved(settlement, lane, record, heard)
+
+    @staticmethod
+    def _call(message: Message) -> Call:
+        return Call(
             id=message.id,
             attempt=message.attempt,
             recipient=message.recipient,
@@ -161,6 +230,9 @@ class Reconciler:
             expires_at=message.expires_at,
             now=message.claimed_at or message.created_at,
         )
+
+    async def _ask(self, setting: Setting, message: Message) -> tuple[Finding, str | None]:
+        call = self._call(message)
         try:
             answer = await self._carrier.send(
                 setting.provider, setting.provider.ask(call), setting.rules.timeout_ms, self._dice()

@@ -15,9 +15,10 @@ from datetime import datetime, tzinfo
 from smsd.clock import Clock
 from smsd.core.acceptance import Fault, MessageRules, end_of_life
 from smsd.core.events import Kind, about
-from smsd.core.health import Standing
+from smsd.core.health import Health, Standing
 from smsd.core.message import Attempt, Instant, Message, State
 from smsd.core.schedule import Schedule
+from smsd.core.suppression import Suppression
 from smsd.core.waiting import Outlook, Waiting, explain
 from smsd.engine.bus import Bus
 from smsd.engine.feeder import Feeder
@@ -25,6 +26,7 @@ from smsd.engine.intake import Intake
 from smsd.engine.janitor import Janitor
 from smsd.engine.lane import Lane
 from smsd.engine.meters import Meters
+from smsd.engine.receipts import Receipts
 from smsd.engine.snapshots import Snapshots
 from smsd.engine.stream import Stream
 from smsd.engine.tally import Tally
@@ -53,14 +55,20 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class ProviderView:
-    """One provider as operators see it; rates are calls (or segments) a minute, None: unlimited."""
+    """One provider as operators see it; rates are messages (or segments) a minute, None: unlimited."""
 
     name: str
     type: str
     state: Standing
+    since: Instant | None
+    """When its breaker opened or its rest began; None: it is open, or nobody wrote it down."""
     until: Instant | None
     reason: str
     rate: float | None
+    rate_now: float | None
+    """What it is called at now: what throttles have taught it, else as configured."""
+    recommended_rate: float | None
+    """What `rate` might be set to, as far as throttles have taught; None: as it is."""
     in_flight: int
     sent_last_minute: int
     throttles_last_hour: int
@@ -130,6 +138,7 @@ class Service:
         self.intake = intake
         self.stream = stream
         self.meters = meters
+        self.receipts = Receipts(outbox, schedule, bus, clock)
         self.snapshots: Snapshots | None = None
         """Copies of the outbox; None: nowhere to put them."""
         self.reloader: Callable[[], Awaitable[Reloaded]] | None = None
@@ -249,8 +258,11 @@ class Service:
 
     def _outlook(self, lane: Lane, now: Instant) -> Outlook:
         boot = self._clock.boot()
-        wait_ms = max(0, lane.pacer.opens_at() - boot) // 1_000
-        return Outlook(lane.standing(), lane.until(), lane.reason(), now + wait_ms)
+        opens = lane.gate.opens_at()
+        shared = lane.gate.shared
+        by_account = shared is not None and opens > boot and shared.opens_at() == opens
+        wait_ms = max(0, opens - boot) // 1_000
+        return Outlook(lane.standing(), lane.until(), lane.reason(), now + wait_ms, by_account)
 
     # -- counts ------------------------------------------------------------------------------------------------------
 
@@ -286,6 +298,10 @@ class Service:
         now = self._clock.wall()
         return await self._records.counts_of(person, self._today(now) * MINUTE_MS, now - HOUR_MS)
 
+    async def suppressions_of(self, number: str) -> tuple[Suppression, ...]:
+        """Where the number (E.164) gets nothing more."""
+        return await self._records.suppressions_of(number)
+
     def wall(self) -> Instant:
         """The time by which all of this is told."""
         return self._clock.wall()
@@ -299,7 +315,7 @@ class Service:
     def _eta(self, totals: Totals, now: Instant) -> Instant | None:
         """When the backlog would be gone at the open providers' rates; None: nothing waits, or nobody knows."""
         waiting = sum(count for (state, _), count in totals.states.items() if state is State.PENDING)
-        rates = [lane.pacer.rate_per_minute() for lane in self._lanes.values() if lane.standing() is Standing.OPEN]
+        rates = [lane.rate_now() for lane in self._lanes.values() if lane.standing() is Standing.OPEN]
         total = sum(rate for rate in rates if rate is not None)
         if not waiting or not rates or None in rates or not total:
             return None
@@ -314,13 +330,17 @@ class Service:
         return tuple(self._provider(lane) for lane in self._lanes.values() if lane.name in names)
 
     def _provider(self, lane: Lane) -> ProviderView:
+        state = lane.standing()
         return ProviderView(
             name=lane.name,
             type=lane.provider.type,
-            state=lane.standing(),
+            state=state,
+            since=_since(lane.health, state),
             until=lane.until(),
             reason=lane.reason(),
             rate=lane.pacer.rate_per_minute(),
+            rate_now=lane.rate_now(),
+            recommended_rate=lane.experience.recommended,
             in_flight=lane.in_flight,
             sent_last_minute=self._tally.sent_last_minute(lane.name),
             throttles_last_hour=self._tally.throttles_last_hour(lane.name),
@@ -342,3 +362,13 @@ class Service:
         if name not in self._lanes:
             raise UnknownProviderError(name, tuple(self._lanes))
         return self._lanes[name]
+
+
+def _since(health: Health, state: Standing) -> Instant | None:
+    match state:
+        case Standing.BROKEN | Standing.HALF_OPEN:
+            return health.broken_since
+        case Standing.COOLING:
+            return health.cooling_since
+        case _:
+            return None

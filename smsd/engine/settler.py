@@ -10,14 +10,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
+from smsd.core.account import ProviderRules
 from smsd.core.events import Kind, about
 from smsd.core.lifecycle import Event
 from smsd.core.message import Attempt, Instant, Message, State
-from smsd.core.policy import RetryRules, Settlement
+from smsd.core.retry import RetryRules
+from smsd.core.settlement import Settlement
 from smsd.core.verdict import Category
 from smsd.engine.bus import Bus
 from smsd.engine.feeder import Feeder
 from smsd.engine.lane import Lane
+from smsd.engine.learning import Heard
 from smsd.store import Due, Outbox
 
 
@@ -32,9 +35,16 @@ class RetryBook:
         """Another book's rules count from now on."""
         self._default, self._profiles = other._default, other._profiles
 
-    def rules_for(self, message: Message) -> RetryRules:
-        """The rules this message is retried by."""
-        return self._profiles.get(message.profile, self._default) if message.profile else self._default
+    def rules_for(self, message: Message, rules: ProviderRules) -> RetryRules:
+        """The rules this message is retried by: its own profile, its provider's, or the default."""
+        profile = message.profile or rules.profile
+        return self._profiles.get(profile, self._default) if profile else self._default
+
+    def most_for(self, message: Message, rules: ProviderRules) -> int | None:
+        """The attempts that its provider's profile grants a message without one; None: the provider has none."""
+        if message.profile or rules.profile not in self._profiles:
+            return None
+        return self._profiles[rules.profile].max_attempts
 
 
 class Settler:
@@ -56,20 +66,19 @@ class Settler:
         self._notice_expiry = notice_expiry
         self._attempted = attempted
 
-    async def write(self, lane: Lane | None, settlement: Settlement, attempt: Attempt | None) -> bool:
+    async def write(
+        self, lane: Lane | None, settlement: Settlement, attempt: Attempt | None, heard: Heard | None = None
+    ) -> bool:
         """Make it durable, and the provider's health with it. False: late news, nothing changed. Raises StoreError.
 
         `attempt`: the call that was made, if one was; it is counted whatever becomes of the writing.
         """
         if attempt is not None:
             self._attempted(attempt)
-        if settlement.effect is None or lane is None:
+        news = lane.hear(heard) if lane is not None and heard is not None else None
+        if news is None:
             return await self._outbox.settle(settlement, attempt)
-        started_at = attempt.started_at if attempt is not None else settlement.at
-        started_boot = attempt.started_boot if attempt is not None else None
-        written, _ = await asyncio.gather(
-            self._outbox.settle(settlement, attempt), lane.learn(settlement.effect, started_at, started_boot)
-        )
+        written, _ = await asyncio.gather(self._outbox.settle(settlement, attempt), news)
         return written
 
     def apply(self, message: Message, settlement: Settlement, *, looked_up: bool = False) -> None:
@@ -77,7 +86,10 @@ class Settler:
         match settlement.state:
             case State.PENDING:
                 supply = Due(message.seq, settlement.attempt_after, settlement.due, message.segments)
-                self._feeder.add(message.flow, message.route, message.priority, supply)
+                if settlement.flow is not None and settlement.route is not None:
+                    self._feeder.add(settlement.flow, settlement.route, message.priority, supply)
+                else:
+                    self._feeder.add(message.flow, message.route, message.priority, supply)
                 # Its end of life may have come while it was not pending, and passed unnoticed.
                 self._notice_expiry(message.expires_at)
             case State.PROCESSING:
@@ -85,6 +97,15 @@ class Settler:
             case _:
                 pass
         self._tell(message, settlement, looked_up=looked_up)
+        if settlement.suppress is not None:
+            self._bus.publish(
+                Kind.SUPPRESSION_ADDED,
+                settlement.at,
+                **about(message),
+                provider=settlement.suppress.scope,
+                source=settlement.suppress.source,
+                code=settlement.suppress.code,
+            )
 
     def _tell(self, message: Message, settlement: Settlement, *, looked_up: bool) -> None:
         if settlement.released or (settlement.event is Event.DOUBT and message.uncertain):

@@ -12,7 +12,7 @@ from typing import Final
 
 from smsd.clock import Clock
 from smsd.core.events import Event, Kind
-from smsd.core.message import Instant
+from smsd.core.message import Instant, State
 from smsd.store import MinuteRow
 
 _SENT: Final = frozenset({Kind.MESSAGE_SENT, Kind.MESSAGE_RECONCILED})
@@ -27,6 +27,10 @@ _BACKLOG: Final = {
     Kind.MESSAGE_CANCELLED: -1,
 }
 """What each does to the number of messages that are not final. A table: events come by the ten thousand."""
+
+
+_WAS_FAILED: Final = State.FAILED.label
+"""Of a message that was held and is proven sent after all: it left the backlog when it failed."""
 
 
 class Ring:
@@ -127,7 +131,8 @@ class Tally:
 
     def __call__(self, event: Event) -> None:
         kind = event.kind
-        self.backlog += _BACKLOG.get(kind, 0)
+        if event.fields.get("was") != _WAS_FAILED:
+            self.backlog += _BACKLOG.get(kind, 0)
         if kind in _SENT:
             self._of_tenants.add(event.at, str(event.fields.get("tenant")))
             recent = self._of(event)

@@ -13,7 +13,8 @@ from typing import Protocol
 
 from smsd.core.health import Health
 from smsd.core.message import Attempt, Draft, Instant, Message, Priority, State
-from smsd.core.policy import Settlement
+from smsd.core.settlement import Settlement
+from smsd.core.suppression import Suppression
 
 
 class StoreError(Exception):
@@ -57,20 +58,30 @@ class KeyConflict:
     id: str
 
 
-AcceptResult = Stored | Replay | KeyConflict | StoreError
+@dataclass(frozen=True, slots=True)
+class Suppressed:
+    """No provider of the draft's route may text its recipient. Nothing was stored, and no key is bound."""
+
+    scopes: tuple[str, ...]
+    """Those of its suppressions that stand in the way: providers' names, or `suppression.EVERY` alone."""
+
+
+AcceptResult = Stored | Replay | KeyConflict | Suppressed | StoreError
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Begin the next attempt of message `seq` (`attempt` calls known so far) at `provider`.
 
-    `sender` is used unless the caller asked for one.
+    `sender` is used unless the caller asked for one; or, where it is told, what `pick` makes of the recipient (a pure
+    function, called on the outbox's thread).
     """
 
     seq: int
     attempt: int
     provider: str
     sender: str
+    pick: Callable[[str], str] | None = None
 
 
 @dataclass(slots=True)
@@ -128,7 +139,7 @@ class Recovery:
     """Those with pending messages."""
     providers: tuple[Health, ...]
     reopened: int
-    """Open attempts found and marked uncertain."""
+    """Open attempts found and marked uncertain (without the parked ones)."""
     next_uncertain: Instant | None
     next_expiry: Instant | None
     latest: Instant | None
@@ -139,6 +150,16 @@ class Recovery:
     is lost): a window that reaches back beyond it is full."""
     cursor_key: bytes = field(default=b"", compare=False, repr=False)
     """16 bytes drawn by lot when the outbox was made: cursors of listings are hidden by it."""
+    parked: tuple[Message, ...] = ()
+    """Messages found in a call for the third time (`core.crashes`), as they are now: failed, UNCERTAIN."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """The message after a proof from outside, and its state before. Both states are the same: it was news to nobody."""
+
+    message: Message
+    before: State
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,27 +248,36 @@ class Outbox(Protocol):
     async def open(self, now: Instant, by_segments: Collection[str] = ()) -> Recovery:
         """Lock, migrate, check, recover. Open attempts become uncertain: recorded with outcome "crashed", due for
         their first look-up at `now`, at the cost of their segments at the providers `by_segments` (those whose rate
-        counts segments), else of 1. Raises StoreError when the outbox cannot be used."""
+        counts segments), else of 1. Unless the outbox was closed in order, this is a crash of their messages; a
+        message's third one parks it: it fails, UNCERTAIN. Raises StoreError when the outbox cannot be used."""
         ...
 
     async def close(self) -> None:
-        """Finish what waits, checkpoint, close, unlock. Idempotent."""
+        """Finish what waits, write down that smsd ended in order, checkpoint, close, unlock. Idempotent."""
         ...
 
     def accept(self, draft: Draft, done: Callable[[AcceptResult], None]) -> None:
         """Queue the draft; `done` is called on the event loop, in order of the calls, once it is durable (or not).
-        Order of calls is order of acceptance."""
+        Order of calls is order of acceptance. Keys are looked up before suppressions, which are exact: one that was
+        reported kept before this call is met."""
         ...
 
     async def begin(self, claims: Sequence[Claim], now: Instant) -> list[Message | None]:
         """Claim: pending -> processing, in one transaction. One result per claim; None: no longer ours (not pending,
-        other attempt, or past its expiry). The Message is as after the claim (attempt is the new attempt's number)."""
+        other attempt, or past its expiry). The Message is as after the claim (attempt is the new attempt's number).
+
+        A recipient who is suppressed at the claim's provider gets no call: the message stays PENDING and goes by what
+        is left of its route (route and flow are the new ones), or is FAILED, OPTED_OUT, when nothing is left or it is
+        pinned. Its attempt is as before."""
         ...
 
     async def settle(self, settlement: Settlement, attempt: Attempt | None) -> bool:
         """Apply the settlement if attempt `settlement.attempt` is still the open one, and record `attempt` in any case
         (None: nothing to record, e.g. the outcome of a look-up). False: late news; it changed nothing. A provider
-        message id that is already bound to another message raises nothing: see bound()."""
+        message id that is already bound to another message raises nothing: see bound().
+
+        With a route the message goes by that from now on; its flow is written into the settlement. A suppression is
+        kept in any case, also by late news. Raises ValueError for a route of what is not tried again."""
         ...
 
     async def expire(self, now: Instant, limit: int) -> tuple[list[Message], Instant | None]:
@@ -262,7 +292,27 @@ class Outbox(Protocol):
         self, id: str, tenant: str | None, now: Instant, expires_at: Instant, force: bool
     ) -> Message | WrongState | None:
         """An operator's retry: failed, undelivered, expired -> pending, due now, a new round. A failed UNCERTAIN one
-        only with `force`. A due time and expiry anew; history stays."""
+        only with `force`. A due time and expiry anew, crashes forgotten; history stays."""
+        ...
+
+    async def prove(
+        self, id: str, attempt: int, provider: str, provider_message_id: str, now: Instant
+    ) -> Proved | None:
+        """A proof from outside (a receipt) that the provider took attempt `attempt` as `provider_message_id`.
+
+        pending, processing, failed -> sent, as if the provider had answered so; the attempt learns the id. What ended
+        otherwise (sent and beyond, cancelled, expired) stays as it is. What was counted of a failure stays counted.
+        None, and nothing changes: no such message; no such attempt at this provider; the attempt has another id, or
+        the id another message (looked for among all that look-ups found, and among the newest 20,000 calls).
+        """
+        ...
+
+    async def suppress(self, suppression: Suppression) -> bool:
+        """Keep it. False: that number is suppressed in that scope already, which stays as it is."""
+        ...
+
+    async def lift(self, scope: str, number: str) -> bool:
+        """The number may be texted again in this scope. False: it was not suppressed in it."""
         ...
 
     async def save_provider(self, health: Health) -> None:
@@ -277,6 +327,10 @@ class Records(Protocol):
 
     async def attempts(self, seq: int) -> list[Attempt]:
         """In order of their numbers; without the open one."""
+        ...
+
+    async def suppressions_of(self, number: str) -> tuple[Suppression, ...]:
+        """All of the number, in order of their scopes."""
         ...
 
     async def find_key(self, tenant: str, key: str, content_hash: bytes) -> Replay | KeyConflict | None: ...

@@ -1,9 +1,9 @@
 """What must a restored outbox still know of the one whose place it takes?
 
 A ceiling holds in every window, and a pause or a halt until somebody lifts it; neither began anew because an older
-outbox came back. So the calls that the new outbox does not have, the providers' health and the newest time are carried
-over from the replaced one. What its messages say is not: a restore goes back to the backup, and what was accepted since
-stays in the replaced file.
+outbox came back. Least of all may somebody be texted who opted out meanwhile. So the calls that the new outbox does not
+have, the providers' health, the suppressions and the newest time are carried over from the replaced one. What its
+messages say is not: a restore goes back to the backup, and what was accepted since stays in the replaced file.
 
 Calls are carried under their message's number negated. Numbers of messages begin at 1, so such a call belongs to no
 message here, however the numbers are given out anew: it counts for the ceilings, and its provider's message id stays
@@ -36,7 +36,7 @@ from smsd.store import statements as sql
 from smsd.store.connection import BUSY_TIMEOUT_S
 from smsd.store.migrate import migrations, version
 from smsd.store.recovery import UNKNOWN_BEFORE, latest_time
-from smsd.store.rows import ATTEMPT_COLUMNS, CRASHED
+from smsd.store.rows import ATTEMPT_COLUMNS, CRASHED, HEALTH_COLUMNS, SUPPRESSION_COLUMNS
 
 CALLS_MATTERING = MAX_LIMIT + 10_000
 """Of one provider, newest first: no window holds more, and as many may be numbered out of place (see `reading`)."""
@@ -74,6 +74,17 @@ CARRY = (
 """A row of OLD_CALLS into the copy, unless the backup has it. `last`: the backup's last call. The cost is that of the
 segments: without its message nobody could tell what the call costs a rate whose unit was changed."""
 
+COLUMNS_OF = "SELECT name FROM pragma_table_info(?)"
+"""None for a table that is not there: the replaced outbox may be of an earlier version, and is not migrated."""
+
+SUPPRESSIONS = f"SELECT {SUPPRESSION_COLUMNS} FROM suppressions"
+
+ADD_SUPPRESSION = sql.with_rows(sql.ADD_SUPPRESSIONS, 5, 1)
+
+SCOPES_AND_NUMBERS = "SELECT scope, number FROM suppressions"
+
+HAS_SUPPRESSION = "SELECT 1 FROM suppressions WHERE scope = ? AND number = ?"
+
 OLD_KEYS = "SELECT tenant, key FROM keys"
 
 HAS_KEY = "SELECT 1 FROM keys WHERE tenant = ? AND key = ?"
@@ -101,8 +112,8 @@ def read_only(path: Path) -> sqlite3.Connection:
 def carry(replaced: Path, db: sqlite3.Connection, now: Instant) -> Carried:
     """Write into `db`, the migrated copy of a backup, what it must know of the outbox `replaced`.
 
-    Nobody has that open, and it need not exist; its -wal is read with it. Health is written first, by itself: a damaged
-    outbox may still tell of a pause. Raises sqlite3.Error only for want of room in `db`.
+    Nobody has that open, and it need not exist; its -wal is read with it. Health and suppressions are written first,
+    by themselves: a damaged outbox may still tell of a pause. Raises sqlite3.Error only for want of room in `db`.
     """
     calls, known, keys = 0, False, None
     if replaced.exists():
@@ -110,9 +121,12 @@ def carry(replaced: Path, db: sqlite3.Connection, now: Instant) -> Carried:
             with closing(read_only(replaced)) as old:
                 require_ours(old)
                 carry_health(old, db)
+                carry_suppressions(old, db)
                 keys = sum(1 for key in old.execute(OLD_KEYS) if db.execute(HAS_KEY, key).fetchone() is None)
                 known = continues(old, db)
                 calls = carry_calls(old, db, now)
+                if known:
+                    lift_what_was_lifted(old, db)
         except (StoreError, sqlite3.DatabaseError) as error:
             # Damage shows in many codes. Where the copy itself is at fault, the mark below cannot be written either.
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
@@ -132,10 +146,41 @@ def require_ours(old: sqlite3.Connection) -> None:
 
 
 def carry_health(old: sqlite3.Connection, db: sqlite3.Connection) -> None:
-    """Cooldowns, halts and pauses as they are now. A provider that only the backup knows keeps its own."""
+    """Cooldowns, halts, pauses, breakers and learnt rates as they are now. A provider that only the backup knows keeps
+    its own."""
+    known = {name for (name,) in old.execute(COLUMNS_OF, ("providers",))}
+    columns = [name for name in (each.strip() for each in HEALTH_COLUMNS.split(",")) if name in known]
+    named = ", ".join(columns)
     db.execute(sql.BEGIN)
-    db.executemany(sql.SAVE_PROVIDER, old.execute(sql.PROVIDERS))
+    db.executemany(
+        f"INSERT OR REPLACE INTO providers ({named}) VALUES ({', '.join('?' * len(columns))})",
+        old.execute(f"SELECT {named} FROM providers"),
+    )
     db.execute(sql.COMMIT)
+
+
+def knows_suppressions(old: sqlite3.Connection) -> bool:
+    """Whether it is of a version that kept them."""
+    return old.execute(COLUMNS_OF, ("suppressions",)).fetchone() is not None
+
+
+def carry_suppressions(old: sqlite3.Connection, db: sqlite3.Connection) -> None:
+    """Who opted out in either outbox has opted out."""
+    if knows_suppressions(old):
+        db.execute(sql.BEGIN)
+        db.executemany(ADD_SUPPRESSION, old.execute(SUPPRESSIONS))
+        db.execute(sql.COMMIT)
+
+
+def lift_what_was_lifted(old: sqlite3.Connection, db: sqlite3.Connection) -> None:
+    """The replaced outbox went on from the backup: what it has no more was lifted since."""
+    if knows_suppressions(old):
+        lifted = [
+            each for each in db.execute(SCOPES_AND_NUMBERS) if old.execute(HAS_SUPPRESSION, each).fetchone() is None
+        ]
+        db.execute(sql.BEGIN)
+        db.executemany(sql.LIFT_SUPPRESSION, lifted)
+        db.execute(sql.COMMIT)
 
 
 def continues(old: sqlite3.Connection, db: sqlite3.Connection) -> bool:

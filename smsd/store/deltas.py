@@ -48,6 +48,11 @@ class Deltas:
         elif after is State.PENDING:
             self._pending[flow] += 1
 
+    def changed_flow(self, before: int, after: int) -> None:
+        """A pending message went from one flow to another."""
+        self._pending[before] -= 1
+        self._pending[after] += 1
+
     def failed(self, tenant: str, category: str) -> None:
         """A message ended in `failed`."""
         self._categories[tenant, category] += 1

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from smsd.core.message import Attempt, Instant, Message, State
+from smsd.core.suppression import Suppression
 from smsd.store import (
     Due,
     KeyConflict,
@@ -27,7 +28,7 @@ from smsd.store import (
 from smsd.store import statements as sql
 from smsd.store.connection import Handle
 from smsd.store.recovery import by_state, counts
-from smsd.store.rows import CRASHED
+from smsd.store.rows import CRASHED, OVERTAKEN
 from smsd.store.statements import arrays
 from smsd.store.transitions import answer_for_key, key_row
 
@@ -57,6 +58,11 @@ at once ([providers.NAME] max_in_flight goes up to this)."""
 def attempts(db: Handle, seq: int) -> list[Attempt]:
     """The settled attempts of a message, in order."""
     return [rows.attempt(row) for row in arrays(db, sql.ATTEMPTS_OF, (seq,))]
+
+
+def suppressions_of(db: Handle, number: str) -> tuple[Suppression, ...]:
+    """All of the number, in order of their scopes."""
+    return tuple(Suppression(*row) for row in db.execute(sql.SUPPRESSIONS_OF, (number,)).fetchall())
 
 
 def find_key(db: Handle, tenant: str, key: str, content_hash: bytes) -> Replay | KeyConflict | None:
@@ -159,7 +165,7 @@ def stretches(db: Handle, since: Instant) -> Iterator[tuple[int, int]]:
 
 def starts(db: Handle, boot: int, provider: str, since: Instant, since_boot: int, limit: int) -> list[Start]:
     """Calls of this boot started after `since_boot`, of other boots after `since`; oldest first, at most the newest
-    `limit`. A crashed one counts as started when it was found.
+    `limit`. A crashed one counts as started when it was found, an overtaken one when its message was proved.
 
     Reads backward. An attempt numbered above one that started lately, and itself started before, was in flight at that
     moment. So when more such attempts were seen than can be in flight, nothing that started lately lies further back.
@@ -172,7 +178,7 @@ def starts(db: Handle, boot: int, provider: str, since: Instant, since_boot: int
         for nr, name, started_at, started_boot, in_boot, settled_at, cost, outcome, segments in some:
             before = nr
             at = started_boot if in_boot == boot else None
-            wall = settled_at if outcome == CRASHED else started_at
+            wall = settled_at if outcome in (CRASHED, OVERTAKEN) else started_at
             if wall <= since if at is None else at <= since_boot:
                 earlier += 1
             elif name == provider:

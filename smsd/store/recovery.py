@@ -1,8 +1,9 @@
 """What does a start find, and what must it write down before anything is sent?
 
 An attempt that is open at a start may have reached its provider: it is recorded as crashed and the message becomes
-uncertain, due for its first look-up now. Everything else is read from kept numbers and small partial indexes: a million
-pending messages are neither loaded nor scanned. What follows for an uncertain message is decided elsewhere.
+uncertain, due for its first look-up now; unless smsd ended over it too often (`core.crashes`), then it fails. All else
+is read from kept numbers and small partial indexes: a million pending messages are neither loaded nor scanned. What
+follows for an uncertain message is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -10,15 +11,19 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Iterable
 
+from smsd.core.crashes import CRASHES_ALLOWED, parked
 from smsd.core.health import Health
-from smsd.core.message import Instant, Priority, State
+from smsd.core.lifecycle import Event
+from smsd.core.message import Instant, Message, Priority, State
+from smsd.core.settlement import settled
 from smsd.store import FlowRow, Recovery, StoreError
 from smsd.store import statements as sql
 from smsd.store.connection import Handle
+from smsd.store.deltas import Deltas
 from smsd.store.migrate import migrate
-from smsd.store.rows import CRASHED
-from smsd.store.statements import change
-from smsd.store.transitions import Ledger
+from smsd.store.rows import CRASHED, message, settled_row
+from smsd.store.statements import arrays, change
+from smsd.store.transitions import Ledger, count_settlement, expect
 
 AUTOCHECKPOINT_PAGES = 32_768
 """128 MiB: a safety net only, for it runs inside an unlucky commit. `writer` checkpoints long before."""
@@ -31,6 +36,9 @@ READER_CACHE_KIB = 4_096
 
 UNKNOWN_BEFORE = "unknown_before"
 """The name in `meta` of Recovery.unknown_before, which a restore writes."""
+
+ORDERLY = "orderly"
+"""The name in `meta` of the mark that the last end was in order. The next start takes it away."""
 
 
 def prepare_writer(db: Handle, synchronous: str) -> None:
@@ -76,9 +84,11 @@ def recover(
     try:
         boot = number_boot(db, boot_token)
         latest = latest_time(db)
+        last_straws = count_crashes(db)
         reopened = mark_open_attempts(db, now, boot, boot_us, by_segments)
+        held = tuple(park(db, seq, now) for seq in last_straws)
         ledger.start(db, boot)
-        found = describe(db, reopened, latest)
+        found = describe(db, reopened - len(held), latest, held)
         db.execute(sql.COMMIT)
     except BaseException:
         if db.in_transaction:
@@ -119,6 +129,32 @@ def latest_time(db: Handle) -> Instant | None:
     return max(times, default=None)
 
 
+def count_crashes(db: Handle) -> list[int]:
+    """Unless smsd ended in order, each message in a call met one more crash; those for which it was the last."""
+    if db.execute(sql.DROP_META, (ORDERLY,)).fetchall():
+        return []
+    last_straws = [row[0] for row in db.execute(sql.LAST_STRAW, (CRASHES_ALLOWED - 1,)).fetchall()]
+    db.execute(sql.COUNT_CRASH)
+    return last_straws
+
+
+def ended_in_order(db: Handle) -> None:
+    """Write it down: attempts that are open now do not speak against their messages."""
+    db.execute(sql.SET_META, (ORDERLY, 1))
+
+
+def park(db: Handle, seq: int, now: Instant) -> Message:
+    """The uncertain message fails, held for an operator; as it is afterwards. The kept counts follow."""
+    before = message(arrays(db, sql.BY_SEQ, (seq,))[0])
+    settlement = settled(before, Event.FAIL, now, error=parked(before, now))
+    expect(change(db, sql.SETTLE, [settled_row(settlement)]), 1)
+    deltas = Deltas()
+    deltas.moved(before.state, settlement.state, before.tenant, before.priority, before.flow)
+    count_settlement(deltas, settlement, before.provider or "", before.tenant)
+    deltas.write(db)
+    return message(arrays(db, sql.BY_SEQ, (seq,))[0])
+
+
 def mark_open_attempts(db: Handle, now: Instant, boot: int, boot_us: int | None, by_segments: Collection[str]) -> int:
     """Open attempts become crashed and uncertain; how many. For pacing they count as started now: their calls may have
     begun at any time up to the crash."""
@@ -134,7 +170,7 @@ def mark_open_attempts(db: Handle, now: Instant, boot: int, boot_us: int | None,
     return len(crashed)
 
 
-def describe(db: Handle, reopened: int, latest: Instant | None) -> Recovery:
+def describe(db: Handle, reopened: int, latest: Instant | None, held: tuple[Message, ...]) -> Recovery:
     """The Recovery, from kept numbers."""
     uncertain = db.execute(sql.NEXT_UNCERTAIN, (-1,)).fetchone()
     unknown = db.execute(sql.GET_META, (UNKNOWN_BEFORE,)).fetchone()
@@ -152,6 +188,7 @@ def describe(db: Handle, reopened: int, latest: Instant | None) -> Recovery:
         counts=counts(db),
         unknown_before=None if unknown is None else unknown[0],
         cursor_key=cursor_key(db),
+        parked=held,
     )
 
 

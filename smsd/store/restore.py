@@ -91,8 +91,8 @@ def restore(source: Path, state_dir: Path, *, pending: str) -> Restored:
 
     `pending`: "hold" turns pending and processing messages into failed, UNCERTAIN ones; "send" leaves the pending ones
     to be sent and open attempts to be recovered as after a crash. The backup's idempotency keys stay; those used since
-    are lost with their messages (`carry` says why). Ceilings, pauses and halts hold on as the replaced outbox knew
-    them. The backup is only read.
+    are lost with their messages (`carry` says why). Ceilings, pauses, halts and suppressions hold on as the
+    replaced outbox knew them. The backup is only read.
     Raises StoreError (smsd runs, not an outbox, damaged, of a newer smsd, no permission) and DiskFullError; then the
     outbox is what it was. Raises ValueError for another `pending`.
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any
 
 from smsd.core.health import Health
@@ -23,7 +24,8 @@ from smsd.core.message import (
     Priority,
     State,
 )
-from smsd.core.policy import Settlement
+from smsd.core.settlement import Settlement
+from smsd.core.suppression import Suppression
 from smsd.core.verdict import Category
 
 ACCEPTED_COLUMNS = (
@@ -45,6 +47,8 @@ MESSAGE_COLUMNS = (
 _PLACE = {name.strip(): place for place, name in enumerate(MESSAGE_COLUMNS.split(","))}
 _STATE, _SENDER, _ATTEMPT = _PLACE["state"], _PLACE["sender"], _PLACE["attempt"]
 _PROVIDER, _CLAIMED_AT = _PLACE["provider"], _PLACE["claimed_at"]
+RECIPIENT = _PLACE["recipient"]
+"""Where the recipient stands in a row of MESSAGE_COLUMNS."""
 
 ATTEMPT_COLUMNS = (
     "seq, n, provider, started_at, started_boot, boot, settled_at, cost, latency_ms, outcome, http_status, code, "
@@ -58,10 +62,20 @@ ATTEMPT_VIEW = (
 )
 """In the order of attempt()."""
 
-HEALTH_COLUMNS = "name, fingerprint, cooling_since, cooling_until, cooling_reason, halted, paused"
+HEALTH_COLUMNS = (
+    "name, fingerprint, cooling_since, cooling_until, cooling_reason, halted, paused, broken_since, broken_reason, "
+    "probe_at, strikes, rate, learnt, learnt_at"
+)
+"""In the order of Health's fields: a row is read as Health(*row)."""
+
+SUPPRESSION_COLUMNS = "scope, number, at, source, code"
+"""In the order of Suppression's fields: a row is read as Suppression(*row)."""
 
 CRASHED = "crashed"
 """The outcome of an attempt that was found open at a start."""
+
+OVERTAKEN = "overtaken"
+"""The outcome of an attempt that was open when a proof from outside settled its message. Its own end replaces it."""
 
 _STATES = tuple(State)
 _PRIORITIES = tuple(Priority)
@@ -116,7 +130,7 @@ def message(row: Sequence[Any]) -> Message:
     """A row of MESSAGE_COLUMNS."""
     (
         seq, id_, recipient, text, tenant, route, flow, created_at, send_at, user, type_, campaign, profile,
-        idempotency_key, segments, length, max_attempts, truncated, pinned, priority, encoding, metadata, _asked,
+        idempotency_key, segments, length, max_attempts, truncated, pinned, priority, encoding, metadata, asked,
         round_, state, due, expires_at, sender, attempt_, charged, provider, provider_message_id, claimed_at, uncertain,
         uncertain_since, lookups, category, error_message, error_at, error_code, error_provider, error_cause,
         sent_at, processed_at, delivered_at, price,
@@ -131,7 +145,7 @@ def message(row: Sequence[Any]) -> Message:
         due, expires_at, segments, _ENCODINGS[encoding], length, max_attempts, sender, send_at, truncated != 0,
         pinned != 0, user, type_, campaign, profile, None if metadata is None else json.loads(metadata),
         idempotency_key, attempt_, charged, round_, provider, provider_message_id, claimed_at, uncertain != 0,
-        uncertain_since, lookups, error, sent_at, processed_at, delivered_at, price,
+        uncertain_since, lookups, error, sent_at, processed_at, delivered_at, price, asked,
     )  # fmt: skip
 
 
@@ -229,12 +243,15 @@ def error_values(error: Error) -> tuple[object, ...]:
 
 def health_row(health: Health) -> tuple[object, ...]:
     """A provider's health in the order of HEALTH_COLUMNS."""
+    return astuple(health)
+
+
+def suppression_row(suppression: Suppression) -> tuple[object, ...]:
+    """A suppression in the order of SUPPRESSION_COLUMNS."""
     return (
-        health.name,
-        health.fingerprint,
-        health.cooling_since,
-        health.cooling_until,
-        health.cooling_reason,
-        health.halted,
-        health.paused,
+        suppression.scope,
+        suppression.number,
+        suppression.at,
+        suppression.source,
+        storable(suppression.code),
     )

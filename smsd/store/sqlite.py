@@ -17,7 +17,8 @@ from typing import TypeVar
 from smsd.core.health import Health
 from smsd.core.lifecycle import step
 from smsd.core.message import Attempt, Draft, Instant, Message, State
-from smsd.core.policy import Settlement
+from smsd.core.settlement import Settlement
+from smsd.core.suppression import Suppression
 from smsd.store import (
     AcceptResult,
     Claim,
@@ -26,6 +27,7 @@ from smsd.store import (
     Page,
     Person,
     PersonCounts,
+    Proved,
     Query,
     Recovery,
     Replay,
@@ -35,6 +37,7 @@ from smsd.store import (
     StoreError,
     Totals,
     WrongState,
+    proof,
     reading,
     recovery,
     transitions,
@@ -175,7 +178,7 @@ class SqliteOutbox:
             if self._writer is not None:
                 await self._writer.close()
                 if self._writing is not None and not self.broken:
-                    await self._writing.run(checkpoint_last)
+                    await self._writing.run(end_in_order)
         finally:
             await self._release()
 
@@ -228,9 +231,11 @@ class SqliteOutbox:
         return await operation.future
 
     async def settle(self, settlement: Settlement, attempt: Attempt | None) -> bool:
-        """See Outbox.settle. Raises ValueError when event and state do not belong together."""
+        """See Outbox.settle. Raises ValueError also when event and state do not belong together."""
         if step(State.PROCESSING, settlement.event) is not settlement.state:
             raise ValueError(f"a settlement by {settlement.event} cannot end in {settlement.state.label}")
+        if settlement.route is not None and settlement.state is not State.PENDING:
+            raise ValueError(f"only what is tried again goes by another route, not what is {settlement.state.label}")
         operation = Settle(settlement, attempt)
         self._opened().put(operation)
         return await operation.future
@@ -248,6 +253,23 @@ class SqliteOutbox:
     ) -> Message | WrongState | None:
         """See Outbox.reopen."""
         return await self._change(lambda db, deltas: transitions.reopen(db, deltas, id, tenant, now, expires_at, force))
+
+    async def prove(
+        self, id: str, attempt: int, provider: str, provider_message_id: str, now: Instant
+    ) -> Proved | None:
+        """See Outbox.prove."""
+        boot = self._ledger.boot
+        return await self._change(
+            lambda db, deltas: proof.prove(db, deltas, boot, id, attempt, provider, provider_message_id, now)
+        )
+
+    async def suppress(self, suppression: Suppression) -> bool:
+        """See Outbox.suppress."""
+        return await self._change(lambda db, _: self._ledger.optouts.add(db, [suppression]) == 1)
+
+    async def lift(self, scope: str, number: str) -> bool:
+        """See Outbox.lift."""
+        return await self._change(lambda db, _: self._ledger.optouts.lift(db, scope, number))
 
     async def save_provider(self, health: Health) -> None:
         """See Outbox.save_provider."""
@@ -271,6 +293,10 @@ class SqliteOutbox:
     async def attempts(self, seq: int) -> list[Attempt]:
         """See Records.attempts."""
         return await self._read(lambda db: reading.attempts(db, seq))
+
+    async def suppressions_of(self, number: str) -> tuple[Suppression, ...]:
+        """See Records.suppressions_of."""
+        return await self._read(lambda db: reading.suppressions_of(db, number))
 
     async def find_key(self, tenant: str, key: str, content_hash: bytes) -> Replay | KeyConflict | None:
         """See Records.find_key."""
@@ -336,12 +362,14 @@ class SqliteOutbox:
             raise StoreError(f"the outbox cannot be read ({describe(error)})") from error
 
 
-def checkpoint_last(db: Handle) -> None:
-    """Empty the -wal, so that the next start has nothing to replay and a copy of the one file is whole.
+def end_in_order(db: Handle) -> None:
+    """Write down that smsd ended in order, and empty the -wal, so that the next start has nothing to replay and a copy
+    of the one file is whole.
 
     Want of room or a lock costs only that: what was acknowledged is in the -wal. Any other failure raises StoreError.
     """
     try:
+        recovery.ended_in_order(db)
         db.execute(sql.CHECKPOINT_LAST).fetchone()
     except Exception as error:
         if fault(error) not in {Fault.FULL, Fault.BUSY}:

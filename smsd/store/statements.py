@@ -25,6 +25,7 @@ from smsd.store.rows import (
     HEALTH_COLUMNS,
     MESSAGE_COLUMNS,
     SETTLED_COLUMNS,
+    SUPPRESSION_COLUMNS,
 )
 
 SIZES = (256, 64, 16, 4, 1)
@@ -129,6 +130,18 @@ CLAIM = (
     "WHERE messages.seq = v.seq AND +messages.state = 0 AND messages.attempt = v.attempt"
 )
 
+REROUTE = (
+    f"UPDATE messages SET route = v.route, flow = v.flow FROM {listed('seq, route, flow')} "
+    "WHERE messages.seq = v.seq AND +messages.state = 0"
+)
+
+TURN_AWAY = (
+    "UPDATE messages SET state = 5, processed_at = v.at, error_category = v.category, error_message = v.message, "
+    "error_at = v.at, error_code = v.code, error_provider = v.provider, error_cause = NULL "
+    f"FROM {listed('seq, category, message, at, code, provider')} "
+    "WHERE messages.seq = v.seq AND +messages.state = 0"
+)
+
 # --- settling --------------------------------------------------------------------------------------------------------
 
 SETTLEABLE = (
@@ -156,6 +169,49 @@ INSERT_ATTEMPTS = f"INSERT INTO attempts ({ATTEMPT_COLUMNS}) VALUES {{rows}}"
 
 BIND_ATTEMPT = "UPDATE attempts SET provider_message_id = ? WHERE seq = ? AND n = ?"
 """A look-up found it: the attempt that was uncertain learns its provider's id."""
+
+CAMPAIGNS = "WITH v (seq) AS (VALUES {rows}) " + grouped(
+    "m.seq, m.campaign", "v CROSS JOIN messages AS m ON m.seq = v.seq"
+)
+
+OVERTAKEN_ONES = "WITH v (seq, n) AS (VALUES {rows}) " + (
+    grouped("a.seq, a.n, a.provider_message_id", "v CROSS JOIN attempts AS a ON a.seq = v.seq AND a.n = v.n ")
+    + "WHERE a.outcome = 'overtaken'"
+)
+
+FORGET_OVERTAKEN = "DELETE FROM attempts WHERE seq = ? AND n = ? AND outcome = 'overtaken'"
+
+# --- suppressing -----------------------------------------------------------------------------------------------------
+
+ANY_SUPPRESSION = "SELECT 1 FROM suppressions LIMIT 1"
+
+SUPPRESSED = "WITH v (number) AS (VALUES {rows}) " + grouped(
+    "s.number, s.scope, s.code", "v CROSS JOIN suppressions AS s ON s.number = v.number"
+)
+
+SUPPRESSIONS_OF = f"SELECT {SUPPRESSION_COLUMNS} FROM suppressions WHERE number = ? ORDER BY scope"
+
+ADD_SUPPRESSIONS = (
+    f"INSERT INTO suppressions ({SUPPRESSION_COLUMNS}) VALUES {{rows}} ON CONFLICT (scope, number) DO NOTHING"
+)
+
+LIFT_SUPPRESSION = "DELETE FROM suppressions WHERE scope = ? AND number = ?"
+
+# --- proving ---------------------------------------------------------------------------------------------------------
+
+ATTEMPT_TO_PROVE = "SELECT provider, started_at, provider_message_id FROM attempts WHERE seq = ? AND n = ? ORDER BY nr"
+
+BOUND_TO_OTHER_BY_LOOKUP = (
+    "SELECT 1 FROM attempts WHERE outcome IN ('unknown', 'crashed') AND provider_message_id = ? AND seq <> ?"
+)
+
+BOUND_TO_OTHER_BY_ANSWER = "SELECT 1 FROM attempts WHERE nr >= ? AND nr < ? AND +provider_message_id = ? AND +seq <> ?"
+
+PROVE = (
+    "UPDATE messages SET state = 2, due = ?, charged = ?, provider = ?, provider_message_id = ?, uncertain = 0, "
+    "uncertain_since = NULL, lookups = 0, sent_at = ?, processed_at = ?, error_category = NULL, error_message = NULL, "
+    "error_at = NULL, error_code = NULL, error_provider = NULL, error_cause = NULL WHERE seq = ? AND state = ?"
+)
 
 # --- keeping counts --------------------------------------------------------------------------------------------------
 
@@ -224,14 +280,21 @@ CANCEL = "UPDATE messages SET state = 6, processed_at = ? WHERE seq = ? AND +sta
 REOPEN = (
     "UPDATE messages SET state = 0, due = ?, expires_at = ?, round = round + 1, charged = 0, uncertain = 0, "
     "uncertain_since = NULL, lookups = 0, sender = asked_sender, sent_at = NULL, processed_at = NULL, "
-    "delivered_at = NULL, provider_message_id = NULL, price = NULL WHERE seq = ? AND state = ?"
+    "delivered_at = NULL, provider_message_id = NULL, price = NULL, crashes = 0 WHERE seq = ? AND state = ?"
 )
 
-SAVE_PROVIDER = f"INSERT OR REPLACE INTO providers ({HEALTH_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+SAVE_PROVIDER = (
+    f"INSERT OR REPLACE INTO providers ({HEALTH_COLUMNS}) VALUES ({', '.join('?' * len(HEALTH_COLUMNS.split(',')))})"
+)
 
 # --- recovering ------------------------------------------------------------------------------------------------------
 
 OPEN_ATTEMPTS = "SELECT seq, attempt, provider, claimed_at, segments FROM messages WHERE state = 1 AND uncertain = 0"
+
+LAST_STRAW = "SELECT seq FROM messages WHERE state = 1 AND uncertain = 0 AND crashes >= ?"
+"""Open attempts whose message was open at so many crashes before."""
+
+COUNT_CRASH = "UPDATE messages SET crashes = crashes + 1 WHERE state = 1 AND uncertain = 0"
 
 DOUBT_OPEN = (
     "UPDATE messages SET uncertain = 1, uncertain_since = ?, due = ?, lookups = 0, charged = charged + 1 "
@@ -255,6 +318,8 @@ PROVIDERS = f"SELECT {HEALTH_COLUMNS} FROM providers"
 COUNTERS = "SELECT state, priority, n FROM counters"
 
 GET_META = "SELECT value FROM meta WHERE name = ?"
+
+DROP_META = "DELETE FROM meta WHERE name = ? RETURNING value"
 
 SET_META = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
 

@@ -10,26 +10,24 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar, cast
 
 from smsd.core.health import Health
 from smsd.core.lifecycle import Event, may, step
 from smsd.core.message import Attempt, Draft, Error, Instant, Message, State
-from smsd.core.policy import Settlement
+from smsd.core.settlement import Settlement
 from smsd.core.verdict import Category
-from smsd.store import AcceptResult, Claim, KeyConflict, Replay, Stored, StoreError, WrongState, rows
+from smsd.store import AcceptResult, Claim, KeyConflict, Replay, Stored, StoreError, Suppressed, WrongState, rows
 from smsd.store import statements as sql
 from smsd.store.connection import Handle
 from smsd.store.deltas import MINUTE_MS, Deltas
+from smsd.store.flows import Flows
+from smsd.store.optouts import Codes, OptOuts, forbids, opted_out, refused, way_around
 from smsd.store.statements import arrays, change, look_up
 
 T = TypeVar("T")
-
-FLOWS_KNOWN = 10_000
-"""Flow ids kept in memory; the one unused longest is forgotten and looked up again."""
 
 TENANT_MINUTES_KEPT = 2 * 24 * 60
 """Minutes for which a tenant's counts by minute are kept; the longest question about them is "today"."""
@@ -129,24 +127,31 @@ class Change(Awaited[T]):
         self.size = size
 
 
+Wanted = tuple[int, list[Message | None], int, Claim, Instant]
+"""A claim: its message's number, the answers of its operation, its place among them, itself, and the time."""
+
+
 class Ledger:
     """Applies operations. Lives on the writing connection's thread; committed() and undone() end each transaction."""
 
     def __init__(self) -> None:
         self.boot = 0
         """The number of the present boot."""
+        self.optouts = OptOuts()
         self._next_seq = 1
-        self._next_flow = 1
-        self._flows: OrderedDict[tuple[str, int, str, str | None], int] = OrderedDict()
+        self._flows = Flows()
 
     def start(self, db: Handle, boot: int) -> None:
         """Learn from the database where numbering goes on; `boot` is the number of the present boot."""
         self.boot = boot
         self._next_seq = (db.execute(sql.LAST_SEQ).fetchone()[0] or 0) + 1
-        self._next_flow = (db.execute(sql.LAST_FLOW).fetchone()[0] or 0) + 1
+        self._flows.start(db)
 
     def apply(self, db: Handle, operations: Sequence[Operation]) -> None:
-        """Write the operations into the open transaction and leave each its result."""
+        """Write the operations into the open transaction and leave each its result.
+
+        Claims meet the suppressions that settlements of the same batch bring; acceptances, which come first, do not.
+        """
         deltas = Deltas()
         self._accept(db, [o for o in operations if isinstance(o, Accept)], deltas)
         for settles in distinct([o for o in operations if isinstance(o, Settle)], key=lambda s: s.settlement.seq):
@@ -159,17 +164,20 @@ class Ledger:
 
     def committed(self) -> None:
         """What apply() wrote is durable."""
-        while len(self._flows) > FLOWS_KNOWN:
-            self._flows.popitem(last=False)
+        self._flows.committed()
 
     def undone(self) -> None:
-        """The transaction is rolled back: its flows may not exist. Its numbers stay used: a gap harms nobody."""
-        self._flows.clear()
+        """The transaction is rolled back. Its numbers stay used: a gap harms nobody."""
+        self._flows.undone()
+        self.optouts.undone()
 
     # --- accept ------------------------------------------------------------------------------------------------------
 
     def _accept(self, db: Handle, accepts: Sequence[Accept], deltas: Deltas) -> None:
-        known = find_keys(db, [a.draft for a in accepts if a.draft.idempotency_key is not None]) if accepts else {}
+        if not accepts:
+            return
+        known = find_keys(db, [a.draft for a in accepts if a.draft.idempotency_key is not None])
+        optouts = self.optouts.of(db, (a.draft.recipient for a in accepts))
         messages: list[tuple[object, ...]] = []
         keys: list[tuple[object, ...]] = []
         for accept in accepts:
@@ -180,10 +188,14 @@ class Ledger:
                 if earlier is not None:
                     accept.result = answer_for_key(earlier, draft.content_hash or b"")
                     continue
+            if optouts and (scopes := refused(draft.route, optouts.get(draft.recipient, {}))):
+                accept.result = Suppressed(scopes)
+                continue
+            if key is not None:
                 replay = Replay(draft.id, State.PENDING, draft.segments, int(draft.encoding))
                 known[draft.tenant, key] = (draft.content_hash or b"", replay)
                 keys.append((draft.tenant, key, draft.content_hash or b"", self._next_seq))
-            flow = self._flow(db, draft)
+            flow = self._flows.number(db, (draft.route, int(draft.priority), draft.tenant, draft.campaign))
             messages.append(rows.accepted_row(draft, self._next_seq, flow))
             deltas.accepted(draft.tenant, draft.priority, flow)
             accept.result = Stored(self._next_seq, flow)
@@ -191,26 +203,10 @@ class Ledger:
         change(db, sql.INSERT_MESSAGES, messages)
         change(db, sql.INSERT_KEYS, keys)
 
-    def _flow(self, db: Handle, draft: Draft) -> int:
-        identity = (draft.route, int(draft.priority), draft.tenant, draft.campaign)
-        known = self._flows.get(identity)
-        if known is not None:
-            self._flows.move_to_end(identity)
-            return known
-        row = db.execute(sql.FIND_FLOW, identity).fetchone()
-        if row is None:
-            flow = self._next_flow
-            db.execute(sql.INSERT_FLOW, (flow, *identity))
-            self._next_flow += 1
-        else:
-            flow = row[0]
-        self._flows[identity] = flow
-        return flow
-
     # --- begin -------------------------------------------------------------------------------------------------------
 
     def _begin(self, db: Handle, begins: Sequence[Begin], deltas: Deltas) -> None:
-        wanted: list[tuple[int, list[Message | None], int, Claim, Instant]] = []
+        wanted: list[Wanted] = []
         for begin in begins:
             answers: list[Message | None] = [None] * len(begin.claims)
             begin.result = answers
@@ -219,18 +215,71 @@ class Ledger:
             found = look_up(db, sql.CLAIMABLE, [(seq, c.attempt, now) for seq, _, _, c, now in claims])
             pending = {row[0]: row for row in found}
             won = [entry for entry in claims if entry[0] in pending]
-            changed = change(db, sql.CLAIM, [(seq, c.attempt, c.provider, c.sender, now) for seq, _, _, c, now in won])
-            expect(changed, len(won))
-            for seq, answers, place, claim, now in won:
-                message = rows.claimed(pending[seq], claim.provider, claim.sender, now)
+            optouts = self.optouts.of(db, (row[rows.RECIPIENT] for row in found)) if found else {}
+            if optouts:
+                won = self._turn_away(db, won, pending, optouts, deltas)
+            senders = [sender_of(c, pending[seq]) for seq, _, _, c, _ in won]
+            changes = [
+                (seq, c.attempt, c.provider, sender, now)
+                for (seq, _, _, c, now), sender in zip(won, senders, strict=True)
+            ]
+            expect(change(db, sql.CLAIM, changes), len(won))
+            for (seq, answers, place, claim, now), sender in zip(won, senders, strict=True):
+                message = rows.claimed(pending[seq], claim.provider, sender, now)
                 deltas.moved(State.PENDING, State.PROCESSING, message.tenant, message.priority, message.flow)
                 answers[place] = message
+
+    def _turn_away(
+        self,
+        db: Handle,
+        won: Sequence[Wanted],
+        pending: Mapping[int, list[Any]],
+        optouts: Mapping[str, Codes],
+        deltas: Deltas,
+    ) -> list[Wanted]:
+        """Those of the claims whose recipients may be texted by their provider. The others are answered: their messages
+        go by what is left of their route, or fail."""
+        kept: list[Wanted] = []
+        moved: list[tuple[Message, str]] = []
+        failed: list[Message] = []
+        for entry in won:
+            seq, answers, place, claim, now = entry
+            codes = optouts.get(pending[seq][rows.RECIPIENT])
+            if codes is None or not forbids(codes, claim.provider):
+                kept.append(entry)
+                continue
+            message = answers[place] = rows.message(pending[seq])
+            route = None if message.pinned else way_around(message.route, codes)
+            if route is None:
+                message.state = step(message.state, Event.FAIL)
+                message.processed_at = now
+                message.error = opted_out(codes, claim.provider, now)
+                failed.append(message)
+            else:
+                moved.append((message, route))
+        self._move(db, moved, deltas)
+        turn_away(db, failed, deltas)
+        return kept
+
+    def _move(self, db: Handle, moved: Sequence[tuple[Message, str]], deltas: Deltas) -> None:
+        """Pending messages go by another route from now on."""
+        for message, route in moved:
+            flow = self._flows.number(db, (route, int(message.priority), message.tenant, message.campaign))
+            deltas.changed_flow(message.flow, flow)
+            message.route, message.flow = route, flow
+        expect(change(db, sql.REROUTE, [(m.seq, m.route, m.flow) for m, _ in moved]), len(moved))
 
     # --- settle ------------------------------------------------------------------------------------------------------
 
     def _settle(self, db: Handle, settles: Sequence[Settle], deltas: Deltas) -> None:
         found = look_up(db, sql.SETTLEABLE, [(s.settlement.seq, s.settlement.attempt) for s in settles])
         open_ones = {row[0]: row for row in found}
+        rerouted = [s.settlement for s in settles if s.settlement.route is not None and s.settlement.seq in open_ones]
+        if rerouted:
+            self._find_flows(db, rerouted, open_ones)
+        late = [s for s in settles if s.settlement.seq not in open_ones]
+        if late:
+            replace_overtaken(db, late)
         in_time: list[tuple[object, ...]] = []
         attempts: list[tuple[object, ...]] = []
         for settle in settles:
@@ -243,6 +292,8 @@ class Ledger:
                 continue
             in_time.append(rows.settled_row(settlement))
             _, tenant, priority, flow, provider = row
+            if settlement.flow is not None:
+                flow = settlement.flow
             deltas.moved(State.PROCESSING, settlement.state, tenant, priority, flow)
             count_settlement(deltas, settlement, provider, tenant)
             if settle.attempt is None and settlement.provider_message_id is not None:
@@ -252,6 +303,46 @@ class Ledger:
                 )
         expect(change(db, sql.SETTLE, in_time), len(in_time))
         change(db, sql.INSERT_ATTEMPTS, attempts)
+        expect(change(db, sql.REROUTE, [(s.seq, s.route, s.flow) for s in rerouted]), len(rerouted))
+        # Also of those that came too late: what the recipient wants does not depend on the message.
+        self.optouts.add(db, [s.settlement.suppress for s in settles if s.settlement.suppress is not None])
+
+    def _find_flows(self, db: Handle, rerouted: Sequence[Settlement], open_ones: Mapping[int, list[Any]]) -> None:
+        """Find or make the flows of settlements that name a route, and tell them."""
+        campaigns = dict(look_up(db, sql.CAMPAIGNS, [(s.seq,) for s in rerouted]))
+        for settlement in rerouted:
+            _, tenant, priority, _, _ = open_ones[settlement.seq]
+            identity = (settlement.route or "", priority, tenant, campaigns[settlement.seq])
+            settlement.flow = self._flows.number(db, identity)
+
+
+def sender_of(claim: Claim, row: Sequence[Any]) -> str:
+    """As whom the claimed message of this row is sent, unless its caller named somebody."""
+    return claim.sender if claim.pick is None else claim.pick(row[rows.RECIPIENT])
+
+
+def turn_away(db: Handle, failed: Sequence[Message], deltas: Deltas) -> None:
+    """Pending messages fail, as they are here: their recipients opted out."""
+    changes = []
+    for message in failed:
+        assert message.error is not None
+        category, text, at, code, provider, _ = rows.error_values(message.error)
+        changes.append((message.seq, category, text, at, code, provider))
+        deltas.moved(State.PENDING, message.state, message.tenant, message.priority, message.flow)
+        deltas.called(message.error.at, message.error.provider or "", message.tenant, failed=True)
+        deltas.failed(message.tenant, str(message.error.category))
+    expect(change(db, sql.TURN_AWAY, changes), len(failed))
+
+
+def replace_overtaken(db: Handle, late: Sequence[Settle]) -> None:
+    """What was written down of calls that a proof from outside overtook gives way to their own ends, which come now;
+    the proved ids are kept."""
+    ended = {(s.settlement.seq, s.attempt.n): s for s in late if s.attempt is not None}
+    for seq, n, proved in look_up(db, sql.OVERTAKEN_ONES, list(ended)):
+        db.execute(sql.FORGET_OVERTAKEN, (seq, n))
+        settle = ended[seq, n]
+        if proved is not None and settle.attempt is not None and settle.attempt.provider_message_id is None:
+            settle.attempt = replace(settle.attempt, provider_message_id=proved)
 
 
 def distinct(entries: list[T], key: Callable[[T], int]) -> Iterator[list[T]]:

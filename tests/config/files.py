@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,13 @@ from smsd import config
 from smsd.config import Config, ConfigError
 
 EXAMPLE = Path(__file__).parents[2] / "config.toml.example"
-ENVIRON = {"TWILIO_ACCOUNT_SID": "AC0123456789abcdef", "TWILIO_AUTH_TOKEN": "s3cret-of-the-account"}
+ENVIRON = {
+    "TWILIO_ACCOUNT_SID": "AC0123456789abcdef",
+    "TWILIO_AUTH_TOKEN": "s3cret-of-the-account",
+    "DIALPAD_API_KEY": "s3cret-of-the-company",
+    "MESSAGEBIRD_ACCESS_KEY": "s3cret-of-the-workspace",
+    "SMS_API_TOKEN": "s3cret-of-the-api",
+}
 SANDBOX = '[providers.try]\ntype = "sandbox"\nrate = "10/s"\n'
 TWILIO = '[providers.main]\ntype = "twilio"\nrate = "1/s"\nfrom = "Shop"\naccount_sid = "AC1"\nauth_token = {}\n'
 
@@ -29,3 +36,27 @@ def faults(directory: Path, text: str, environ: dict[str, str] | None = None) ->
     found = {fault.path: fault.message for fault in caught.value.faults}
     assert len(found) == len(caught.value.faults), str(caught.value)
     return found
+
+
+def without_comment(text: str, *headers: str) -> str:
+    """The text with these commented-out sections in force, each up to its blank line."""
+    lines = text.splitlines()
+    for header in headers:
+        at = lines.index(f"#[{header}]")
+        while at < len(lines) and lines[at].startswith("#"):
+            lines[at] = lines[at].removeprefix("#")
+            at += 1
+    return "\n".join(lines)
+
+
+def with_alternative(text: str, number: int) -> str:
+    """The text with the commented-out key of one line in force, in place of the section's other lines of that key."""
+    lines = text.splitlines()
+    start = next(n for n in range(number, -1, -1) if lines[n].startswith("["))
+    end = next((n for n in range(start + 1, len(lines)) if re.match(r"#?\[", lines[n])), len(lines))
+    key = lines[number].removeprefix("#").split(" = ")[0]
+    lines = [
+        "" if start < n < end and n != number and line.startswith(f"{key} = ") else line for n, line in enumerate(lines)
+    ]
+    lines[number] = lines[number].removeprefix("#")
+    return "\n".join(lines)

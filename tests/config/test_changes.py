@@ -12,7 +12,9 @@ import pytest
 
 from smsd import config
 from smsd.config import Changes, Config, Group
+from smsd.core.breaker import BreakerRules
 from smsd.core.pacing import Window
+from smsd.core.verdict import Scope
 from tests.config.files import ENVIRON, load
 
 BASE = """
@@ -35,7 +37,19 @@ max_priority = "normal"
 [retry.profiles.patient]
 max_attempts = 3
 delays = ["10m", "20m"]
+[retry.codes.twilio]
+30001 = {fate = "retry", scope = "message", max_attempts = 3, delays = ["60s"]}
+NETWORK = {max_attempts = 3}
+http_4xx = {fate = "fail"}
+http_5xx = {fate = "retry"}
+default = {delays = ["1s"]}
+[accounts.carrier]
+rate = "100/min"
 [providers.main]
+account = "carrier"
+retry = "patient"
+prefixes = ["+1"]
+price = {"+1" = 0.5, default = 1.5}
 type = "twilio"
 account_sid = {env = "TWILIO_ACCOUNT_SID"}
 auth_token = {env = "TWILIO_AUTH_TOKEN"}
@@ -48,20 +62,31 @@ failures = {NETWORK = 0.5}
 [providers.screen]
 type = "console"
 rate = "2/s"
+breaker = false
 """
 SECRETS = {**ENVIRON, "OPS": "2" * 64}
 
 DERIVED = {
     ".warnings",  # said at every load, no setting
     ".messages.max_attempts",  # `[retry]` says it, and is compared
-    ".messages.profiles",  # the same
+    ".messages.profiles",  # the same, and for the two of every provider's rules
     *(f".providers[{place}].adapter.name" for place in range(3)),  # the section's name, which is compared
+    *(f".providers[{place}].rules.{name}" for place in range(3) for name in ("codes", "network_costs_attempt")),
     *(f".retry.profiles[patient].{name}" for name in ("backoff_ms", "multiplier", "max_backoff_ms")),  # it has delays
 }
 """Fields of Config that no key sets by itself, or that have no effect."""
 
 OTHERS: dict[str, object] = {"unit": "segments"}
 """Values of texts that may not be just any other."""
+
+UNSET: dict[str, object] = {
+    "group": Group("other", 7),
+    "admin_group": Group("other", 7),
+    "scope": Scope.SENDER,
+    "max_attempts": 2,
+    "breaker": BreakerRules(),
+}
+"""Values of what may be unset."""
 
 
 def base(tmp_path: Path) -> Config:
@@ -94,7 +119,7 @@ def variants(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         case Path():
             yield path, value / "x"
         case None:
-            yield path, Group("other", 7) if name in {"group", "admin_group"} else "x"
+            yield path, UNSET.get(name, "x")
         case frozenset():
             yield path, value ^ {"read"}
         case tuple():
@@ -140,7 +165,7 @@ def test_each_field_of_the_configuration_is_compared(tmp_path: Path) -> None:
         *("daemon.state_dir", "daemon.runtime_dir", "outbox.synchronous", "outbox.min_free", "outbox.ballast"),
         *("socket.path", "socket.mode", "socket.group", "socket.admin_group", "http.listen"),
     }
-    assert tried > 120
+    assert tried > 180
 
 
 def test_nothing_is_different_from_itself(tmp_path: Path) -> None:
@@ -163,6 +188,16 @@ def test_nothing_is_different_from_itself(tmp_path: Path) -> None:
         ("[providers.screen]", "[providers.print]", ("providers.print", "providers.screen"), ()),
         ('failures = {NETWORK = 0.5}', "", ("providers.try.failures",), ()),
         ('{env = "TWILIO_AUTH_TOKEN"}', '"another"', ("providers.main.auth_token",), ()),
+        ("[http]", '[routing]\nstrategy = "weighted"\n[http]', ("routing.strategy",), ()),
+        ("[http]", '[routing]\nfailover_after = "never"\n[http]', ("routing.failover_after",), ()),
+        ("[http]", "[retry]\nbudget = false\n[http]", ("retry.budget",), ()),
+        ("[http]", "[retry]\nnetwork_costs_attempt = true\n[http]", ("retry.network_costs_attempt",), ()),
+        ('["60s"]', '["61s"]', ("retry.codes.twilio.30001",), ()),
+        ('NETWORK = {max_attempts = 3}\n', "", ("retry.codes.twilio.NETWORK",), ()),
+        ('rate = "100/min"', 'rate = "50/min"', ("accounts.carrier.rate",), ()),
+        ("breaker = false", "breaker = {min_calls = 3}", ("providers.screen.breaker",), ()),
+        ("breaker = false", "breaker = false\nadaptive = false", ("providers.screen.adaptive",), ()),
+        ("default = 1.5", "default = 2", ("providers.main.price",), ()),
         ("[http]", '[retry]\non_uncertain = "hold"\n[http]', tuple(
             f"{each}.on_uncertain" for each in ("retry", "providers.main", "providers.try", "providers.screen")), ()),
     ],

@@ -11,12 +11,15 @@ import pytest
 
 from smsd import config
 from smsd.config import TokenConfig
+from smsd.config.own import own_fields
 from smsd.core.acceptance import MessageRules, TenantRules
 from smsd.core.account import ProviderRules
+from smsd.core.codes import CodeBook, CodeRule
 from smsd.core.pacing import Pace, Window
-from smsd.core.policy import RetryRules
+from smsd.core.retry import RetryRules
+from smsd.providers import TYPES
 from smsd.providers.twilio import Twilio
-from tests.config.files import ENVIRON, EXAMPLE, load
+from tests.config.files import ENVIRON, EXAMPLE, load, with_alternative, without_comment
 
 
 def test_the_example_loads() -> None:
@@ -52,16 +55,28 @@ def test_the_example_shows_every_key() -> None:
     shown = {name: set(keys) for name, keys in _tables(text.replace("\n#", "\n")).items()}
     loaded = config.load(EXAMPLE, ENVIRON)
     token = TokenConfig("shop", bytes(32), frozenset({"send"}), "shop")
+    book = CodeBook({"30001": CodeRule("retry")}, default=CodeRule("fail"))
     bounds = TenantRules(("+15005550006",), ("main",))
     full = replace(
         loaded,
         http=replace(loaded.http, tokens=(token,)),
         messages=replace(loaded.messages, tenants={"shop": bounds}),
+        retry=replace(loaded.retry, codes={"twilio": book}),
+        accounts={"carrier": Pace((Window(100, 60_000_000),))},
     )
     described = _tables(config.describe(full))
-    assert {"http.tokens", "tenants.shop"} <= set(described)
+    assert {"http.tokens", "tenants.shop", "retry.codes.twilio", "accounts.carrier"} <= set(described)
     for name, keys in described.items():
         assert keys <= shown[name], name
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_the_example_shows_every_key_of_each_type(kind: str) -> None:
+    sections = re.split(r"\n#?\[", EXAMPLE.read_text())
+    text = "\n".join(section for section in sections if re.search(rf'(?m)^#?type = "{kind}"$', section))
+    assert text, "no section of that type"
+    shown = set(re.findall(r"(?m)^#?(\w+) = ", text))
+    assert {own.name for own in own_fields(TYPES[kind])} <= shown
 
 
 def _tables(text: str) -> dict[str, set[str]]:
@@ -83,44 +98,50 @@ def alternatives() -> list[int]:
     return [number for number, line in enumerate(lines) if re.match(r"#(\w+ = |\[)", line)]
 
 
+NEEDED = {'retry = "patient"': "retry.profiles.patient", 'account = "carrier"': "accounts.carrier"}
+"""Alternatives that name another commented-out section."""
+
+
 @pytest.mark.parametrize("number", alternatives())
 def test_each_alternative_of_the_example_loads(number: int, tmp_path: Path) -> None:
     """Uncomment one line; the other value of its key goes. A commented section comes as a whole."""
-    lines = EXAMPLE.read_text().splitlines()
-    start = next((n for n in range(number, -1, -1) if lines[n].startswith("#[") or lines[n].startswith("[")), number)
+    text = EXAMPLE.read_text()
+    lines = text.splitlines()
+    start = next(n for n in range(number, -1, -1) if lines[n].startswith(("#[", "[")))
     if lines[start].startswith("#["):
-        last = start
-        while last < len(lines) and lines[last].startswith("#"):
-            lines[last] = lines[last].removeprefix("#")
-            last += 1
+        text = without_comment(text, lines[start][2:-1])
     else:
-        key = lines[number].removeprefix("#").split(" = ")[0]
-        end = next((n for n in range(start + 1, len(lines)) if re.match(r"#?\[", lines[n])), len(lines))
-        lines = [
-            "" if start < n < end and n != number and line.startswith(f"{key} = ") else line
-            for n, line in enumerate(lines)
-        ]
-        lines[number] = lines[number].removeprefix("#")
+        text = with_alternative(text, number)
+    if needed := NEEDED.get(lines[number].removeprefix("#")):
+        text = without_comment(text, needed)
     credentials = tmp_path / "credentials"
     credentials.mkdir()
     for place in (tmp_path, credentials):
         (place / "twilio_auth_token").write_text("from-a-file\n")
-    text = "\n".join(lines)
-    tomllib.loads(text)
     loaded = load(tmp_path, text, {**ENVIRON, "CREDENTIALS_DIRECTORY": str(credentials)})
     default = config.load(EXAMPLE, ENVIRON)
     assert loaded != default, "the alternative changes nothing"
 
 
-def test_the_profiles_of_the_example() -> None:
-    """The waits people ask for: 1 s and 2 s; 10 and 20 min; 3, 6, 12, 24 s."""
-    text = EXAMPLE.read_text().replace("\n#[retry", "\n[retry")
-    keys = r"(?m)^#(?=(max_attempts|delays|backoff|multiplier|jitter) = )"
-    head, tail = text.split("# Profiles are chosen", 1)
-    profiles, rest = tail.split("# One section for each", 1)
-    document = tomllib.loads(head + re.sub(keys, "", "#" + profiles) + "#" + rest)
-    assert document["retry"]["profiles"] == {
+def test_the_policies_of_the_example() -> None:
+    """The waits people ask for: 1 s and 2 s; 10 and 20 min; 3, 6, 12, 24 s; by the code."""
+    names = ("retry.profiles.urgent", "retry.profiles.patient", "retry.profiles.doubling", "retry.codes.twilio")
+    retry = tomllib.loads(without_comment(EXAMPLE.read_text(), *names))["retry"]
+    assert retry["profiles"] == {
         "urgent": {"max_attempts": 3, "delays": ["1s", "2s"], "jitter": "none"},
         "patient": {"max_attempts": 3, "delays": ["10m", "20m"], "jitter": "none"},
         "doubling": {"max_attempts": 5, "backoff": "3s", "multiplier": 2, "jitter": "none"},
     }
+    assert {
+        key: (rule["max_attempts"], rule["delays"])
+        for key, rule in retry["codes"]["twilio"].items()
+        if rule["fate"] == "retry"
+    } == {
+        "30001": (3, ["60s", "120s"]),
+        "30002": (3, ["120s"]),
+        "30003": (2, ["300s"]),
+        "30004": (2, ["180s"]),
+        "default": (2, ["120s"]),
+    }
+    failing = {key for key, rule in retry["codes"]["twilio"].items() if rule == {"fate": "fail"}}
+    assert failing == {"21211", "21214", "21610", "30006", "30007", "30008"}

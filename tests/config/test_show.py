@@ -11,16 +11,34 @@ from hypothesis import strategies as st
 
 from smsd import config
 from smsd.config import HttpConfig
+from smsd.config.routing import STRATEGIES
 from smsd.config.tables import size_text
 from smsd.config.tenants import KEPT, TENANT_NAME
 from smsd.core.acceptance import MessageRules, TenantRules
 from smsd.core.account import ProviderRules
+from smsd.core.breaker import BreakerRules
+from smsd.core.codes import CodeBook, CodeRule
 from smsd.core.message import Priority
 from smsd.core.pacing import Pace, Window
-from smsd.core.policy import RetryRules
+from smsd.core.retry import RetryRules
+from smsd.core.routing import RoutingRules
+from smsd.core.verdict import Category, Scope
 from tests.config.files import load
 
 durations = st.integers(1, 86_400).map(lambda s: s * 1_000)
+
+rules_of_codes = st.dictionaries(
+    st.sampled_from(["30001", "a.b", 'so "called"', "ä", "REJECTED_SOURCE", "*"]),
+    st.sampled_from(
+        [
+            CodeRule("retry", None, 3, (60_000, 120_000)),
+            CodeRule("throttle", Scope.RECIPIENT, None, (1,)),
+            CodeRule("", Scope.SENDER),
+            CodeRule(max_attempts=20),
+        ]
+    ),
+    max_size=3,
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -41,6 +59,10 @@ durations = st.integers(1, 86_400).map(lambda s: s * 1_000)
         ),
         max_size=3,
     ),
+    rules_of_codes,
+    st.builds(RoutingRules, st.sampled_from(STRATEGIES), st.none() | durations),
+    st.dictionaries(st.sampled_from(["", "+1", "+4179"]), st.floats(0, 1_000), max_size=3),
+    st.none() | st.builds(BreakerRules, durations, st.floats(0.01, 1), st.integers(1, 1_000), durations),
     st.sampled_from(
         [
             HttpConfig(anonymous=frozenset({"read"})),
@@ -55,19 +77,37 @@ def test_what_is_shown_can_be_loaded(
     spans: dict[int, int],
     ballast: int,
     tenants: dict[str, TenantRules],
+    codes: dict[str, CodeRule],
+    routing: RoutingRules,
+    prices: dict[str, float],
+    breaker: BreakerRules | None,
     http: HttpConfig,
 ) -> None:
     base = config.embedded_dev(Path("/var/lib/smsd"))
     profile = dataclasses.replace(default, delays_ms=delays)
     (provider,) = base.providers
     pace = Pace(tuple(Window(limit, span * 1_000) for span, limit in spans.items()))
+    book = CodeBook(codes, {Category.NETWORK: CodeRule("fail")}, None, CodeRule("retry"), codes.get("default"))
+    rules = ProviderRules(
+        pace,
+        senders=("+15005550006", "A b"),
+        on_uncertain="retry",
+        breaker=breaker,
+        account="carrier",
+        prefixes=tuple(filter(None, prices)),
+        prices=prices,
+        codes=book,
+        profile="p",
+    )
     changed = dataclasses.replace(
         base,
-        retry=config.RetryConfig(default, {"p": profile}, "hold"),
+        retry=config.RetryConfig(default, {"p": profile}, "hold", codes={"sandbox": book}),
+        routing=routing,
+        accounts={"carrier": pace},
         http=http,
         messages=MessageRules(max_attempts=default.max_attempts, profiles={"p": profile.max_attempts}, tenants=tenants),
         outbox=dataclasses.replace(base.outbox, ballast=ballast),
-        providers=(dataclasses.replace(provider, rules=ProviderRules(pace, senders=("+15005550006", "A b"))),),
+        providers=(dataclasses.replace(provider, rules=rules),),
     )
     again = load(tmp_path_factory.mktemp("shown"), config.describe(changed))
     assert dataclasses.replace(again, warnings=()) == changed

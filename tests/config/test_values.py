@@ -10,8 +10,12 @@ from smsd import config
 from smsd.config import ConfigError, HttpAddress
 from smsd.core.acceptance import MessageRules
 from smsd.core.account import ProviderRules
+from smsd.core.breaker import BreakerRules
+from smsd.core.codes import CodeBook, CodeRule
 from smsd.core.pacing import Pace, Window
-from smsd.core.policy import RetryRules
+from smsd.core.retry import RetryRules
+from smsd.core.routing import RoutingRules
+from smsd.core.verdict import Category, Scope
 from smsd.providers.sandbox import Sandbox
 from tests.config.files import SANDBOX, load
 
@@ -104,3 +108,103 @@ def test_the_dev_configuration_stays_in_its_directory(tmp_path: Path) -> None:
 def test_the_dev_socket_of_a_deep_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"socket\.path: is longer than 107 bytes"):
         config.embedded_dev(tmp_path / ("d" * 120))
+
+
+def test_what_is_said_of_codes_reaches_the_providers_of_the_type(tmp_path: Path) -> None:
+    text = """
+        [retry]
+        budget = false
+        network_costs_attempt = true
+        [retry.codes.sandbox]
+        throttle = {fate = "throttle", scope = "sender", delays = ["5m"]}
+        PROVIDER_ERROR = {max_attempts = 2}
+        http_4xx = {fate = "fail"}
+        http_5xx = {scope = "provider"}
+        default = {fate = "retry", max_attempts = 2, delays = ["120s"]}
+        [providers.screen]
+        type = "console"
+        rate = "1/s"
+        """
+    loaded = load(tmp_path, SANDBOX + text)
+    book = CodeBook(
+        {"throttle": CodeRule("throttle", Scope.SENDER, None, (300_000,))},
+        {Category.PROVIDER_ERROR: CodeRule(max_attempts=2)},
+        CodeRule("fail"),
+        CodeRule(scope=Scope.PROVIDER),
+        CodeRule("retry", None, 2, (120_000,)),
+    )
+    trial, screen = loaded.providers
+    assert (trial.rules.codes, screen.rules.codes) == (book, CodeBook())
+    assert trial.rules.network_costs_attempt
+    assert screen.rules.network_costs_attempt
+    assert loaded.retry.budget is None
+
+
+def test_what_concerns_routing_is_read(tmp_path: Path) -> None:
+    text = """
+        [routing]
+        strategy = "cheapest"
+        failover_after = "never"
+        [retry.profiles.patient]
+        delays = ["10m"]
+        [accounts.carrier]
+        rate = ["100/min", "5000/day"]
+        unit = "segments"
+        burst = 10
+        min_gap = "5ms"
+        [providers.try]
+        type = "sandbox"
+        account = "carrier"
+        retry = "patient"
+        adaptive = false
+        halt_probe = true
+        breaker = {failures = 1, window = "10s"}
+        prefixes = ["+1", "+4179"]
+        price = {"+1" = 0.0079, "+41" = 0, default = 1}
+        [providers.screen]
+        type = "console"
+        rate = "unlimited"
+        breaker = false
+        """
+    loaded = load(tmp_path, text)
+    windows = (Window(100, 60_000_000), Window(5_000, 86_400_000_000))
+    assert loaded.routing == RoutingRules("cheapest", None)
+    assert loaded.accounts == {"carrier": Pace(windows, 10, 5_000, "segments")}
+    trial, screen = (each.rules for each in loaded.providers)
+    assert trial == ProviderRules(
+        Pace(),
+        adaptive=False,
+        breaker=BreakerRules(window_ms=10_000, failures=1.0),
+        halt_probe=True,
+        account="carrier",
+        prefixes=("+1", "+4179"),
+        prices={"+1": 0.0079, "+41": 0.0, "": 1.0},
+        profile="patient",
+    )
+    assert screen.breaker is None
+    assert loaded.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ('[accounts.idle]\nrate = "1/s"', "accounts: no provider names 'idle' as its `account`"),
+        ('[routing]\nstrategy = "cheapest"', 'routing: strategy is "cheapest" and no provider has a `price`'),
+        ('[retry.codes.twilio]\ndefault = {fate = "fail"}', "retry: codes.twilio is read by no provider"),
+    ],
+)
+def test_what_is_written_for_nothing_is_told(text: str, warning: str, tmp_path: Path) -> None:
+    (found,) = load(tmp_path, f"{SANDBOX}\n{text}").warnings
+    assert found.startswith(warning)
+
+
+def test_equal_weights_are_no_matter(tmp_path: Path) -> None:
+    loaded = load(tmp_path, f'{SANDBOX}\n[routing]\nstrategy = "weighted"')
+    assert (loaded.routing.strategy, loaded.warnings) == ("weighted", ())
+
+
+def test_dialpad_alone_has_a_rate_of_its_own(tmp_path: Path) -> None:
+    text = '[providers.{0}]\ntype = "dialpad"\napi_key = {{env = "DIALPAD_API_KEY"}}\nfrom = "+15005550006"\n{1}\n'
+    usual, granted = load(tmp_path, text.format("a", "") + text.format("b", 'rate = "800/min"')).providers
+    assert usual.rules.pace == Pace((Window(100, 60_000_000),))
+    assert granted.rules.pace == Pace((Window(800, 60_000_000),))

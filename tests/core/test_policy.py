@@ -9,27 +9,22 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from smsd.core.account import ProviderRules
+from smsd.core.codes import CodeRule
+from smsd.core.doubt import Finding, postpone, resolve
 from smsd.core.lifecycle import Event, IllegalTransitionError, step
 from smsd.core.message import Encoding, Error, Message, MessageId, Priority, State
 from smsd.core.pacing import Pace
-from smsd.core.policy import (
-    Cooldown,
-    Finding,
-    Halt,
-    RetryRules,
-    Settlement,
-    backoff,
-    decide,
-    postpone,
-    release,
-    resolve,
-)
+from smsd.core.policy import ALONE, Around, decide, hold_back, release
+from smsd.core.retry import RetryRules, backoff
+from smsd.core.settlement import Cooldown, Halt, Rest, Settlement
+from smsd.core.suppression import Suppression
 from smsd.core.verdict import Category, Fate, Scope, Verdict, accepted
 
 NOW = 1_790_000_000_000  # 2026-09-21T14:13:20Z
 HOUR = 3_600_000
 
-RULES = ProviderRules(Pace(), cooldown_ms=300_000)
+RULES = ProviderRules(Pace(), cooldown_ms=300_000, network_costs_attempt=True)
+FREE = replace(RULES, network_costs_attempt=False)
 RETRY = RetryRules(jitter="none")  # 3 s, 6 s, 12 s, 24 s ...
 
 MESSAGE = Message(
@@ -68,7 +63,8 @@ NETWORK = verdict(Fate.DEFER, Category.NETWORK)
 
 @dataclass(frozen=True)
 class Case:
-    """One row: what came, and what follows. `wait` is due - now; `effect` is a cooldown's length, or "halt"."""
+    """One row: what came, and what follows. `wait` is due - now; `effect` is a cooldown's length, "halt", or who
+    rests."""
 
     verdict: Verdict
     event: Event
@@ -79,6 +75,10 @@ class Case:
     before: int = 0
     """Attempts charged before this one."""
     rules: ProviderRules = RULES
+    around: Around = ALONE
+    asked_sender: str | None = None
+    attempt: int = 1
+    route: str | None = None
 
 
 HONOUR = replace(RULES, retry_after="honour")
@@ -115,10 +115,74 @@ CASES = {
     "throttled, wait 600 s, ignored": Case(
         replace(THROTTLE, retry_after_ms=600_000), E.RETRY, 0, 300_000, C.RATE_LIMITED, 300_000, rules=IGNORE
     ),
-    "sender throttled": Case(PAIR, E.RETRY, 0, 3_000, C.RATE_LIMITED),
-    "recipient throttled": Case(replace(PAIR, scope=Scope.RECIPIENT), E.RETRY, 0, 3_000, C.RATE_LIMITED),
-    "sender throttled, wait 60 s": Case(replace(PAIR, retry_after_ms=60_000), E.RETRY, 0, 60_000, C.RATE_LIMITED),
-    "sender throttled at the last attempt": Case(PAIR, E.RETRY, 2, 3_000, C.RATE_LIMITED, before=2),
+    "throttled, the dialect knows how long": Case(
+        replace(THROTTLE, cooldown_ms=60_000), E.RETRY, 0, 60_000, C.RATE_LIMITED, 60_000
+    ),
+    "throttled, by the operator's word": Case(
+        THROTTLE, E.RETRY, 0, 7_000, C.RATE_LIMITED, 7_000, around=Around(CodeRule(delays_ms=(7_000,)))
+    ),
+    "sender throttled": Case(PAIR, E.RETRY, 0, 3_000, C.RATE_LIMITED, "+15005550006 rests"),
+    "recipient throttled": Case(
+        replace(PAIR, scope=Scope.RECIPIENT), E.RETRY, 0, 3_000, C.RATE_LIMITED, "+15005550006 and +15005550009 rest"
+    ),
+    "sender throttled, wait 60 s": Case(
+        replace(PAIR, retry_after_ms=60_000), E.RETRY, 0, 60_000, C.RATE_LIMITED, "+15005550006 rests"
+    ),
+    "no connection, which costs nothing": Case(NETWORK, E.RETRY, 0, 3_000, C.NETWORK, rules=FREE),
+    "no connection, for the third time": Case(NETWORK, E.RETRY, 0, 12_000, C.NETWORK, rules=FREE, attempt=3),
+    "no connection, for the hundredth time": Case(NETWORK, E.RETRY, 2, 300_000, C.NETWORK, None, 2, FREE, attempt=100),
+    "no connection, the next provider has it at once": Case(
+        NETWORK, E.RETRY, 0, 0, C.NETWORK, rules=FREE, around=Around(other="beta,main"), route="beta,main"
+    ),
+    "no connection, and all have been tried": Case(
+        NETWORK, E.RETRY, 0, 6_000, C.NETWORK, None, 0, FREE, Around(other="beta,main"), None, 2, "beta,main"
+    ),
+    "503, the next provider has it at once": Case(
+        verdict(Fate.DEFER, C.PROVIDER_ERROR, wait=90_000),
+        E.RETRY,
+        1,
+        0,
+        C.PROVIDER_ERROR,
+        around=Around(other="beta,main"),
+        route="beta,main",
+    ),
+    "throttled, it stays": Case(
+        THROTTLE, E.RETRY, 0, 300_000, C.RATE_LIMITED, 300_000, around=Around(other="beta,main")
+    ),
+    "no answer, it stays": Case(
+        verdict(Fate.UNKNOWN, C.TIMEOUT), E.DOUBT, 1, 5_000, C.TIMEOUT, around=Around(other="beta,main")
+    ),
+    "a probe that failed": Case(
+        verdict(Fate.DEFER, C.PROVIDER_ERROR), E.RETRY, 2, 0, C.PROVIDER_ERROR, before=2, around=Around(probe=True)
+    ),
+    "503, by the operator's word": Case(
+        verdict(Fate.DEFER, C.PROVIDER_ERROR),
+        E.RETRY,
+        2,
+        120_000,
+        C.PROVIDER_ERROR,
+        before=1,
+        around=Around(CodeRule("retry", None, None, (60_000, 120_000))),
+    ),
+    "503, two calls at most": Case(
+        verdict(Fate.DEFER, C.PROVIDER_ERROR), E.FAIL, 2, 0, C.EXHAUSTED, before=1, around=Around(CodeRule("", None, 2))
+    ),
+    "503, the provider's profile grants one": Case(
+        verdict(Fate.DEFER, C.PROVIDER_ERROR), E.FAIL, 1, 0, C.EXHAUSTED, around=Around(most=1)
+    ),
+    "503, more than the message may": Case(
+        verdict(Fate.DEFER, C.PROVIDER_ERROR), E.FAIL, 3, 0, C.EXHAUSTED, before=2, around=Around(most=9)
+    ),
+    "halted by the operator's word": Case(
+        AUTH, E.RETRY, 0, 0, C.AUTH_FAILED, "halt", 0, replace(RULES, on_auth_failure="fail"), Around(CodeRule("halt"))
+    ),
+    "a sender that the configuration chose": Case(
+        verdict(Fate.REFUSE, C.CONFIG_ERROR, Scope.SENDER), E.RETRY, 0, 0, C.CONFIG_ERROR, "halt"
+    ),
+    "a sender that the caller named": Case(
+        verdict(Fate.REFUSE, C.CONFIG_ERROR, Scope.SENDER), E.FAIL, 1, 0, C.CONFIG_ERROR, asked_sender="+15005550006"
+    ),
+    "sender throttled at the last attempt": Case(PAIR, E.RETRY, 2, 3_000, C.RATE_LIMITED, "+15005550006 rests", 2),
     "auth failed": Case(AUTH, E.RETRY, 0, 0, C.AUTH_FAILED, "halt"),
     "auth failed at the last attempt": Case(AUTH, E.RETRY, 2, 0, C.AUTH_FAILED, "halt", before=2),
     "auth failed, refused": Case(replace(AUTH, fate=Fate.REFUSE), E.RETRY, 0, 0, C.AUTH_FAILED, "halt"),
@@ -146,20 +210,53 @@ def effect_of(settlement: Settlement) -> int | str | None:
             return until - settlement.at
         case Halt():
             return "halt"
+        case Rest(sender, None, until):
+            assert until == settlement.due
+            return f"{sender} rests"
+        case Rest(sender, recipient, until):
+            assert until == settlement.due
+            return f"{sender} and {recipient} rest"
         case None:
             return None
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_a_verdict_and_what_follows(case: Case) -> None:
-    settlement = decide(replace(MESSAGE, charged=case.before), case.verdict, case.rules, RETRY, NOW, 0.0)
-    assert (settlement.seq, settlement.attempt, settlement.at, settlement.lookups) == (7, 1, NOW, 0)
+    message = replace(
+        MESSAGE,
+        charged=case.before,
+        attempt=case.attempt,
+        route="main,beta" if case.around.other else "main",
+        sender="+15005550006",
+        asked_sender=case.asked_sender,
+    )
+    settlement = decide(message, case.verdict, case.rules, RETRY, NOW, 0.0, case.around)
+    assert (settlement.seq, settlement.attempt, settlement.at, settlement.lookups) == (7, case.attempt, NOW, 0)
+    assert settlement.route == case.route
     assert settlement.event is case.event
     assert settlement.state is step(State.PROCESSING, case.event)
     assert settlement.charged == case.charged
     assert settlement.due - NOW == case.wait
     assert (settlement.error.category if settlement.error else None) == case.category
     assert effect_of(settlement) == case.effect
+
+
+def test_an_opt_out_suppresses_the_number_at_that_provider() -> None:
+    settlement = decide(MESSAGE, verdict(Fate.REFUSE, C.OPTED_OUT, Scope.RECIPIENT), RULES, RETRY, NOW, 0.0)
+    assert settlement.suppress == Suppression("main", "+15005550009", NOW, "provider", "42")
+    other = decide(MESSAGE, verdict(Fate.REFUSE, C.INVALID_RECIPIENT, Scope.RECIPIENT), RULES, RETRY, NOW, 0.0)
+    assert other.suppress is None
+
+
+def test_held_back_it_waits_as_long_as_its_sender_and_is_charged_nothing() -> None:
+    settlement = hold_back(MESSAGE, NOW + 60_000, NOW, 0.5)
+    assert (settlement.event, settlement.due, settlement.charged, settlement.released) == (
+        E.RETRY,
+        NOW + 60_500,
+        0,
+        True,
+    )
+    assert str(settlement.error) == "RATE_LIMITED: Rate limited for this sender, retrying at 2026-09-21T14:14:20.500Z"
 
 
 def test_accepted_keeps_what_the_provider_gave() -> None:

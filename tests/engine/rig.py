@@ -15,7 +15,8 @@ from smsd.core.account import ProviderRules
 from smsd.core.events import Event, Kind
 from smsd.core.message import Message
 from smsd.core.pacing import Pace, Window
-from smsd.core.policy import RetryRules
+from smsd.core.retry import RetryRules
+from smsd.core.routing import RoutingRules
 from smsd.engine.bus import Bus
 from smsd.engine.engine import Engine, Plan
 from smsd.engine.intake import Answer, Receipt
@@ -39,8 +40,9 @@ REFUSED = NoConnection("refused")
 
 
 def twilio(name: str = "main", token: str = "secret") -> Twilio:
-    """A provider that can be asked."""
-    return Twilio(name, account_sid="AC0123456789abcdef0123456789abcdef", auth_token=token)
+    """A provider that can be asked. Its host begins with its name."""
+    sid = "AC0123456789abcdef0123456789abcdef"
+    return Twilio(name, account_sid=sid, auth_token=token, base_url=f"https://{name}.example.com")
 
 
 def answer(status: int, headers: dict[str, str] | None = None, /, **body: object) -> Response:
@@ -60,6 +62,10 @@ class Carrier:
         self._clock = clock
         self.script: list[Outcome | str] = []
         """Answers to the next sends; then everything is accepted."""
+        self.answers: Callable[[str, dict[str, str]], Outcome | str] | None = None
+        """(provider, form) -> the answer, when the script is used up."""
+        self.names: list[str] = []
+        """Which provider each send was for."""
         self.look_up: Callable[[Request], Outcome] | None = None
         self.sends: list[tuple[int, dict[str, str]]] = []
         """(wall time, form) of every send."""
@@ -74,7 +80,13 @@ class Carrier:
             return (self.look_up or self.listed)(request), self.latency_ms
         fields = form(request)
         self.sends.append((self._clock.wall(), fields))
-        said = self.script.pop(0) if self.script else ACCEPTED
+        name = (urlsplit(request.url).hostname or "").split(".")[0]
+        self.names.append(name)
+        said: Outcome | str = ACCEPTED
+        if self.script:
+            said = self.script.pop(0)
+        elif self.answers is not None:
+            said = self.answers(name, fields)
         if isinstance(said, str):
             return self.take(fields), self.latency_ms
         return said, self.latency_ms
@@ -122,6 +134,10 @@ class Rig:
         self.max_backlog = 5_000_000
         self.messages = MessageRules()
         self.retry = RetryRules(jitter="none")
+        self.profiles: dict[str, RetryRules] = {}
+        self.routing = RoutingRules()
+        self.accounts: dict[str, Pace] = {}
+        self.budget: float | None = None
         self.deaths: list[BaseException] = []
         self._ids = 0
 
@@ -151,15 +167,7 @@ class Rig:
             self.path, on_fatal=self.deaths.append, connect=inline(), boot_token=self.clock.boot_token
         )
         self.engine = Engine(
-            Plan(
-                tuple(Setting(provider.name, provider, rules) for provider, rules in self.providers),
-                self.messages,
-                RetryBook(self.retry, {}),
-                UTC,
-                max_backlog=self.max_backlog,
-                retired=tuple(Setting(provider.name, provider, rules) for provider, rules in self.retired),
-                on_uncertain=self.on_uncertain,
-            ),
+            self.plan(),
             self.store,
             ScriptedExchange(self.carrier),
             self.clock,
@@ -169,6 +177,21 @@ class Rig:
             self.deaths.append,
         )
         await self.engine.start()
+
+    def plan(self) -> Plan:
+        """What the engine is told."""
+        return Plan(
+            tuple(Setting(provider.name, provider, rules) for provider, rules in self.providers),
+            self.messages,
+            RetryBook(self.retry, self.profiles),
+            UTC,
+            max_backlog=self.max_backlog,
+            retired=tuple(Setting(provider.name, provider, rules) for provider, rules in self.retired),
+            on_uncertain=self.on_uncertain,
+            routing=self.routing,
+            accounts=self.accounts,
+            budget=self.budget,
+        )
 
     async def stop(self) -> None:
         """Drain and close."""

@@ -14,7 +14,7 @@ from smsd.core.acceptance import MessageRules
 from smsd.core.account import ProviderRules
 from smsd.core.events import Kind
 from smsd.core.pacing import Pace, Window
-from smsd.core.policy import RetryRules
+from smsd.core.retry import RetryRules
 from smsd.engine.engine import Plan
 from smsd.engine.lane import Setting
 from smsd.engine.settler import RetryBook

@@ -123,6 +123,7 @@ def test_cooldown_and_halt_survive_a_restart_and_new_credentials_end_a_halt(rig:
 
 def test_network_errors_are_retried_with_backoff_until_exhausted(rig: Rig) -> None:
     async def story() -> None:
+        rig.providers = [(twilio(), rig.rules(network_costs_attempt=True))]
         rig.carrier.script = [REFUSED] * 5
         await rig.start()
         id = await rig.accepted()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from smsd.store import Recovery, StoreError
+from smsd.store.rows import HEALTH_COLUMNS
 from smsd.store.sqlite import SqliteOutbox
 from tests.doubles.builders import NOW
 
@@ -52,11 +53,17 @@ async def opening(path: Path) -> AsyncIterator[Opening]:
         await box.close()
 
 
-def downgrade(path: Path) -> None:
-    """Make the file what version 1 had."""
+def downgrade(path: Path, to: int = 1) -> None:
+    """Make the file what version 1 (or 2) had."""
+    columns = [("messages", "crashes")]
+    columns += [("providers", name.strip()) for name in HEALTH_COLUMNS.split(",")[7:]]
     with closing(sqlite3.connect(path)) as db:
-        for name in ("tenant_counters", "tenant_categories", "tenant_minutes"):
-            db.execute(f"DROP TABLE {name}")
-        db.execute("DROP INDEX messages_user")
-        db.execute("PRAGMA user_version = 1")
+        db.execute("DROP TABLE suppressions")
+        for table, column in columns:
+            db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        if to == 1:
+            for name in ("tenant_counters", "tenant_categories", "tenant_minutes"):
+                db.execute(f"DROP TABLE {name}")
+            db.execute("DROP INDEX messages_user")
+        db.execute(f"PRAGMA user_version = {to}")
         db.commit()

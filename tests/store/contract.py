@@ -15,10 +15,12 @@ from typing import Protocol
 
 import pytest
 
+from smsd.core.crashes import CRASHES_ALLOWED
 from smsd.core.health import Health
 from smsd.core.lifecycle import Event, step
 from smsd.core.message import Attempt, Draft, Error, Message, MessageId, Priority, State
-from smsd.core.policy import Settlement
+from smsd.core.settlement import Settlement
+from smsd.core.suppression import EVERY, Suppression
 from smsd.core.verdict import Category
 from smsd.store import (
     AcceptResult,
@@ -30,6 +32,7 @@ from smsd.store import (
     Outbox,
     Person,
     PersonCounts,
+    Proved,
     Query,
     Records,
     Recovery,
@@ -38,12 +41,14 @@ from smsd.store import (
     StoreBrokenError,
     Stored,
     StoreError,
+    Suppressed,
     WrongState,
 )
 from tests.doubles.builders import NOW, draft
 
 LATER = NOW + 1_000
 SOON = NOW + 5_000
+NUMBER = draft().recipient
 
 
 class Box(Outbox, Records, Protocol):
@@ -57,12 +62,29 @@ class Bench:
     box: Box
     recovery: Recovery
     reopener: Callable[[int, bool, Collection[str]], Awaitable[tuple[Box, Recovery]]]
+    killer: Callable[[Box], Awaitable[None]]
+    number: int = 100_000
 
     async def restart(self, now: int = LATER, *, same_boot: bool = True, by_segments: Collection[str] = ()) -> Recovery:
         """Close and open it again."""
         await self.box.close()
         self.box, self.recovery = await self.reopener(now, same_boot, by_segments)
         return self.recovery
+
+    async def crash(self, now: int = LATER) -> Recovery:
+        """End it with nothing but what was committed, and open it again."""
+        await self.killer(self.box)
+        self.box, self.recovery = await self.reopener(now, True, ())
+        return self.recovery
+
+    def next(self) -> int:
+        """A number that no draft had yet."""
+        self.number += 1
+        return self.number
+
+    async def suppressed(self, scope: str = "main", number: str = NUMBER, code: str | None = None) -> None:
+        """Keep a suppression that is new."""
+        assert await self.box.suppress(Suppression(scope, number, NOW, "api", code))
 
     async def accept(self, *drafts: Draft) -> list[AcceptResult]:
         """Hand all in at once; the answers in the order in which they came."""
@@ -169,6 +191,7 @@ class OutboxContract:
                 assert getattr(message, name) == getattr(full, name), name
         assert (message.seq, message.flow, message.state) == (result.seq, result.flow, State.PENDING)
         assert (message.attempt, message.charged, message.round, message.error) == (0, 0, 0, None)
+        assert message.asked_sender == full.sender
         await bench.restart()
         assert await bench.box.get(full.id, None) == message
 
@@ -258,10 +281,17 @@ class OutboxContract:
     async def test_a_claim_keeps_the_sender_that_the_caller_asked_for(self, bench: Bench) -> None:
         [asked, free] = await bench.stored(draft(1, sender="ACME"), draft(2))
         messages = await bench.box.begin([Claim(seq, 0, "main", "+15005550006") for seq in (asked, free)], LATER)
-        assert [m.sender for m in messages if m] == ["ACME", "+15005550006"]
+        assert [(m.sender, m.asked_sender) for m in messages if m] == [("ACME", "ACME"), ("+15005550006", None)]
         for seq in (asked, free):
             await bench.box.settle(settlement(seq, Event.RETRY), attempt())
         assert [(await bench.by_seq(seq)).sender for seq in (asked, free)] == ["ACME", None]
+
+    async def test_a_claim_may_pick_the_sender_by_the_recipient(self, bench: Bench) -> None:
+        [asked, free] = await bench.stored(draft(1, sender="ACME"), draft(2, recipient="+14155550199"))
+        claims = [Claim(seq, 0, "main", "unused", lambda number: f"for {number}") for seq in (asked, free)]
+        messages = await bench.box.begin(claims, LATER)
+        assert [m.sender for m in messages if m] == ["ACME", "for +14155550199"]
+        assert [(await bench.by_seq(seq)).sender for seq in (asked, free)] == ["ACME", "for +14155550199"]
 
     async def test_only_one_claim_of_a_message_wins(self, bench: Bench) -> None:
         [a, b] = await bench.stored(draft(1), draft(2))
@@ -440,6 +470,284 @@ class OutboxContract:
         await bench.stored(draft(2))
         assert (await bench.by_seq(seq)).state is State.SENT
 
+    # --- another route -----------------------------------------------------------------------------------------------
+
+    async def test_what_is_tried_again_may_go_by_another_route(self, bench: Bench) -> None:
+        [a, b, stays, done] = await bench.stored(*(draft(n, route="main,b", campaign="c") for n in range(1, 5)))
+        [other] = await bench.stored(draft(5, route="b,main", campaign="c"))
+        before = (await bench.claimed(a, b, stays, done))[0].flow
+        moved = [replace(settlement(seq, Event.RETRY, due=SOON), route="b,main") for seq in (a, b)]
+        unknown = replace(settlement(stays, Event.RETRY, due=SOON), route="b")
+        answers = await asyncio.gather(
+            *(bench.box.settle(one, attempt()) for one in (*moved, unknown)),
+            bench.box.settle(settlement(done, Event.TAKEN, pmid="SM1"), attempt()),
+        )
+        assert answers == [True] * 4
+        flow = (await bench.by_seq(other)).flow
+        assert [one.flow for one in moved] == [flow, flow]
+        assert unknown.flow not in (None, flow, before)
+        for seq, route, number in ((a, "b,main", flow), (b, "b,main", flow), (stays, "b", unknown.flow)):
+            message = await bench.by_seq(seq)
+            assert (message.route, message.flow, message.due, message.state) == (route, number, SOON, State.PENDING)
+        assert (await bench.box.feed(before, None, SOON, 9)).items == ()
+        await self.check(bench)
+        recovery = await bench.restart()
+        assert {f.id: (f.route, f.campaign, f.pending) for f in recovery.flows} == {
+            flow: ("b,main", "c", 3), unknown.flow: ("b", "c", 1)
+        }  # fmt: skip
+        await self.check(bench)
+
+    async def test_late_news_moves_no_message(self, bench: Bench) -> None:
+        [seq] = await bench.stored(draft(1, route="main,b"))
+        news = replace(settlement(seq, Event.RETRY), route="b,main")
+        assert not await bench.box.settle(news, attempt())
+        assert (news.flow, (await bench.by_seq(seq)).route) == (None, "main,b")
+        await self.check(bench)
+
+    async def test_only_what_is_tried_again_changes_its_route(self, bench: Bench) -> None:
+        with pytest.raises(ValueError, match="only what is tried again"):
+            await bench.box.settle(replace(settlement(1, Event.TAKEN), route="b"), None)
+
+    # --- suppressions ------------------------------------------------------------------------------------------------
+
+    async def test_suppressions_are_kept_until_lifted(self, bench: Bench) -> None:
+        first = Suppression("main", NUMBER, NOW, "provider", "21610")
+        assert await bench.box.suppress(first)
+        assert not await bench.box.suppress(replace(first, at=SOON, source="api"))
+        everywhere = Suppression(EVERY, NUMBER, LATER, "api")
+        assert await bench.box.suppress(everywhere)
+        await bench.suppressed(number="+14155550199")
+        await bench.restart()
+        assert await bench.box.suppressions_of(NUMBER) == (everywhere, first)
+        assert await bench.box.lift(EVERY, NUMBER)
+        assert not await bench.box.lift(EVERY, NUMBER)
+        assert await bench.box.suppressions_of(NUMBER) == (first,)
+        assert await bench.box.suppressions_of("+14155550100") == ()
+
+    async def test_whom_nobody_may_text_nothing_is_accepted_for(self, bench: Bench) -> None:
+        await bench.suppressed("main")
+        await bench.suppressed(EVERY, "+14155550199")
+        await bench.suppressed("b", "+14155550199")
+        for _ in range(2):
+            refused, other, around, everywhere, none, unrouted = await bench.accept(
+                draft(bench.next()), draft(bench.next(), recipient="+14155550100"),
+                draft(bench.next(), route="main,b"), draft(bench.next(), recipient="+14155550199", route="main,b"),
+                draft(bench.next(), recipient="+14155550199", route=""), draft(bench.next(), route=""),
+            )  # fmt: skip
+            assert refused == Suppressed(("main",))
+            assert everywhere == none == Suppressed((EVERY,))
+            assert all(isinstance(one, Stored) for one in (other, around, unrouted))
+            await bench.restart()
+        await bench.suppressed("b")
+        assert await bench.accept(draft(bench.next(), route="b,main")) == [Suppressed(("b", "main"))]
+        assert await bench.box.lift("main", NUMBER)
+        [allowed] = await bench.accept(draft(bench.next()))
+        assert isinstance(allowed, Stored)
+        assert len(await bench.everything()) == 7
+        await self.check(bench)
+
+    async def test_keys_are_looked_up_before_suppressions(self, bench: Bench) -> None:
+        keyed = {"idempotency_key": "k", "content_hash": b"1" * 32}
+        [first] = await bench.accept(draft(1, **keyed))
+        await bench.suppressed()
+        free = {"idempotency_key": "free", "content_hash": b"2" * 32}
+        replay, refused, twice = await bench.accept(draft(2, **keyed), draft(3, **free), draft(4, **free))
+        assert isinstance(first, Stored)
+        assert isinstance(replay, Replay)
+        assert refused == twice == Suppressed(("main",)), "a refusal binds no key"
+        assert await bench.box.find_key("shop", "free", b"2" * 32) is None
+
+    async def test_a_claim_goes_around_a_provider_that_may_not_text_the_number(self, bench: Bench) -> None:
+        [seq] = await bench.stored(draft(1, route="main,b,c", campaign="x", sender="ACME"))
+        before = await bench.by_seq(seq)
+        await bench.suppressed("main")
+        [message] = await bench.box.begin([Claim(seq, 0, "main", "s")], LATER)
+        assert message is not None
+        assert message == await bench.by_seq(seq)
+        assert message.flow != before.flow
+        assert message == replace(before, route="b,c", flow=message.flow)
+        assert [due.seq for due in (await bench.box.feed(message.flow, None, SOON, 9)).items] == [seq]
+        await self.check(bench)
+        [claimed] = await bench.box.begin([Claim(seq, 0, "b", "s")], LATER)
+        assert claimed is not None
+        assert (claimed.state, claimed.provider) == (State.PROCESSING, "b")
+        await self.check(bench)
+
+    async def test_a_claim_that_no_provider_may_carry_fails(self, bench: Bench) -> None:
+        """Also a pinned one, and one that is claimed for a provider outside its route."""
+        only, pinned, every, elsewhere, fine = seqs = await bench.stored(
+            draft(1), draft(2, route="main,b", pinned=True), draft(3, route="main,b", recipient="+14155550199"),
+            draft(4, route="gone", recipient="+14155550111"), draft(5, recipient="+14155550100"),
+        )  # fmt: skip
+        await bench.suppressed("main", code="21610")
+        await bench.suppressed(EVERY, "+14155550199")
+        await bench.suppressed("main", "+14155550111")
+        found = await bench.box.begin([Claim(seq, 0, "main", "s") for seq in seqs], LATER)
+        assert [m.state.label for m in found if m] == ["failed"] * 4 + ["processing"]
+        for seq, code in ((only, "21610"), (pinned, "21610"), (every, None), (elsewhere, None)):
+            message = await bench.by_seq(seq)
+            assert message in found
+            assert message.error is not None
+            assert (message.error.category, message.error.code, message.error.at) == (Category.OPTED_OUT, code, LATER)
+            assert message.error.message.startswith("The recipient opted out")
+            assert (message.attempt, message.provider, message.processed_at) == (0, None, LATER)
+            assert await bench.box.attempts(seq) == []
+        totals = await bench.box.totals(0)
+        assert totals.categories == {"OPTED_OUT": 4}
+        assert totals.minutes == (MinuteRow(LATER // 60_000, "main", 0, 4, 0),)
+        assert (await bench.box.begin([Claim(fine, 1, "main", "s")], LATER)) == [None]
+        assert isinstance(await bench.box.reopen(draft(1).id, None, LATER, SOON, False), Message)
+        await self.check(bench)
+
+    async def test_a_settlement_suppresses_before_the_next_claim(self, bench: Bench) -> None:
+        """Also a claim of the same batch, and also when it comes too late for its message."""
+        [first, second, third] = await bench.stored(draft(1), draft(2), draft(3, recipient="+14155550199"))
+        await bench.claimed(first)
+        optout = Suppression("main", NUMBER, LATER, "provider", "21610\ud800")
+        news = replace(settlement(first, Event.FAIL, error=error(Category.OPTED_OUT)), suppress=optout)
+        late = replace(settlement(third, Event.FAIL), suppress=replace(optout, number="+14155550199"))
+        settled, too_late, claims = await asyncio.gather(
+            bench.box.settle(news, attempt(outcome="refuse")),
+            bench.box.settle(late, None),
+            bench.box.begin([Claim(second, 0, "main", "s"), Claim(third, 0, "main", "s")], LATER),
+        )
+        assert (settled, too_late) == (True, False)
+        assert [m.state for m in claims if m] == [State.FAILED, State.FAILED]
+        assert await bench.box.suppressions_of(NUMBER) == (replace(optout, code="21610?"),)
+        assert await bench.accept(draft(4)) == [Suppressed(("main",))]
+        await self.check(bench)
+
+    # --- a proof from outside ----------------------------------------------------------------------------------------
+
+    async def test_a_proof_settles_what_waits_is_in_doubt_or_failed(self, bench: Bench) -> None:
+        seqs = await bench.stored(*(draft(n) for n in range(1, 4)))
+        await bench.claimed(*seqs)
+        for seq, event in zip(seqs, (Event.RETRY, Event.DOUBT, Event.FAIL), strict=True):
+            why = error(Category.TIMEOUT)
+            assert await bench.box.settle(settlement(seq, event, error=why), attempt(outcome="unknown"))
+        for n, (seq, state) in enumerate(zip(seqs, (State.PENDING, State.PROCESSING, State.FAILED), strict=True), 1):
+            before = await bench.by_seq(seq)
+            proved = await bench.box.prove(draft(n).id, 1, "main", f"SM{n}", SOON)
+            expected = replace(
+                before, state=State.SENT, due=SOON, provider_message_id=f"SM{n}", uncertain=False,
+                uncertain_since=None, error=None, sent_at=SOON, processed_at=SOON,
+            )  # fmt: skip
+            assert proved == Proved(expected, state)
+            assert await bench.by_seq(seq) == expected
+            assert [a.provider_message_id for a in await bench.box.attempts(seq)] == [f"SM{n}"]
+            assert await bench.box.prove(draft(n).id, 1, "main", f"SM{n}", SOON + 1) == Proved(expected, State.SENT)
+        totals = await bench.box.totals(0)
+        assert totals.categories == {"TIMEOUT": 1}, "a failure that was counted stays counted"
+        assert totals.minutes == (MinuteRow(LATER // 60_000, "main", 3, 1, 0),)
+        assert await bench.box.begin([Claim(seqs[0], 1, "main", "s")], SOON) == [None]
+        assert await bench.box.bound(["SM1", "SM2", "SM3", "SM4"]) == {"SM1", "SM2", "SM3"}
+        await self.check(bench)
+
+    async def test_a_proof_may_outrun_the_answer(self, bench: Bench) -> None:
+        """The open call counts at once, and its own end takes the place of what was written down of it."""
+        [seq] = await bench.stored(draft(1, segments=3))
+        [claimed] = await bench.claimed(seq)
+        proved = await bench.box.prove(claimed.id, 1, "main", "SM1", LATER)
+        assert proved is not None
+        assert (proved.before, proved.message.state, proved.message.charged) == (State.PROCESSING, State.SENT, 1)
+        [overtaken] = await bench.box.attempts(seq)
+        assert (overtaken.outcome, overtaken.cost, overtaken.provider_message_id) == ("overtaken", 3, "SM1")
+        assert [start.wall for start in await bench.box.starts("main", NOW, 0, 9)] == [LATER]
+        late = settlement(seq, Event.DOUBT, error=error(Category.TIMEOUT))
+        assert not await bench.box.settle(late, attempt(outcome="unknown"))
+        assert await bench.box.attempts(seq) == [attempt(outcome="unknown", provider_message_id="SM1")]
+        assert await bench.by_seq(seq) == proved.message
+        await self.check(bench)
+        assert (await bench.crash()).reopened == 0
+
+    async def test_a_proof_of_an_older_attempt_overtakes_the_open_one(self, bench: Bench) -> None:
+        [seq] = await bench.stored(draft(1))
+        await bench.claimed(seq)
+        await bench.box.settle(settlement(seq, Event.RETRY), attempt(outcome="unknown"))
+        await bench.claimed(seq, provider="b")
+        proved = await bench.box.prove(draft(1).id, 1, "main", "SM1", LATER)
+        assert proved is not None
+        assert (proved.message.provider, proved.message.attempt) == ("main", 2)
+        tried = [(a.n, a.provider, a.outcome, a.provider_message_id) for a in await bench.box.attempts(seq)]
+        assert tried == [(1, "main", "unknown", "SM1"), (2, "b", "overtaken", None)]
+        second = attempt(2, provider="b", provider_message_id="SM2")
+        assert not await bench.box.settle(settlement(seq, Event.TAKEN, 2, pmid="SM2"), second)
+        assert (await bench.box.attempts(seq))[1] == second
+        assert await bench.by_seq(seq) == proved.message
+        await self.check(bench)
+
+    async def test_what_proves_nothing_changes_nothing(self, bench: Bench) -> None:
+        """No such message, attempt or provider; an id of another message, by an answer or a look-up; another id."""
+        answered, looked_up, asked, known = seqs = await bench.stored(*(draft(n) for n in range(1, 5)))
+        await bench.claimed(*seqs)
+        await bench.box.settle(settlement(answered, Event.TAKEN, pmid="SM1"), attempt(provider_message_id="SM1"))
+        for seq in (looked_up, asked):
+            await bench.box.settle(settlement(seq, Event.DOUBT), attempt(outcome="unknown"))
+        await bench.box.settle(settlement(looked_up, Event.TAKEN, pmid="SM2", at=SOON), None)
+        await bench.box.settle(settlement(known, Event.FAIL), attempt(outcome="refuse", provider_message_id="SM4"))
+        before = await bench.everything()
+        tried = [await bench.box.attempts(seq) for seq in seqs]
+        for wrong in (
+            ("nobody", 1, "main", "SM9"), (draft(3).id, 0, "main", "SM9"), (draft(3).id, 2, "main", "SM9"),
+            (draft(3).id, 1, "b", "SM9"), (draft(3).id, 1, "main", "SM1"), (draft(3).id, 1, "main", "SM2"),
+            (draft(4).id, 1, "main", "SM9"),
+        ):  # fmt: skip
+            assert await bench.box.prove(*wrong, SOON) is None, wrong
+        assert await bench.everything() == before
+        assert [await bench.box.attempts(seq) for seq in seqs] == tried
+        assert await bench.box.prove(draft(4).id, 1, "main", "SM4", SOON) is not None
+
+    async def test_a_proof_does_not_revive_what_was_cancelled(self, bench: Bench) -> None:
+        [seq] = await bench.stored(draft(1))
+        await bench.claimed(seq)
+        await bench.box.settle(settlement(seq, Event.RETRY), attempt(outcome="unknown"))
+        message = await bench.box.cancel(draft(1).id, None, LATER)
+        assert isinstance(message, Message)
+        assert await bench.box.prove(draft(1).id, 1, "main", "SM1", SOON) == Proved(message, State.CANCELLED)
+        assert await bench.by_seq(seq) == message
+
+    # --- crashes -----------------------------------------------------------------------------------------------------
+
+    async def test_a_message_over_which_smsd_ends_again_and_again_is_held(self, bench: Bench) -> None:
+        [bad, good, idle] = await bench.stored(draft(1), draft(2), draft(3))
+        for crash in range(1, CRASHES_ALLOWED + 1):
+            await bench.claimed(*([bad] if crash > 1 else [bad, good]))
+            recovery = await bench.crash(LATER)
+            held = crash == CRASHES_ALLOWED
+            assert (len(recovery.parked), recovery.reopened) == (held, (not held) + (crash == 1)), crash
+            if not held:
+                assert await bench.box.settle(settlement(bad, Event.RETRY, crash), None)
+        message = await bench.by_seq(bad)
+        assert recovery.parked == (message,)
+        assert message.error is not None
+        assert (message.state, message.error.category, message.uncertain) == (State.FAILED, Category.UNCERTAIN, False)
+        assert message.error.message.startswith("smsd ended 3 times")
+        assert [a.outcome for a in await bench.box.attempts(bad)] == ["crashed"] * 3
+        assert ((await bench.by_seq(good)).state, (await bench.by_seq(idle)).state) == (State.PROCESSING, State.PENDING)
+        totals = await bench.box.totals(0)
+        assert totals.categories == {"UNCERTAIN": 1}
+        assert totals.minutes == (MinuteRow(LATER // 60_000, "main", 0, 1, 0),)
+        assert recovery.counts == totals.states
+        await self.check(bench)
+        assert (await bench.crash()).parked == ()
+        assert isinstance(await bench.box.reopen(message.id, None, LATER, SOON, True), Message)
+        await bench.claimed(bad)
+        assert (await bench.crash()).parked == (), "an operator's retry begins anew"
+
+    async def test_an_end_in_order_speaks_against_no_message(self, bench: Bench) -> None:
+        [seq] = await bench.stored(draft(1))
+        for end in range(1, 5):
+            await bench.claimed(seq)
+            recovery = await bench.restart()
+            assert (recovery.parked, recovery.reopened) == ((), 1)
+            assert await bench.box.settle(settlement(seq, Event.RETRY, end), None)
+        for end in range(5, 7):
+            await bench.claimed(seq)
+            assert (await bench.crash()).parked == (), "the mark of the end in order is gone"
+            assert await bench.box.settle(settlement(seq, Event.RETRY, end), None)
+        await bench.claimed(seq)
+        assert len((await bench.crash()).parked) == 1
+
     # --- expire, cancel, reopen --------------------------------------------------------------------------------------
 
     async def test_what_is_past_its_time_expires(self, bench: Bench) -> None:
@@ -546,7 +854,9 @@ class OutboxContract:
         assert await bench.stored(draft(3)) == [first[1] + 1]
 
     async def test_providers_are_kept(self, bench: Bench) -> None:
-        sick = Health("main", "f00d", NOW, SOON, "429", None, "by an operator")
+        sick = Health(
+            "main", "f00d", NOW, SOON, "429", None, "op", NOW + 1, "timeouts", NOW + 2, 3, 61.5, 80.0, NOW + 3
+        )
         await bench.box.save_provider(Health("main", "f00d"))
         await bench.box.save_provider(Health("second", "beef", halted="401"))
         await bench.box.save_provider(sick)
@@ -851,6 +1161,8 @@ class Walk:
             self.number if self.dice.random() < 0.98 else max(1, self.number - 1),
             tenant=self.dice.choice("ab"),
             campaign=self.dice.choice([None, "c"]),
+            recipient=self.recipient(),
+            route=self.dice.choice(["main", "main,b"]),
             priority=self.dice.choice(list(Priority)),
             due=self.now + self.dice.randrange(-500, 3_000),
             expires_at=self.now + self.dice.randrange(1, 20_000),
@@ -858,9 +1170,15 @@ class Walk:
             content_hash=None if key is None else bytes([self.dice.randrange(2)]) * 32,
         )
 
+    def recipient(self) -> str:
+        return f"+1415555010{self.dice.randrange(8)}"
+
     async def begin(self, messages: list[Message]) -> None:
         some = self.dice.sample(messages, min(len(messages), 15))
-        await self.bench.box.begin([Claim(m.seq, m.attempt, "main", "s") for m in some], self.now)
+        claims = [Claim(m.seq, m.attempt, m.route.split(",")[0], "s") for m in some]
+        for message in await self.bench.box.begin(claims, self.now):
+            if message is not None and message.state is State.FAILED:
+                self.failed[message.tenant, "OPTED_OUT"] += 1
 
     async def settle(self, message: Message) -> None:
         event = self.dice.choice([Event.TAKEN, Event.RETRY, Event.FAIL, Event.DOUBT])
@@ -870,6 +1188,10 @@ class Walk:
             error=None if event is Event.TAKEN else error(self.dice.choice(list(Category)), self.now),
             pmid=f"SM{message.seq}" if event is Event.TAKEN else None,
         )  # fmt: skip
+        if event is Event.RETRY and self.dice.random() < 0.5:
+            news.route = self.dice.choice(["b,main", "main,b", "main"])
+        if self.dice.random() < 0.05:
+            news.suppress = Suppression("main", message.recipient, self.now, "provider", "21610")
         if await self.bench.box.settle(news, attempt(news.attempt) if self.dice.random() < 0.8 else None):
             if news.event is Event.TAKEN:
                 self.sent[message.tenant, news.at // 60_000] += 1
@@ -877,7 +1199,18 @@ class Walk:
                 self.failed[message.tenant, str(news.error.category)] += 1
 
     async def other(self, message: Message) -> None:
-        match self.dice.randrange(3):
+        match self.dice.randrange(6):
+            case 3:
+                scope = self.dice.choice(["main", "b", EVERY])
+                await self.bench.box.suppress(Suppression(scope, self.recipient(), self.now, "api"))
+            case 4:
+                await self.bench.box.lift(self.dice.choice(["main", "b", EVERY]), self.recipient())
+            case 5:
+                pmid = f"SM{message.seq - (self.dice.random() < 0.1)}"
+                n = self.dice.randrange(message.attempt + 2)
+                proved = await self.bench.box.prove(message.id, n, "main", pmid, self.now)
+                if proved is not None and proved.before is not proved.message.state:
+                    self.sent[message.tenant, self.now // 60_000] += 1
             case 0:
                 await self.bench.box.cancel(message.id, None, self.now)
             case 1:

@@ -11,14 +11,18 @@ import pytest
 
 from smsd.core.health import Health
 from smsd.core.lifecycle import Event
-from smsd.store import Claim, Start, Stored, StoreError, carry
+from smsd.core.suppression import EVERY, Suppression
+from smsd.store import Claim, Start, Stored, StoreError, Suppressed, carry
 from smsd.store.restore import restore
 from smsd.store.sqlite import SqliteOutbox
 from tests.doubles.builders import NOW, draft
-from tests.store.conftest import Opening
-from tests.store.contract import LATER, accept, attempt, settlement
+from tests.store.conftest import Opening, downgrade
+from tests.store.contract import LATER, NUMBER, accept, attempt, settlement
 
 PAUSED = Health("main", "f", paused="an operator's word")
+BEFORE = Suppression("main", NUMBER, NOW, "provider", "21610")
+SINCE = Suppression(EVERY, NUMBER, LATER, "inbound")
+LIFTED = Suppression("main", "+14155550199", NOW, "api")
 
 
 async def sent(box: SqliteOutbox, *numbers: int, keyed: bool = False, **fields: Any) -> list[int]:
@@ -126,6 +130,50 @@ async def test_a_pause_is_not_lifted(opening: Opening, path: Path, tmp_path: Pat
     assert found["gone"].halted is not None
 
 
+async def test_what_was_learnt_of_a_provider_is_kept(opening: Opening, path: Path, tmp_path: Path) -> None:
+    learnt = Health("main", "f", NOW, LATER, "429", None, None, NOW, "timeouts", LATER, 2, 61.5, 80.0, NOW)
+    box = (await opening()).box
+    await box.snapshot(tmp_path / "backup.db")
+    await box.save_provider(learnt)
+    await box.close()
+    restore(tmp_path / "backup.db", path.parent, pending="hold")
+    assert (await opening()).recovery.providers == (learnt,)
+
+
+async def test_who_opted_out_since_the_backup_has_opted_out(opening: Opening, path: Path, tmp_path: Path) -> None:
+    """And one that was lifted since is lifted, when the replaced outbox went on from the backup."""
+    box = (await opening()).box
+    await sent(box, 1)
+    await box.suppress(BEFORE)
+    await box.suppress(LIFTED)
+    await box.snapshot(tmp_path / "backup.db")
+    await box.suppress(SINCE)
+    await box.lift(LIFTED.scope, LIFTED.number)
+    await box.close()
+    restore(tmp_path / "backup.db", path.parent, pending="hold")
+    box = (await opening()).box
+    assert await box.suppressions_of(NUMBER) == (SINCE, BEFORE)
+    assert await box.suppressions_of(LIFTED.number) == ()
+    assert await accept(box, draft(7)) == [Suppressed((EVERY,))]
+
+
+async def test_an_outbox_of_version_2_gives_what_it_knew(opening: Opening, path: Path, tmp_path: Path) -> None:
+    """It has no suppressions: those of the backup stay."""
+    box = (await opening()).box
+    await sent(box, 1)
+    await box.suppress(BEFORE)
+    await box.snapshot(tmp_path / "backup.db")
+    await sent(box, 2, recipient="+14155550111")
+    await box.save_provider(PAUSED)
+    await box.close()
+    downgrade(path, to=2)
+    done = restore(tmp_path / "backup.db", path.parent, pending="hold")
+    assert (done.calls, done.ceilings_full) == (1, False)
+    opened = await opening()
+    assert opened.recovery.providers == (PAUSED,)
+    assert await opened.box.suppressions_of(NUMBER) == (BEFORE,)
+
+
 async def test_going_back_and_forth_counts_no_call_twice(opening: Opening, path: Path, tmp_path: Path) -> None:
     box = (await opening()).box
     await sent(box, 1)
@@ -182,9 +230,12 @@ async def test_what_nobody_can_tell_is_written_down(opening: Opening, path: Path
     """The mark also outlives the next backup and restore."""
     box = (await opening()).box
     await sent(box, 1)
+    await box.suppress(LIFTED)
     await box.snapshot(tmp_path / "backup.db")
     await sent(box, *range(2, 200))
     await box.save_provider(PAUSED)
+    await box.suppress(SINCE)
+    await box.lift(LIFTED.scope, LIFTED.number)
     await box.close()
     unknowable(kind, path)
     done = restore(tmp_path / "backup.db", path.parent, pending="hold")
@@ -196,6 +247,9 @@ async def test_what_nobody_can_tell_is_written_down(opening: Opening, path: Path
     assert (PAUSED in opened.recovery.providers) is (kind in ("torn", "another")), (
         "a damaged outbox may still tell of a pause"
     )
+    told = (SINCE,) if kind in ("torn", "another") else ()
+    assert await opened.box.suppressions_of(NUMBER) == told, "and of who opted out"
+    assert await opened.box.suppressions_of(LIFTED.number) == (LIFTED,), "nobody can tell why it is not there"
     await opened.box.close()
     assert not restore(tmp_path / "backup.db", path.parent, pending="hold").ceilings_full
     assert (await opening()).recovery.unknown_before == mark

@@ -6,17 +6,22 @@ import random
 import sqlite3
 from collections import Counter
 from collections.abc import Collection
+from contextlib import closing
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
 
 from smsd.core.message import State
-from smsd.store import Person, Query, Recovery, StoreError
+from smsd.core.suppression import Suppression
+from smsd.store import Claim, Person, Query, Recovery, Replay, StoreError
 from smsd.store.migrate import APPLICATION_ID, Migration, migrate, migrations, split, version
 from smsd.store.recovery import prepare_writer
 from tests.doubles.builders import draft
 from tests.store.conftest import Opening, downgrade
-from tests.store.contract import Bench, Box, Walk, accept
+from tests.store.contract import LATER, Bench, Box, Walk, accept
+
+VERSION_2 = Path(__file__).with_name("data") / "version_2.sql"
 
 
 @pytest.fixture
@@ -98,7 +103,10 @@ async def test_an_outbox_of_version_1_learns_its_tenants(opening: Opening, path:
     async def never(now: int, same_boot: bool, by_segments: Collection[str]) -> tuple[Box, Recovery]:
         raise AssertionError("this walk has no restart")
 
-    walk = Walk(Bench(opened.box, opened.recovery, never), random.Random(3))
+    async def unharmed(box: Box) -> None:
+        raise AssertionError("nor a crash")
+
+    walk = Walk(Bench(opened.box, opened.recovery, never, unharmed), random.Random(3))
     for _ in range(6):
         await walk.burst()
     kept = {tenant: await opened.box.totals(0, tenant) for tenant in "ab"}
@@ -121,6 +129,35 @@ async def test_an_outbox_of_version_1_learns_its_tenants(opening: Opening, path:
     with sqlite3.connect(path) as db:
         assert version(db) == len(migrations())
     db.close()
+
+
+async def test_an_outbox_of_version_2_goes_on(opening: Opening, path: Path) -> None:
+    """A file that the smsd of that version wrote: its messages, providers, keys and an open attempt."""
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(VERSION_2.read_text("utf-8"))
+        assert version(db) == 2
+        providers = db.execute("SELECT * FROM providers").fetchall()
+    opened = await opening(now=LATER)
+    assert sorted(astuple(health)[:7] for health in opened.recovery.providers) == sorted(providers)
+    assert {astuple(health)[7:] for health in opened.recovery.providers} == {(None, "", None, 0, None, None, None)}
+    assert (opened.recovery.reopened, opened.recovery.parked) == (1, ())
+    messages = (await opened.box.page(Query())).items
+    assert Counter(m.state.label for m in messages) == {"pending": 6, "processing": 2, "sent": 1, "failed": 1}
+    assert [(m.asked_sender, m.route) for m in messages[:2]] == [("ACME", "main,b"), (None, "main")]
+    assert await opened.box.suppress(Suppression("main", messages[0].recipient, LATER, "api"))
+    [moved, failed] = await opened.box.begin([Claim(m.seq, m.attempt, "main", "s") for m in messages[:2]], LATER)
+    assert moved is not None
+    assert failed is not None
+    assert (moved.state, moved.route, failed.state) == (State.PENDING, "b", State.FAILED)
+    proved = await opened.box.prove(messages[5].id, 1, "main", "SM5", LATER)
+    assert proved is not None
+    assert (proved.before, proved.message.state) == (State.PROCESSING, State.SENT)
+    [again] = await accept(opened.box, draft(70, tenant="a", idempotency_key="k2", content_hash=b"h" * 32))
+    assert isinstance(again, Replay)
+    await opened.box.close()
+    with closing(sqlite3.connect(path)) as db:
+        assert version(db) == len(migrations())
 
 
 def test_minutes_of_the_last_day_only_are_learnt(database: sqlite3.Connection) -> None:

@@ -206,11 +206,13 @@ def ram() -> Iterator[Path]:
         yield Path(directory)
 
 
-async def violations(ram: Path, synchronous: str) -> tuple[int, list[str]]:
+async def violations(ram: Path, synchronous: str, seed: int = 1) -> tuple[int, list[str]]:
     """How many cuts were made, and what each of them broke."""
     recorder = Recorder()
+    for file in (ram / "life").iterdir():
+        file.unlink()
     await work(ram / "life" / "outbox.db", recorder, synchronous)
-    images = cuts(recorder.steps, random.Random(1))
+    images = cuts(recorder.steps, random.Random(seed))
     broken = [wrong for image, promised in images for wrong in broken_promises(image, promised, ram / "after")]
     return len(images), broken
 
@@ -222,10 +224,14 @@ async def test_full_keeps_every_promise(ram: Path) -> None:
 
 
 async def test_normal_does_not(ram: Path) -> None:
-    _, broken = await violations(ram, "normal")
-    assert any(wrong.startswith("lost") for wrong in broken)
-    assert any(wrong.startswith("claim forgotten") for wrong in broken)
-    assert any(wrong.startswith("settlement forgotten") for wrong in broken)
+    """Which promises a cut breaks is up to the dice, which are thrown until each kind was broken."""
+    missing = {"lost", "claim forgotten", "settlement forgotten"}
+    for seed in range(1, 6):
+        _, broken = await violations(ram, "normal", seed)
+        missing -= {wrong.split(":")[0] for wrong in broken}
+        if not missing:
+            return
+    raise AssertionError(f"never {missing}")
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -17,8 +17,14 @@ from smsd.store.restore import HOLD
 SMALL = {"flows_live", "categories", "counters", "providers"}
 """What may be walked: tables of a few rows, and flows that have something pending."""
 
-ONE_ROW = {"LAST_ACCEPTED", "LAST_SETTLED", "NEXT_EXPIRY", "OLDEST_PENDING", "OLDEST_PENDING_OF_TENANT"}
+ONE_ROW = {
+    "LAST_ACCEPTED", "LAST_SETTLED", "NEXT_EXPIRY", "OLDEST_PENDING", "OLDEST_PENDING_OF_TENANT", "ANY_SUPPRESSION",
+}  # fmt: skip
 """Statements that walk an index in its order and stop at the first row (LIMIT 1)."""
+
+FENCED = [
+    "CLAIM", "CLAIMABLE", "SETTLE", "SETTLEABLE", "REROUTE", "TURN_AWAY", "EXPIRE", "CANCEL", "REOPEN", "PROVE",
+]  # fmt: skip
 
 TEXTS = {
     name: text
@@ -85,6 +91,17 @@ def test_no_statement_walks_a_table(db: sqlite3.Connection, name: str) -> None:
         ("FLOOR_OF_FAILED_PAGE", "messages_failed (seq<?)"),
         ("BOUND_BY_LOOKUP", "attempts_found (provider_message_id=?)"),
         ("ATTEMPTS_OF", "attempts_message (seq=?)"),
+        ("ATTEMPT_TO_PROVE", "attempts_message (seq=? AND n=?)"),
+        ("BIND_ATTEMPT", "attempts_message (seq=? AND n=?)"),
+        ("OVERTAKEN_ONES", "attempts_message (seq=? AND n=?)"),
+        ("FORGET_OVERTAKEN", "attempts_message (seq=? AND n=?)"),
+        ("BOUND_TO_OTHER_BY_LOOKUP", "attempts_found (provider_message_id=?)"),
+        ("BOUND_TO_OTHER_BY_ANSWER", "PRIMARY KEY (rowid>? AND rowid<?)"),
+        ("LAST_STRAW", "messages_processing (uncertain=?)"),
+        ("COUNT_CRASH", "messages_processing (uncertain=?)"),
+        ("SUPPRESSED", "suppressions_number (number=?)"),
+        ("SUPPRESSIONS_OF", "suppressions_number (number=?)"),
+        ("LIFT_SUPPRESSION", "PRIMARY KEY (scope=? AND number=?)"),
         ("LIVE_FLOWS", "flows_live"),
         ("FLOOR_OF_USERS_PAGE", "messages_user (user=? AND tenant=? AND rowid<?)"),
         ("COUNTS_OF_USER", "messages_user (user=? AND tenant=?)"),
@@ -114,7 +131,7 @@ def test_a_restore_finds_what_waits_by_an_index(db: sqlite3.Connection, state: S
     assert "SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)" in steps
 
 
-@pytest.mark.parametrize("name", ["CLAIM", "CLAIMABLE", "SETTLE", "SETTLEABLE", "EXPIRE", "CANCEL", "REOPEN"])
+@pytest.mark.parametrize("name", [*FENCED, "CAMPAIGNS"])
 def test_fenced_changes_go_by_number(db: sqlite3.Connection, name: str) -> None:
     steps = plan(db, filled(db, TEXTS[name]))
     assert any(re.fullmatch(r"SEARCH (messages|m) USING INTEGER PRIMARY KEY \(rowid=\?\)", step) for step in steps), (

@@ -1,0 +1,127 @@
+"""What does `[retry.codes.TYPE]` say about a provider's codes?
+
+Each line becomes a CodeRule, and those of one type its CodeBook, for every provider of that type. A line that
+contradicts itself or can never count is a fault: whoever wrote it would wait for what it promises. Which line counts
+for an answer, and what follows from it, is known to `core.codes`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Final
+
+from smsd.config.tables import Table
+from smsd.core.codes import CodeBook, CodeRule
+from smsd.core.verdict import Category, Scope
+from smsd.providers import TYPES
+
+MAX_CODE: Final = 64
+
+FATES: Final = ("retry", "fail", "throttle", "halt", "suppress")
+"""What may follow from an answer; the empty text, as the dialect's table says."""
+
+CLASSES: Final = ("http_4xx", "http_5xx", "default")
+
+ANSWERS: Final = tuple(
+    category
+    for category in Category
+    if category
+    not in {Category.UNDELIVERED, Category.LIMIT_EXCEEDED, Category.EXHAUSTED, Category.EXPIRED, Category.UNCERTAIN}
+)
+"""What the answer to a call can be; the others come from receipts or from smsd itself."""
+
+_CATEGORIES: Final = frozenset(category.value for category in Category)
+_CAPITALS: Final = re.compile(r"[A-Z_]+")
+
+_WITHOUT: Final[Mapping[str, tuple[tuple[str, ...], str]]] = MappingProxyType(
+    {
+        "fail": (("max_attempts", "delays"), "the message fails at once"),
+        "suppress": (("max_attempts", "delays"), "the message fails at once"),
+        "halt": (("max_attempts", "delays"), "the provider halts until it is resumed, and its messages wait with it"),
+        "throttle": (("max_attempts",), "a throttle costs no attempt"),
+    }
+)
+"""Fate -> keys that cannot count beside it, and why."""
+
+_SCOPES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "throttle": ("provider", "sender", "recipient"),
+        "halt": ("provider",),
+        "suppress": ("recipient",),
+    }
+)
+"""Fate -> the scopes it can have; those not named can have any."""
+
+
+def code_books(table: Table) -> Mapping[str, CodeBook]:
+    """`[retry.codes]`: by provider type."""
+    books: dict[str, CodeBook] = {}
+    for name, section in table.tables():
+        if name not in TYPES:
+            table.fault(name, f"is not a provider type; write one of {', '.join(TYPES)}")
+        books[name] = _book(section)
+    return MappingProxyType(books)
+
+
+def _book(table: Table) -> CodeBook:
+    codes: dict[str, CodeRule] = {}
+    categories: dict[Category, CodeRule] = {}
+    classes: dict[str, CodeRule] = {}
+    for key, section in table.tables():
+        if not isinstance(table.raw(key), dict):
+            continue  # noted
+        rule = _rule(section)
+        if key in CLASSES:
+            classes[key] = rule
+        elif key in ANSWERS:
+            categories[Category(key)] = rule
+        else:
+            _is_code(table, key)
+            codes[key] = rule
+    return CodeBook(codes, categories, classes.get("http_4xx"), classes.get("http_5xx"), classes.get("default"))
+
+
+def _is_code(table: Table, key: str) -> None:
+    """Note a key that can be no provider's code, or is surely meant to be something else."""
+    known = ", ".join(ANSWERS)
+    if key in _CATEGORIES:
+        table.fault(key, f"is never the answer to a call; a category here is one of {known}")
+    elif key.lower().startswith("http_"):
+        table.fault(key, "is no class of answers; write http_4xx, http_5xx, a category or a provider's code")
+    elif _CAPITALS.fullmatch(key) and (near := get_close_matches(key, ANSWERS, n=1, cutoff=0.85)):
+        table.fault(key, f"is not a category; did you mean `{near[0]}`?")
+    elif not (key.strip() and key.isprintable() and len(key) <= MAX_CODE):
+        table.fault(key, f"is no provider's code; write at most {MAX_CODE} printable characters")
+
+
+def _rule(table: Table) -> CodeRule:
+    before = len(table.report.faults)
+    fate = table.choice("fate", "", FATES) if table.has("fate") else ""
+    scope = table.choice("scope", Scope.MESSAGE.value, tuple(Scope)) if table.has("scope") else None
+    rule = CodeRule(
+        fate=fate,
+        scope=None if scope is None else Scope(scope),
+        max_attempts=table.integer("max_attempts", 1, 1, 20) if table.has("max_attempts") else None,
+        delays_ms=table.durations("delays"),
+    )
+    for each in ("fate", "scope", "max_attempts"):
+        table.ask(each)
+    if rule == CodeRule() and len(table.report.faults) == before:
+        table.fault("fate", f"missing, and nothing else is said; write one of {', '.join(FATES)}, or remove the line")
+    _agrees(table, rule)
+    table.done()
+    return rule
+
+
+def _agrees(table: Table, rule: CodeRule) -> None:
+    """Note what a fate excludes."""
+    excluded, why = _WITHOUT.get(rule.fate, ((), ""))
+    for key in excluded:
+        if table.has(key):
+            table.fault(key, f'contradicts fate = "{rule.fate}": {why}; remove one or the other')
+    scopes = _SCOPES.get(rule.fate)
+    if scopes is not None and rule.scope is not None and rule.scope not in scopes:
+        table.fault("scope", f'of fate = "{rule.fate}" must be {" or ".join(scopes)}; got {rule.scope.value!r}')

@@ -1,0 +1,175 @@
+"""What does the end of a call change in what is known of its provider?
+
+A throttle cools it down and lowers its rate, a refusal of our credentials halts it, failures open its breaker, a probe
+that succeeds closes it. From the health as it was and what was heard follow the health as it is and what there is to
+tell. It refuses to know who calls, where health is kept and which calls may begin: that is the lane's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from smsd.clock import Clock
+from smsd.core.account import ProviderRules
+from smsd.core.breaker import is_failure
+from smsd.core.events import Kind
+from smsd.core.health import Health
+from smsd.core.message import Instant
+from smsd.core.settlement import Cooldown, Effect, Halt
+from smsd.core.suspicion import Evidence, weigh
+from smsd.core.units import duration_text
+from smsd.core.verdict import Fate, Verdict
+from smsd.engine.experience import Experience
+
+HALT_PROBE_MS = 600_000
+"""Between two calls that try a halted provider, with `halt_probe`: what was revoked is seldom restored in minutes."""
+
+News = tuple[Kind, dict[str, object]]
+"""An event about the provider, with its fields."""
+
+
+@dataclass(slots=True)
+class Heard:
+    """What came of one call, as the provider's health learns from it."""
+
+    verdict: Verdict
+    effect: Effect | None
+    started_at: Instant
+    """Wall time."""
+    started_boot: int | None
+    """Boot time, us; None: no call was made, it is known just now."""
+    cost: int = 1
+
+
+@dataclass(slots=True)
+class Lesson:
+    """What follows from it."""
+
+    health: Health
+    """The same object when nothing changed that must outlive a restart."""
+    news: list[News] = field(default_factory=list)
+    new_rate: bool = False
+
+
+class Learning:
+    """Of one provider."""
+
+    def __init__(self, experience: Experience, rules: ProviderRules, clock: Clock) -> None:
+        self.rules = rules
+        self._experience = experience
+        self._clock = clock
+        self._strikes = 0
+        """What the last suspect refusal made of the count; it counts once its rest begins."""
+        self._renewed_us = -1
+        """When the credentials were last changed while it was running."""
+        self._out_of_order_us = clock.boot()
+        """Since when it is broken or halted: calls begun before say nothing of how it is since."""
+
+    def renewed(self) -> None:
+        """Its credentials were changed."""
+        self._renewed_us = self._clock.boot()
+
+    def weigh(self, verdict: Verdict, health: Health, started_at: Instant, now: Instant, load: float) -> Verdict:
+        """What a refusal without a reason means; `now` by the clock of its cooldown, `load` of its ceiling."""
+        if not verdict.suspect:
+            return verdict
+        if (
+            health.cooling_until is not None
+            and now < health.cooling_until
+            and started_at <= (health.cooling_since or 0)
+        ):
+            # Begun before the rest that another answer brought: it waits with it and is no further strike.
+            return replace(verdict, cooldown_ms=health.cooling_until - now)
+        evidence = Evidence(self._experience.accepted_at, health.strikes, load)
+        judged, self._strikes = weigh(verdict, evidence, self._clock.wall())
+        return judged
+
+    def hear(self, health: Health, heard: Heard) -> Lesson:
+        """What a call's end says."""
+        lesson = Lesson(health)
+        match heard.effect:
+            case Cooldown():
+                self._cool(lesson, heard, heard.effect)
+            case Halt():
+                self._halt(lesson, heard, heard.effect)
+            case _:
+                pass
+        if heard.started_boot is not None:
+            self._answered(lesson, heard.verdict, heard.started_boot, heard.cost)
+        return lesson
+
+    def _cool(self, lesson: Lesson, heard: Heard, effect: Cooldown) -> None:
+        cooled = lesson.health.cool(self._clock.wall(), effect.until, effect.reason, heard.started_at)
+        if cooled is lesson.health:
+            return
+        if heard.verdict.suspect:
+            cooled = replace(cooled, strikes=self._strikes)
+        lesson.health = cooled
+        lesson.news.append((Kind.PROVIDER_COOLDOWN, {"until": effect.until, "reason": effect.reason}))
+        started = heard.started_boot
+        if started is not None and self._experience.throttled(started, self._clock.boot()):
+            self._new_rate(lesson)
+
+    def _halt(self, lesson: Lesson, heard: Heard, effect: Halt) -> None:
+        # A refusal of what was configured when the call began says nothing of what is configured now.
+        of_today = heard.started_boot is None or heard.started_boot > self._renewed_us
+        if lesson.health.halted is not None or not of_today:
+            return
+        self._out_of_order_us = self._clock.boot()
+        probe_at = self._clock.wall() + HALT_PROBE_MS if self.rules.halt_probe else None
+        lesson.health = lesson.health.halt(effect.reason, probe_at)
+        lesson.news.append((Kind.PROVIDER_HALTED, {"reason": effect.reason}))
+
+    def _answered(self, lesson: Lesson, verdict: Verdict, started: int, cost: int) -> None:
+        """Whether it answers at all, and how fast it takes what it is given."""
+        now = self._clock.boot()
+        failed = is_failure(verdict.category)
+        opens = self._experience.answered(now, failed=failed, places=self.rules.max_in_flight)
+        if verdict.fate is Fate.ACCEPTED:
+            if self._experience.took(self._clock.wall(), started, now, cost):
+                self._new_rate(lesson)
+            if lesson.health.strikes:
+                lesson.health = replace(lesson.health, strikes=0)
+        health = lesson.health
+        if health.probe_at is not None and started > self._out_of_order_us:
+            self._probed(lesson, verdict, failed=failed)
+        elif opens and health.broken_since is None and health.halted is None:
+            self._break(lesson, verdict)
+
+    def _probed(self, lesson: Lesson, verdict: Verdict, *, failed: bool) -> None:
+        """A call tried a provider that is out of order."""
+        refused = lesson.health.halted is not None and verdict.fate is not Fate.ACCEPTED
+        if failed or refused:
+            breaker = self.rules.breaker
+            pause = HALT_PROBE_MS if refused or breaker is None else breaker.probe_every_ms
+            lesson.health = lesson.health.probed(self._clock.wall() + pause)
+            return
+        kind = Kind.PROVIDER_RESUMED if lesson.health.halted is not None else Kind.PROVIDER_BREAKER_CLOSED
+        self._experience.begin_slowly()
+        lesson.health = lesson.health.mended()
+        lesson.news.append((kind, {"reason": "a probe succeeded"}))
+
+    def _break(self, lesson: Lesson, verdict: Verdict) -> None:
+        rules, breaker = self.rules.breaker, self._experience.breaker
+        if rules is None or breaker is None:
+            return
+        self._out_of_order_us = self._clock.boot()
+        share = breaker.share(self._clock.boot())
+        span = duration_text(rules.window_ms)
+        reason = f"{share:.0%} of its calls in the last {span} failed; the last one: {verdict.message}"
+        wall = self._clock.wall()
+        lesson.health = lesson.health.broken(wall, wall + rules.probe_every_ms, reason)
+        lesson.news.append((Kind.PROVIDER_BREAKER_OPENED, {"until": wall + rules.probe_every_ms, "reason": reason}))
+
+    def _new_rate(self, lesson: Lesson) -> None:
+        """It was lowered, or climbs again."""
+        experience = self._experience
+        lesson.new_rate = True
+        lesson.health = replace(
+            lesson.health,
+            rate=experience.rate,
+            learnt=experience.learnt,
+            learnt_at=experience.learnt_at(self._clock.wall(), self._clock.boot()),
+        )
+        rate = experience.rate if experience.rate is not None else experience.base_rate
+        lesson.news.append((Kind.PROVIDER_RATE_CHANGED, {"rate": None if rate is None else round(rate, 2)}))

@@ -1,0 +1,93 @@
+"""What does a proof from outside change?
+
+A receipt can say that the provider took a call whose answer never came, or is still under way. Then the message is
+sent, whatever was believed of it: waiting for another attempt, uncertain, failed. An id that another message holds
+proves nothing. Who may bring a proof, and what a receipt says beyond "taken", is not known here.
+
+A call that is still open has no row of its own yet. When its message is proved, the call is written down as overtaken,
+at the cost of its segments: a crash before its end must neither free its place in the windows nor its provider's id.
+Its own end, which comes too late for the message, takes the place of that row (`transitions`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from smsd.core.lifecycle import Event, may, step
+from smsd.core.message import Attempt, Instant, Message, State
+from smsd.store import Proved, rows
+from smsd.store import statements as sql
+from smsd.store.connection import Handle
+from smsd.store.deltas import Deltas
+from smsd.store.reading import BINDING_SLACK_MS, stretches
+from smsd.store.rows import OVERTAKEN
+from smsd.store.statements import arrays, change
+from smsd.store.transitions import expect, find
+
+STRETCHES = 20
+"""Stretches of `reading.ATTEMPTS_AT_ONCE` calls, newest first, among which the owner of an id is looked for: some
+10 ms. Ids that answers gave are not indexed (sql/sqlite/0001_initial.sql says why)."""
+
+
+def prove(
+    db: Handle, deltas: Deltas, boot: int, id: str, attempt: int, provider: str, pmid: str, now: Instant
+) -> Proved | None:
+    """See Outbox.prove. `boot`: the number of the present boot."""
+    message, pmid = find(db, id, None), rows.storable(pmid) or ""
+    if message is None:
+        return None
+    started_at = started(db, message, attempt, provider, pmid)
+    if started_at is None or bound_to_another(db, message.seq, pmid, started_at):
+        return None
+    before = message.state
+    if not may(before, Event.TAKEN):
+        return Proved(message, before)
+    in_call = is_open(message)
+    if in_call:
+        write_down(db, message, boot, now, pmid if attempt == message.attempt else None)
+    if not in_call or attempt != message.attempt:
+        db.execute(sql.BIND_ATTEMPT, (pmid, message.seq, attempt))
+    charged = message.charged + in_call
+    values = (now, charged, provider, pmid, now, now, message.seq, int(before))
+    expect(db.execute(sql.PROVE, values).rowcount, 1)
+    after = step(before, Event.TAKEN)
+    deltas.moved(before, after, message.tenant, message.priority, message.flow)
+    deltas.called(now, provider, message.tenant, sent=True)
+    return Proved(rows.message(arrays(db, sql.BY_SEQ, (message.seq,))[0]), before)
+
+
+def is_open(message: Message) -> bool:
+    """Whether its last call has not ended, as far as is written down."""
+    return message.state is State.PROCESSING and not message.uncertain
+
+
+def started(db: Handle, message: Message, attempt: int, provider: str, pmid: str) -> Instant | None:
+    """When this attempt was made, by the wall clock; None: never, or at another provider, or it has another id."""
+    if is_open(message) and attempt == message.attempt:
+        return message.claimed_at if message.provider == provider else None
+    found: list[Any] = db.execute(sql.ATTEMPT_TO_PROVE, (message.seq, attempt)).fetchall()
+    for name, started_at, known in found:
+        if name == provider and known in (None, pmid):
+            return int(started_at)
+    return None
+
+
+def bound_to_another(db: Handle, seq: int, pmid: str, since: Instant) -> bool:
+    """Whether the id is another message's. One that an answer gave was settled after the proved call began."""
+    if db.execute(sql.BOUND_TO_OTHER_BY_LOOKUP, (pmid, seq)).fetchone() is not None:
+        return True
+    for n, (low, high) in enumerate(stretches(db, since - BINDING_SLACK_MS)):
+        if n == STRETCHES:
+            break
+        if db.execute(sql.BOUND_TO_OTHER_BY_ANSWER, (low, high, pmid, seq)).fetchone() is not None:
+            return True
+    return False
+
+
+def write_down(db: Handle, message: Message, boot: int, now: Instant, pmid: str | None) -> None:
+    """The open call, as overtaken."""
+    overtaken = Attempt(
+        message.attempt, message.provider or "", message.claimed_at or now, None, message.segments, None, OVERTAKEN
+    )
+    overtaken.provider_message_id = pmid
+    change(db, sql.INSERT_ATTEMPTS, [rows.attempt_row(message.seq, now, boot, overtaken)])
