@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from smsd import config
+from smsd.providers import TYPES
 from tests import readme
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +31,17 @@ def test_every_file_it_names_exists() -> None:
     assert named
     missing = [name for name in named if not (ROOT / name).exists()]
     assert not missing
+
+
+LOOK_UPS = {"none": "not to be asked", "fuzzy": "(fuzzy)", "exact": "(exact)", "key": "same key"}
+
+
+def test_its_table_of_providers_says_how_each_can_be_asked() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|", TEXT, re.MULTILINE))
+    for kind, adapter in TYPES.items():
+        assert kind in rows, kind
+        if isinstance(adapter.lookup, str):  # else it depends on what is configured
+            assert LOOK_UPS[adapter.lookup] in rows[kind], kind
 
 
 def test_ci_runs_exactly_its_test_command() -> None:
@@ -126,12 +138,12 @@ def test_the_python_example_over_http(dev: tuple[Path, str]) -> None:
     assert shown.split()[0] in {"pending", "processing", "sent"}
 
 
-def test_the_token_that_the_configuration_shows_is_one(tmp_path: Path) -> None:
-    """The lines of the README's tokens and tenants, with the smallest useful file before them, are a configuration."""
-    blocks = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
-    tokens, smallest = blocks
+def test_what_it_shows_of_the_configuration_is_one(tmp_path: Path) -> None:
+    """All its lines of configuration (tokens, tenants, codes, routing) with the smallest useful file before them."""
+    tokens, smallest, *others = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
     file = tmp_path / "config.toml"
-    file.write_text(re.sub(r"\{env = [^}]*\}", '"AC0123456789abcdef0123456789abcdef"', smallest) + "\n" + tokens)
+    smallest = re.sub(r"\{env = [^}]*\}", '"AC0123456789abcdef0123456789abcdef"', smallest)
+    file.write_text("\n".join([smallest, tokens, *others]))
     found = config.load(file)
     assert found.http.tokens[0].tenant == "shop"
     assert found.tenants["shop"].senders == ("+15005550006",)

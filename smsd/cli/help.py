@@ -22,6 +22,13 @@ ALIASES: Final = {
     "scopes": "tokens",
     "roles": "permissions",
     "uncertainty": "uncertain",
+    "categories": "errors",
+    "verdicts": "errors",
+    "failover": "routing",
+    "accounts": "pacing",
+    "health": "breaker",
+    "learnt": "adaptive",
+    "opt-out": "suppression",
 }
 
 

@@ -11,10 +11,12 @@ from typing import Final, NamedTuple
 
 import click
 
+from smsd.cli import standing
+from smsd.cli.explaining import code_of, outcome_of, todo
 from smsd.cli.filters import by_filters, first, more, up_to
 from smsd.cli.frame import Out, asks_daemon, complain, examples, printable
 from smsd.cli.live import WATCH, View, present
-from smsd.cli.render import Page, facts, table, when
+from smsd.cli.render import Page, cell, facts, table, when
 from smsd.cli.tables import ABSENT
 from smsd.client import Client, Document, NotAllowed
 
@@ -62,9 +64,11 @@ def _facts(message: Document, now: datetime) -> list[tuple[str, object]]:
     return [
         ("To", message["to"]),
         ("From", message["from"]),
-        ("Waiting", waiting and waiting["text"]),
+        ("Waiting", waiting and f"{waiting['reason']}: {waiting['text']}"),
         ("Until", waiting and waiting["until"] and when(waiting["until"], now)),
         ("Error", error and _told(error)),
+        ("Said by", error and _said_by(error, now)),
+        ("To do", todo(message)),
         *((label, message[name] and when(message[name], now)) for name, label in zip(times, labels, strict=True)),
         ("Attempts", f"{message['attempts']}, at most {message['max_attempts']} a round"),
         ("Provider", message["provider"]),
@@ -88,19 +92,24 @@ def _size(message: Document) -> str:
 
 
 def _told(error: Document) -> str:
-    code = f" (code {error['code']})" if error.get("code") else ""
     cause = f", after {error['cause']}" if error.get("cause") else ""
-    return f"{error['category']}: {error['message']}{code}{cause}"
+    return f"{error['category']}: {error['message']}{code_of(error)}{cause}"
+
+
+def _said_by(error: Document, now: datetime) -> str | None:
+    """Whose word the error is, and when it came."""
+    who, at = error.get("provider") or "smsd", error.get("at")
+    return None if at is None else f"{who}, {when(at, now)}"
 
 
 def _show_attempt(out: Out, attempt: Document, now: datetime) -> None:
     took = ABSENT if attempt["latency_ms"] is None else f"{attempt['latency_ms']} ms"
-    out.line(f"  Attempt {attempt['n']} at {attempt['provider']}: {attempt['outcome']}")
+    out.line(f"  Attempt {attempt['n']} at {attempt['provider']}: {outcome_of(attempt)}")
     facts(
         [
             ("  Started", when(attempt["started_at"], now)),
             ("  Took", took),
-            ("  Status", attempt["http_status"]),
+            ("  HTTP status", attempt["http_status"]),
             ("  Code", attempt["code"]),
             ("  Category", attempt["category"]),
             ("  Provider's id", attempt["provider_message_id"]),
@@ -153,7 +162,7 @@ def _queue_page(queue: _Queue) -> Page:
     if queue.shown:
         page.table(_QUEUE_HEADS, [_queued(message, now) for message in queue.shown], _QUEUE_OPTIONAL)
     if queue.stats is not None:
-        _summary(page, queue.stats)
+        _summary(page, queue.stats, now)
     elif not queue.shown:
         page.line("Nothing of yours waits.")
     return page
@@ -172,12 +181,14 @@ def _queued(message: Document, now: datetime) -> tuple[object, ...]:
     )
 
 
-def _summary(page: Page, stats: Document) -> None:
+def _summary(page: Page, stats: Document, now: datetime) -> None:
     pending, processing = (stats["states"].get(name, 0) for name in ("pending", "processing"))
     page.line(f"{pending} pending, {processing} processing.")
     for name, provider in stats["providers"].items():
         if provider["state"] != "open":
-            page.line(f"Provider {name} is {provider['state']}: {printable(provider['reason'] or 'no reason given')}")
+            page.line(f"Provider {name} is {provider['state']}: {cell(standing.told(provider, now))}")
+        elif (slowed := standing.slowed(provider)) is not None:
+            page.line(f"Provider {name} is called at {standing.rate(provider)}: {slowed}")
 
 
 @click.command(

@@ -1,14 +1,18 @@
 """How many messages went to a person lately?
 
-`user` and `recipient`: counts about one user or one number, of the caller's own messages unless he may see all.
+`user` and `recipient`: counts about one user or one number, of the caller's own messages unless he may see all; of a
+number also where it opted out.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import click
 
+from smsd.cli.explaining import code_of
 from smsd.cli.frame import Out, asks_daemon, examples
-from smsd.cli.render import facts
+from smsd.cli.render import facts, when
 from smsd.client import Client, Document
 
 _TENANT = click.option("--tenant", metavar="TENANT", help="Messages of this tenant only (administrators).")
@@ -25,20 +29,32 @@ def user_command(client: Client, out: Out, *, user: str, tenant: str | None) -> 
     _told(out, "User", user, client.user_stats(user, tenant=tenant))
 
 
-@click.command("recipient", epilog=examples("smsd recipient +15550100123", "smsd recipient +15550100123 --json"))
+@click.command(
+    "recipient",
+    short_help="Counts of the messages to one number; opt-outs.",
+    epilog=examples("smsd recipient +15550100123", "smsd recipient +15550100123 --json | jq .suppression"),
+)
 @click.argument("number")
 @_TENANT
 @asks_daemon
 def recipient_command(client: Client, out: Out, *, number: str, tenant: str | None) -> None:
-    """Counts of the messages to one number."""
+    """Counts of the messages to one number, and whether it opted out."""
     found = client.recipient_stats(number, tenant=tenant)
     _told(out, "Recipient", found["recipient"], found)
+
+
+def _opted_out(suppression: Document, now: datetime) -> str:
+    """Of whom, since when, and how smsd knows."""
+    whom = "every provider" if suppression["scope"] == "*" else f"provider {suppression['scope']}"
+    source = "told by its answer" if suppression["source"] == "provider" else f"source: {suppression['source']}"
+    return f"of {whom} since {when(suppression['at'], now)}, {source}{code_of(suppression)}"
 
 
 def _told(out: Out, label: str, name: str, counts: Document) -> None:
     if out.json:
         out.document(counts)
         return
+    now = datetime.now(UTC)
     facts(
         [
             (label, name),
@@ -46,5 +62,6 @@ def _told(out: Out, label: str, name: str, counts: Document) -> None:
             ("Sent", f"{counts['sent_last_hour']} in the last hour, {counts['sent_today']} today"),
             ("Failed today", counts["failed_today"]),
             ("Left of limits", counts["rate_limit_remaining"]),
+            *(("Opted out", _opted_out(each, now)) for each in counts.get("suppression", ())),
         ]
     )

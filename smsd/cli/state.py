@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import click
 
+from smsd.cli import standing
 from smsd.cli.completion import known_providers
 from smsd.cli.frame import Out, asks_daemon, examples, printable
 from smsd.cli.live import WATCH, View, present
@@ -61,12 +61,18 @@ _THROUGHPUT = (
 
 
 @click.command(
-    "providers", epilog=examples("smsd providers", "smsd providers --watch", "smsd providers --json | jq -r .name")
+    "providers",
+    short_help="Each provider's state, rate and load.",
+    epilog=examples("smsd providers", "smsd providers --watch", "smsd providers --json | jq -r .name"),
 )
 @WATCH
 @asks_daemon
 def providers_command(client: Client, out: Out, *, every: float | None) -> None:
-    """Each provider's state, rate and load. Rates are a minute."""
+    """Each provider's state, rate and load. Rates are a minute.
+
+    A rate like `50 of 100/min` is one that the provider's "too fast" has lowered for now; UNTIL of a broken provider is
+    its next probe. What the states mean and what ends them: smsd help breaker.
+    """
     present(View(client.providers, lambda found: found, _providers_page), out, every)
 
 
@@ -101,22 +107,10 @@ def _row(provider: Document, load: Sequence[str], now: datetime) -> tuple[object
     return (
         *(provider[name] for name in ("name", "type", "state")),
         when(provider["until"], now),
-        _rate(provider),
+        standing.rate(provider),
         *(provider[name] for name in load),
-        provider["reason"],
+        standing.told(provider, now),
     )
-
-
-def _rate(provider: Document) -> str:
-    """`100/min`, `50 of 100/min` while it is slowed down, `unlimited`."""
-    rate, now = _number(provider["rate"]), _number(provider["rate_now"])
-    if rate is None:
-        return "unlimited" if now is None else f"{now}/min"
-    return f"{rate}/min" if now in {None, rate} else f"{now} of {rate}/min"
-
-
-def _number(value: Any) -> str | None:
-    return None if value is None else f"{value:.10g}"
 
 
 @click.command(
@@ -131,11 +125,15 @@ def pause_command(client: Client, out: Out, *, provider: str) -> None:
     _told(out, client.pause(provider))
 
 
-@click.command("resume", epilog=examples("smsd resume main", "smsd resume main --json"))
+@click.command(
+    "resume",
+    short_help="Call a provider again, whatever kept it back.",
+    epilog=examples("smsd resume main", "smsd resume main --json"),
+)
 @click.argument("provider", shell_complete=known_providers)
 @asks_daemon
 def resume_command(client: Client, out: Out, *, provider: str) -> None:
-    """Call a provider again: lifts a pause, a halt and a cooldown."""
+    """Call a provider again: lifts a pause, a halt, an open breaker and a cooldown."""
     _told(out, client.resume(provider))
 
 

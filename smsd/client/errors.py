@@ -15,6 +15,7 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "disk_full": "Free space where the outbox lies, then try again.",
     "shutting_down": "Try again in a moment; the daemon is being stopped or restarted.",
     "outcome_unknown": "Repeat it with the same idempotency key; without one look first: smsd list --to NUMBER.",
+    "recipient_suppressed": "Send it no more; where and since when it opted out: smsd recipient NUMBER.",
     "limit_exceeded": "Try again when the limit's window has passed.",
     "unauthenticated": "Give the token of [[http.tokens]]: SMSD_TOKEN, or `token` in a program.",
     "not_allowed": "Ask as root, as the daemon's user, or as a member of its admin group.",

@@ -100,6 +100,8 @@ def _text(table: Table, own: Field[Any]) -> str | None:
     if own.metadata.get("secret"):
         secret = table.secret(own.name)
         return None if secret is None else secret.reveal()
+    if own.default == "" and table.raw(own.name) == "":
+        return ""  # as it would be if the key were not there
     text = table.referred(own.name)
     if text is None or own.name != "base_url":
         return text

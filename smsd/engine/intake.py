@@ -226,7 +226,7 @@ def _replayed(found: Replay | KeyConflict) -> Answer:
 
 def _suppressed(found: Suppressed) -> Refusal:
     whose = "any sender" if EVERY in found.scopes else "the senders of the providers that would carry it"
-    text = f"`to` opted out of texts from {whose}: do not text it, unless the recipient asks for it again"
+    text = f"`to` opted out of texts from {whose}: do not text it, unless the recipient asks for it again."
     return Refusal((Fault("to", "recipient_suppressed", text, circumstantial=True),))
 
 

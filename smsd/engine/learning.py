@@ -172,4 +172,8 @@ class Learning:
             learnt_at=experience.learnt_at(self._clock.wall(), self._clock.boot()),
         )
         rate = experience.rate if experience.rate is not None else experience.base_rate
-        lesson.news.append((Kind.PROVIDER_RATE_CHANGED, {"rate": None if rate is None else round(rate, 2)}))
+        lesson.news.append((Kind.PROVIDER_RATE_CHANGED, {"rate": _shown(rate), "learnt": _shown(experience.learnt)}))
+
+
+def _shown(rate: float | None) -> float | None:
+    return None if rate is None else round(rate, 2)

@@ -12,6 +12,7 @@ import base64
 from smsd import __version__, wire
 from smsd.core.acceptance import Fault, Refusal
 from smsd.core.message import Message, State
+from smsd.core.suppression import EVERY
 from smsd.engine.intake import Answer, Receipt
 from smsd.engine.service import SLICE, ReloadRefusedError, Seen, Service, UnknownProviderError
 from smsd.engine.snapshots import GoneError, OffsetError
@@ -121,7 +122,19 @@ async def recipient(service: Service, caller: Caller, request: wire.Recipient) -
     """Counts of the messages to one number."""
     number = showing.recipient(request.number, "number")
     counts = await service.counts_of(Person(_tenant(caller, request.tenant), recipient=number))
-    return wire.RecipientView(number, counts.sent_today, counts.sent_last_hour, counts.failed_today, counts.pending)
+    suppression = await _suppression(service, caller, number)
+    return wire.RecipientView(
+        number, counts.sent_today, counts.sent_last_hour, counts.failed_today, counts.pending, suppression
+    )
+
+
+async def _suppression(service: Service, caller: Caller, number: str) -> list[wire.SuppressionView]:
+    """Where the number opted out: a tenant is told of the providers it may use, and of what holds everywhere."""
+    found = await service.suppressions_of(number)
+    if not caller.everyone:
+        its_own = {EVERY, *(view.name for view in service.providers(caller.sees))}
+        found = tuple(each for each in found if each.scope in its_own)
+    return [wire.suppression_view(each) for each in found]
 
 
 async def providers(service: Service, caller: Caller, request: wire.Providers) -> wire.ProviderList:

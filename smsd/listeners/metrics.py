@@ -85,6 +85,18 @@ class _Now:
             ["provider"],
             [((name,), count) for name, count in meters.halts.items()],
         )
+        yield _counter(
+            "smsd_breaker_openings",
+            "How often a provider was rested because its calls failed.",
+            ["provider"],
+            [((name,), count) for name, count in meters.breaker_openings.items()],
+        )
+        yield _counter(
+            "smsd_suppressions",
+            "Recipients suppressed because they opted out. provider is empty for those that hold everywhere.",
+            ["provider"],
+            [((name,), count) for name, count in meters.suppressions.items()],
+        )
 
     def _histograms(self) -> Iterator[Metric]:
         meters = self._meters
@@ -138,9 +150,10 @@ class _Now:
         )
         yield _gauge(
             "smsd_provider_rate",
-            "The provider's ceiling a minute, in its unit; absent when it has none.",
+            "The provider's ceiling a minute now, in its unit: as configured, or lower if throttles have taught it so. "
+            "Absent when it has none.",
             ["provider"],
-            [((view.name,), view.rate) for view in self._providers if view.rate is not None],
+            [((view.name,), view.rate_now) for view in self._providers if view.rate_now is not None],
         )
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
+from urllib.parse import quote, urlsplit
 
 from smsd.core.message import Encoding, Instant
 from smsd.core.verdict import Category, Fate, Scope, Verdict
@@ -30,6 +31,34 @@ def hide_numbers(text: str) -> str:
 def _hidden(found: re.Match[str]) -> str:
     digits = sum(map(str.isdigit, found[0]))
     return "[number]" if digits >= (7 if found[0][0] == "+" else 10) else found[0]
+
+
+def check_url(key: str, url: str, example: str) -> None:
+    """Raises ValueError, naming the key, for what is not a plain http(s) URL without credentials, query, fragment."""
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound or parts.username or parts.query or parts.fragment or not url.isascii() or " " in url:
+        raise ValueError(f'{key}: is not a plain http(s) URL; write it like "{example}"')
+
+
+def check_secret(key: str, value: str, source: str) -> None:
+    """Raises ValueError, naming the key and not the value, for what can be no token. `source`: where it is found."""
+    if not value.strip():
+        raise ValueError(f"{key}: is empty; copy it from {source}")
+    if not value.isascii() or not value.isprintable():
+        raise ValueError(f"{key}: holds characters that no token has; copy it again from {source}")
+
+
+def marked_callback(url: str, id: str, attempt: int | None) -> str:
+    """The callback URL with the message's id (`m`) and the attempt (`a`, unless None) as its query.
+
+    So a report proves which attempt was taken, also when the answer that named the provider's id was lost.
+    """
+    mark = "&" if "?" in url else "?"
+    return f"{url}{mark}m={quote(id)}" + ("" if attempt is None else f"&a={attempt}")
 
 
 @dataclass(slots=True)
@@ -112,13 +141,45 @@ class Unanswered:
 Finding = Found | Absent | Unanswered
 
 
+Action = Literal["final", "resend", "halt", "suppress"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptReading:
+    """What a code in a delivery receipt means. The provider had taken the message; the receipt tells how it ended.
+
+    Actions: "final" (it ended and nothing follows), "resend" (it is sent again after `delays_ms`), "halt" (the provider
+    halts: every message would end so), "suppress" (the number takes nothing more from this sender).
+    """
+
+    category: Category
+    action: Action
+    delays_ms: tuple[int, ...] = ()
+    """How long after the receipt the second, third, ... call may go; the last one holds for all beyond it."""
+    max_attempts: int = 1
+    """Calls in all, the first included."""
+
+    def __post_init__(self) -> None:
+        if (self.action == "resend") != bool(self.delays_ms) or (self.action == "resend") != (self.max_attempts > 1):
+            raise ValueError("action: resend needs delays_ms and max_attempts above 1, and no other action takes them")
+
+
 class Provider(Protocol):
     """A dialect."""
 
     type: ClassVar[str]
     """The name used in `type = "..."`."""
-    lookup: ClassVar[str]
-    """What a look-up can prove: "none" (cannot be asked), "fuzzy" (matched by content), "exact" (matched by our id)."""
+
+    @property
+    def lookup(self) -> str:
+        """How an uncertain attempt is cleared up; for most dialects a constant of the class.
+
+        "none": it cannot be asked. "fuzzy": a look-up finds it by content. "exact": a look-up finds it by our id.
+        "key": the provider takes one key once, so the attempt is sent again, byte for byte, and `classify` reads the
+        answer; `prepare` must then yield the same bytes for the same `call.id`, whatever `call.attempt` and `call.now`
+        are.
+        """
+        ...
 
     def prepare(self, call: Call) -> Request:
         """The request that sends it."""
@@ -129,7 +190,7 @@ class Provider(Protocol):
         ...
 
     def ask(self, call: Call) -> Request:
-        """The request that looks an uncertain attempt up. Only called when lookup is not "none"."""
+        """The request that looks an uncertain attempt up. Only called when lookup is "fuzzy" or "exact"."""
         ...
 
     def find(self, response: Response, call: Call) -> Finding:
@@ -138,6 +199,16 @@ class Provider(Protocol):
 
     def fingerprint(self) -> str:
         """A digest that changes when credentials or URL change; reveals nothing. A halt ends when it changes."""
+        ...
+
+
+@runtime_checkable
+class SenderPicker(Protocol):
+    """A dialect whose provider can choose the sender itself."""
+
+    @property
+    def picks_sender(self) -> bool:
+        """Whether it does with these settings, so that a message may name no sender."""
         ...
 
 

@@ -41,10 +41,14 @@ class Reading:
     category: Category
     scope: Scope
     fate: Fate
+    wait_ms: int | None = None
+    """How long it lasts as the provider documents it; counts when the answer itself names no wait."""
 
     def verdict(self, message: str, code: str | None, wait_ms: int | None) -> Verdict:
-        """The verdict, in the provider's words; a wait is kept only where one makes sense."""
-        wait = wait_ms if self.fate is Fate.DEFER else None
+        """The verdict, in the provider's words; a wait (`wait_ms`: the answer's) is kept only where one makes sense."""
+        wait = None
+        if self.fate is Fate.DEFER:
+            wait = self.wait_ms if wait_ms is None else wait_ms
         code = None if code is None else _cut(code, MAX_CODE)
         return Verdict(self.fate, self.category, self.scope, plain(message), code, retry_after_ms=wait)
 
@@ -72,14 +76,19 @@ BY_STATUS: Mapping[int, Reading] = {
 
 
 def by_status(response: Response, answer: Mapping[str, object] | None = None, code: str | None = None) -> Verdict:
-    """The verdict when no code of the provider decides. `answer`: the body as JSON; `code`: what it calls the error."""
+    """The verdict when no code of the provider decides. `answer`: the body as JSON; `code`: what it calls the error.
+
+    A code that is given here is one the dialect has no word for, so the verdict is marked `unlisted`.
+    """
     status = response.status
     reading = BY_STATUS.get(status)
     if reading is None:
         reading = _WRONG_URL if 300 <= status < 400 else _REFUSED if 400 <= status < 500 else _UNCERTAIN
     if status == 403 and _RATE.search(response.body):
         reading = _THROTTLED
-    return reading.verdict(_sentence(status, answer, code), code, retry_after_ms(response))
+    verdict = reading.verdict(_sentence(status, answer, code), code, retry_after_ms(response))
+    verdict.unlisted = code is not None
+    return verdict
 
 
 def _sentence(status: int, answer: Mapping[str, object] | None, code: str | None) -> str:
@@ -116,9 +125,9 @@ def json_object(body: bytes) -> dict[str, object] | None:
 
 
 def text_of(answer: Mapping[str, object] | None, key: str) -> str | None:
-    """The value of `key` as text if it is a non-empty string or an integer, else None."""
+    """The value of `key` as text if it is a non-empty string or an integer of at most 64 bits, else None."""
     value = None if answer is None else answer.get(key)
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**18:
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**64:
         return str(value)
     return value or None if isinstance(value, str) else None
 

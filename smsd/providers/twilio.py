@@ -19,15 +19,28 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import ClassVar
-from urllib.parse import quote, quote_plus, urlsplit
+from typing import ClassVar, TypeVar
+from urllib.parse import quote, quote_plus
 
+from smsd.core.units import HOUR, MINUTE, SECOND
 from smsd.core.verdict import Category, Fate, Scope, Verdict, accepted
-from smsd.providers.base import Absent, Call, Finding, Found, Request, Response, Unanswered
+from smsd.providers.base import (
+    Absent,
+    Call,
+    Finding,
+    Found,
+    ReceiptReading,
+    Request,
+    Response,
+    Unanswered,
+    check_secret,
+    check_url,
+)
 from smsd.providers.readings import Reading, by_status, http_date, json_object, retry_after_ms, text_of
 
 SKEW_MS = 60_000
@@ -38,11 +51,18 @@ PAGE_SIZE = 50
 MAX_PAGE = 1_048_576
 """Bytes of a list's answer: 50 messages of 1,600 characters, each escaped to six, are 0.5 MiB."""
 
+VALIDITY_S = 36_000
+"""Seconds that Twilio keeps a message in its queue at most, and unless ValidityPeriod says less."""
+
 MAX_SID = 64
 """An sid has 34 characters; what is much longer is none."""
 
 TRIAL = "Sent from your Twilio trial account - "
 """What Twilio puts before every text of a trial account; the list shows it."""
+
+_PAGE = re.compile(r"/errors/([0-9]{5})$")
+
+_Meaning = TypeVar("_Meaning", Reading, ReceiptReading)
 
 AUTH = Reading(Category.AUTH_FAILED, Scope.PROVIDER, Fate.DEFER)
 LATER = Reading(Category.PROVIDER_ERROR, Scope.MESSAGE, Fate.DEFER)
@@ -51,29 +71,35 @@ INVALID = Reading(Category.INVALID_RECIPIENT, Scope.RECIPIENT, Fate.REFUSE)
 OPTED_OUT = Reading(Category.OPTED_OUT, Scope.RECIPIENT, Fate.REFUSE)
 CONTENT = Reading(Category.REJECTED, Scope.MESSAGE, Fate.REFUSE)
 VALUE = Reading(Category.CONFIG_ERROR, Scope.MESSAGE, Fate.REFUSE)
-"""To, From or Body as submitted is what Twilio refuses: this message fails."""
+"""To, Body or their combination with From is what Twilio refuses: this message fails."""
 SETUP = Reading(Category.CONFIG_ERROR, Scope.PROVIDER, Fate.DEFER)
 """Account, URL, messaging service or a parameter of ours is wrong: every message would meet it, none may fail by it."""
 
 
-def _throttled(scope: Scope) -> Reading:
-    return Reading(Category.RATE_LIMITED, scope, Fate.DEFER)
+SENDER = Reading(Category.CONFIG_ERROR, Scope.SENDER, Fate.REFUSE)
+"""This From is not ours, cannot send SMS (there) or is not registered."""
 
 
-def _each(reading: Reading, codes: Iterable[int]) -> Iterator[tuple[int, Reading]]:
-    return ((code, reading) for code in codes)
+def _throttled(scope: Scope, wait_ms: int | None = None) -> Reading:
+    return Reading(Category.RATE_LIMITED, scope, Fate.DEFER, wait_ms)
 
 
-CODES: Mapping[int, Reading] = MappingProxyType(
+def _each(reading: _Meaning, codes: Iterable[int]) -> Iterator[tuple[str, _Meaning]]:
+    return ((str(code), reading) for code in codes)
+
+
+CODES: Mapping[str, Reading] = MappingProxyType(
     dict(
         (
-            # credentials, funds, suspension; 63038: the account's daily cap
-            *_each(AUTH, (20003, 20005, 20006, 20010, 20403, 10001, 30002, 63038)),
+            # credentials, funds, suspension, actions that are switched off; 63038: the account's daily cap
+            *_each(AUTH, (*range(20002, 20008), 20009, 20010, 20403, 10001, 30002, 63038)),
             *_each(AUTH, (*range(20101, 20108), *range(20151, 20161))),
-            # too fast: the account's concurrent requests, its scheduled messages, a sender's queue, a pair's loop guard
-            *_each(_throttled(Scope.PROVIDER), (20429, 35125)),
-            *_each(_throttled(Scope.SENDER), (21611,)),
-            *_each(_throttled(Scope.RECIPIENT), (14107,)),
+            # too fast: the account's concurrent requests; its scheduled messages (they go out by the hour)
+            *_each(_throttled(Scope.PROVIDER), (20429,)),
+            *_each(_throttled(Scope.PROVIDER, HOUR), (35125,)),
+            # a sender's queue holds ten hours of segments; more than 15 messages of a pair in 30 s look like a loop
+            *_each(_throttled(Scope.SENDER, 5 * MINUTE), (21611,)),
+            *_each(_throttled(Scope.RECIPIENT, 30 * SECOND), (14107,)),
             # not processed, may pass later; 20500 may have been sent
             *_each(LATER, (20503, 21730, 20409, 20162)),
             *_each(UNCERTAIN, (20500,)),
@@ -82,18 +108,52 @@ CODES: Mapping[int, Reading] = MappingProxyType(
             *_each(OPTED_OUT, (21610,)),
             # text or media refused
             *_each(CONTENT, (21605, 21617, 21618, 21620, 21623, 21654, 21655, 21656, 21658)),
-            # To, From or Body of the submission: invalid or foreign sender, region not enabled, unverified recipient
-            *_each(VALUE, (21212, 21219, 21266, 21267, 21408, 21601, 21602, 21603, 21604, 21606, 21607, 21608)),
-            *_each(VALUE, (21616, 21619, 21657, 21659, 21660, 21661, 21703, 21708, 21709)),
+            # From: not valid, not ours, cannot send SMS, ambiguous, a name that is not allowed
+            *_each(SENDER, (21212, 21267, 21407, 21601, 21603, 21606, 21607, 21616)),
+            *_each(SENDER, (21657, 21659, 21660, 21661, 21708, 21709)),
+            # To and Body: one of them is missing, To is From, not verified by a trial account, or in a region that is
+            # not enabled; no sender of the service reaches it
+            *_each(VALUE, (21219, 21266, 21408, 21602, 21604, 21608, 21619, 21703)),
             # account or resource unknown, test credentials, callback URL, media set-up, messaging service
             *_each(SETUP, (20404, 20008, 21609, 21621, 21622, 21626, 21653)),
             *_each(SETUP, (21701, 21702, 21704, 21705, 21711)),
             # parameters that smsd or its configuration adds: validity, price, retention, rate, schedule
-            *_each(SETUP, (21624, 21627, 30012, 30013, 30029, 30030, 30031, *range(35111, 35119))),
+            *_each(SETUP, (21624, 21627, 30010, 30012, 30013, 30029, 30030, 30031, *range(35111, 35119))),
         )
     )
 )
 """Every code that Twilio documents for the answer to a send."""
+
+
+def _final(category: Category) -> ReceiptReading:
+    return ReceiptReading(category, "final")
+
+
+RECEIPTS: Mapping[str, ReceiptReading] = MappingProxyType(
+    dict(
+        (
+            *_each(ReceiptReading(Category.RATE_LIMITED, "resend", (1 * MINUTE, 2 * MINUTE), 3), (30001,)),
+            *_each(ReceiptReading(Category.UNDELIVERED, "resend", (5 * MINUTE,), 2), (30003,)),
+            *_each(ReceiptReading(Category.AUTH_FAILED, "halt"), (30002,)),
+            *_each(ReceiptReading(Category.OPTED_OUT, "suppress"), (21610, 30004)),
+            # the campaign's rate, its day at a carrier, a recipient that fraud protection blocks for half an hour
+            *_each(_final(Category.RATE_LIMITED), (30022, 30023, 30027, 30450)),
+            # no reason given, carrier congested, trouble inside Twilio, a carrier's timeout
+            *_each(_final(Category.UNDELIVERED), (30008, 30017, 30020, 30021, 30410)),
+            *_each(_final(Category.INVALID_RECIPIENT), (30005, 30006)),
+            *_each(_final(Category.REJECTED), (30007, 30011, 30019, 30038, 30039)),
+            # price, registration of sender, number or campaign, toll-free verification
+            *_each(_final(Category.CONFIG_ERROR), (30010, 30018, 30024, *range(30032, 30036), 30037)),
+            *_each(_final(Category.CONFIG_ERROR), range(30440, 30450)),
+            *_each(_final(Category.EXPIRED), (30036,)),
+        )
+    )
+)
+"""What the ErrorCode of a status callback means, where the status says that the message did not arrive.
+
+Only what surely left nothing with a carrier is sent again without being told to: the others may yet be delivered.
+30025 and 30026 are not here: they warn that half a daily cap is used, and end no message.
+"""
 
 
 @dataclass(frozen=True)
@@ -111,14 +171,16 @@ class Twilio:
     lookup: ClassVar[str] = "fuzzy"
 
     def __post_init__(self) -> None:
-        for key in ("account_sid", "auth_token"):
-            if not getattr(self, key).strip():
-                raise ValueError(f"{key}: is empty; copy it from the Twilio console")
+        check_secret("account_sid", self.account_sid, "the Twilio console")
+        check_secret("auth_token", self.auth_token, "the Twilio console")
         if not self.account_sid.isalnum():
             raise ValueError("account_sid: holds other characters than letters and digits; it looks like AC0123...")
-        if not self.auth_token.isascii() or not self.auth_token.isprintable():
-            raise ValueError("auth_token: holds characters that no token has; copy it again from the Twilio console")
-        _check_url(self.base_url)
+        check_url("base_url", self.base_url, "https://api.twilio.com")
+
+    @property
+    def picks_sender(self) -> bool:
+        """A messaging service does."""
+        return bool(self.messaging_service_sid)
 
     @cached_property
     def _url(self) -> str:
@@ -134,7 +196,10 @@ class Twilio:
         return MappingProxyType({"Authorization": f"Basic {credentials}"})
 
     def prepare(self, call: Call) -> Request:
-        """The POST that creates the message; the callback URL gets message id (`m`) and attempt (`a`) as its query."""
+        """The POST that creates the message; the callback URL gets message id (`m`) and attempt (`a`) as its query.
+
+        What has less than ten hours to live says so, lest Twilio's queue delivers it after its end.
+        """
         origin = f"From={quote_plus(call.sender)}"
         if self.messaging_service_sid:
             origin = f"MessagingServiceSid={quote_plus(self.messaging_service_sid)}"
@@ -142,6 +207,9 @@ class Twilio:
         if call.callback_url:
             mark = "&" if "?" in call.callback_url else "?"
             form += f"&StatusCallback={quote_plus(f'{call.callback_url}{mark}m={quote(call.id)}&a={call.attempt}')}"
+        left_s = (call.expires_at - call.now) // SECOND
+        if left_s < VALIDITY_S:
+            form += f"&ValidityPeriod={max(1, left_s)}"
         return Request("POST", self._url, self._headers, form.encode("ascii"), (call.text, call.recipient))
 
     def classify(self, response: Response) -> Verdict:
@@ -150,11 +218,12 @@ class Twilio:
         if answer is not None and 200 <= response.status < 300:
             sid = text_of(answer, "sid")
             return by_status(response) if sid is None or len(sid) > MAX_SID else _accepted(sid, answer)
-        code = text_of(answer, "code")
-        reading = CODES.get(_number(code))
+        code = _code(answer)
+        reading = None if code is None else CODES.get(code)
         if reading is None:
             return by_status(response, answer, code)
-        words = text_of(answer, "message") or text_of(answer, "detail") or f"Twilio refused it with code {code}"
+        said = (text_of(answer, key) for key in ("message", "detail", "title"))
+        words = next(filter(None, said), f"Twilio refused it with code {code}")
         return reading.verdict(words, code, retry_after_ms(response))
 
     def ask(self, call: Call) -> Request:
@@ -198,14 +267,16 @@ class Twilio:
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _check_url(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        sound = False
-    if not sound or parts.username or parts.query or parts.fragment or not url.isascii() or " " in url:
-        raise ValueError('base_url: is not a plain http(s) URL; write it like "https://api.twilio.com"')
+def _code(answer: Mapping[str, object] | None) -> str | None:
+    """The error's code: `code`; where that is missing, the end of the address that explains it.
+
+    The addresses are `more_info` of the older errors and `type` of problem details (RFC 9457, section 3.1.1).
+    """
+    code = text_of(answer, "code")
+    if code is not None:
+        return code
+    pages = (_PAGE.search(text_of(answer, key) or "") for key in ("more_info", "type"))
+    return next((found[1] for found in pages if found), None)
 
 
 def _accepted(sid: str, answer: Mapping[str, object]) -> Verdict:

@@ -373,6 +373,8 @@ def count_settlement(deltas: Deltas, settlement: Settlement, provider: str, tena
         deltas.called(settlement.at, provider, tenant, failed=True)
         if settlement.error is not None:
             deltas.failed(tenant, str(settlement.error.category))
+    elif settlement.released:
+        return  # no call was made
     elif settlement.error is not None and settlement.error.category is Category.RATE_LIMITED:
         deltas.called(settlement.at, provider, tenant)
 

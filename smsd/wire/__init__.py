@@ -67,10 +67,12 @@ from smsd.wire.views import (
     RecipientView,
     ReloadView,
     StatsView,
+    SuppressionView,
     UserView,
     WaitingView,
     attempt_view,
     message_view,
+    suppression_view,
     time_text,
 )
 
@@ -116,6 +118,7 @@ __all__ = [
     "Stats",
     "StatsView",
     "Submission",
+    "SuppressionView",
     "User",
     "UserView",
     "WaitingView",
@@ -134,5 +137,6 @@ __all__ = [
     "encode_taken",
     "fields_of",
     "message_view",
+    "suppression_view",
     "time_text",
 ]

@@ -112,7 +112,7 @@ class User(Request):
 
 
 class Recipient(Request):
-    """Counts of the messages to one number."""
+    """Counts of the messages to one number, and where it opted out."""
 
     number: str
     tenant: str | None = None
@@ -129,7 +129,7 @@ class Pause(Request):
 
 
 class Resume(Request):
-    """Call it again: lifts pause, halt and cooldown."""
+    """Call it again: lifts pause, halt, open breaker and cooldown."""
 
     provider: str
 

@@ -6,9 +6,12 @@ The types of all answers, which are also the schemas of the HTTP interface, and 
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from smsd.core.message import Attempt, Error, Instant, Message, State
+from smsd.core.suppression import EVERY, Suppression
 from smsd.core.units import rfc3339
 from smsd.core.waiting import Waiting
 
@@ -106,12 +109,17 @@ class AttemptList(msgspec.Struct):
 
 
 class ProviderView(msgspec.Struct):
-    """A provider. Rates are calls (or segments) a minute; null: unlimited. The last three are null for a caller who
-    sees only a tenant's messages: they are about everybody's."""
+    """A provider. Rates are messages (or segments) a minute; null: unlimited.
+
+    `rate_now` is below `rate` when the provider's "too fast" has taught smsd a lower one; `recommended_rate` is what
+    `rate` might then be set to. `until` of a broken one is its next probe. The last three are null for a caller who
+    sees only a tenant's messages: they are about everybody's.
+    """
 
     name: str
     type: str
     state: str
+    since: str | None
     until: str | None
     reason: str | None
     rate: float | None
@@ -158,14 +166,24 @@ class UserView(msgspec.Struct):
     rate_limit_remaining: int | None = None
 
 
+class SuppressionView(msgspec.Struct):
+    """A number that gets nothing more. `scope`: the provider whose senders it opted out of, or "*": every one."""
+
+    scope: str
+    at: str
+    source: str
+    code: str | None
+
+
 class RecipientView(msgspec.Struct):
-    """The same of one number."""
+    """The same of one number, and where it opted out, as far as the caller may know."""
 
     recipient: str
     sent_today: int
     sent_last_hour: int
     failed_today: int
     pending: int
+    suppression: list[SuppressionView]
     rate_limit_remaining: int | None = None
 
 
@@ -271,6 +289,16 @@ def attempt_view(attempt: Attempt) -> AttemptView:
         provider_message_id=attempt.provider_message_id,
         trace=attempt.trace,
     )
+
+
+EVERYWHERE: Final = "*"
+"""How the scope of a suppression that holds at every provider is shown."""
+
+
+def suppression_view(suppression: Suppression) -> SuppressionView:
+    """The view of a suppression; its number is the one that was asked for."""
+    scope = EVERYWHERE if suppression.scope == EVERY else suppression.scope
+    return SuppressionView(scope, rfc3339(suppression.at), suppression.source, suppression.code)
 
 
 def time_text(at: Instant | None) -> str | None:

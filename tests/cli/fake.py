@@ -10,7 +10,7 @@ from tests.doubles.fake_daemon import PROVIDER as PLAIN
 from tests.doubles.fake_daemon import STATS as PLAIN_STATS
 from tests.doubles.fake_daemon import Document, FakeDaemon, RefusedError
 
-PROVIDER: Document = {**PLAIN, "rate": 100.0, "rate_now": 100.0}
+PROVIDER: Document = {**PLAIN, "since": None, "rate": 100.0, "rate_now": 100.0}
 STATS: Document = {**PLAIN_STATS, "providers": {"main": PROVIDER}}
 
 COUNTS: Document = {
@@ -28,12 +28,14 @@ CHUNK = 128 * 1_024
 
 
 class Fake(FakeDaemon):
-    """Speaks the operations of an operator too. `happened`: its events; `providing`: its providers."""
+    """Speaks the operations of an operator too. `happened`: its events; `providing`: its providers;
+    `opted_out`: where any number did."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.happened: list[Document] = []
         self.providing: list[Document] = [PROVIDER]
+        self.opted_out: list[Document] = []
         self.reloaded: Document = {"changed": [], "restart": [], "warnings": []}
         self.stats: Document = STATS
         self.lose_events = False
@@ -58,7 +60,7 @@ class Fake(FakeDaemon):
         return {"user_id": request["user"], **COUNTS}
 
     def _recipient(self, request: Document) -> Document:
-        return {"recipient": request["number"], **COUNTS}
+        return {"recipient": request["number"], **COUNTS, "suppression": self.opted_out}
 
     def _reload(self, request: Document) -> Document:
         return self.reloaded

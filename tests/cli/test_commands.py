@@ -257,7 +257,7 @@ class TestShow:
                 **{"provider_message_id": None, "trace": None},
             }
         ]
-        assert smsd("show", id, "--attempts").out.startswith("  Attempt 1 at main: crashed\n")
+        assert smsd("show", id, "--attempts").out.startswith("  Attempt 1 at main: crashed (")
         assert smsd("show", id, "--attempts", "--json").documents == [{"attempts": fake.attempts[id]}]
         assert "get" not in {request["op"] for request in fake.requests}
 
@@ -356,8 +356,18 @@ class TestTheDaemon:
         assert smsd("providers").out == "No provider is configured and enabled for you.\n"
 
     def test_a_rate_that_is_lowered_for_now(self, smsd: Run, fake: Fake) -> None:
-        fake.providing = [{**PROVIDER, "rate_now": 37.5}]
-        assert "37.5 of 100/min" in smsd("providers").out
+        fake.providing = [{**PROVIDER, "rate_now": 37.5, "recommended_rate": 38.9}]
+        told = smsd("providers").out
+        assert "37.5 of 100/min" in told
+        assert 'recommended: rate = "38/min"' in told
+        fake.stats = {**fake.stats, "providers": {"main": fake.providing[0]}}
+        for command in ("stats", "queue"):
+            assert 'recommended: rate = "38/min"' in smsd(command).out
+        fake.providing = [{**PROVIDER, "rate_now": 1.5, "recommended_rate": 1.5}, {**PROVIDER, "rate_now": 60.0}]
+        told = smsd("providers").out
+        assert 'recommended: rate = "90/hour"' in told
+        assert "60 of 100/min" in told
+        assert "the rate of its account is lower" in told
 
     def test_counts_of_a_person(self, smsd: Run, fake: Fake) -> None:
         told = smsd("user", "alice").out
@@ -365,6 +375,7 @@ class TestTheDaemon:
             "  User          alice\n  Waiting       3\n  Sent          2 in the last hour, 4 today\n  Failed today  1\n"
         )
         assert TO in smsd("recipient", TO).out
+        assert "Opted out" not in smsd("recipient", TO).out
         assert smsd("recipient", TO, "--json", "--tenant", "shop").documents[0]["pending"] == 3
         assert fake.requests[0].items() >= {"op": "user", "user": "alice"}.items()
         assert fake.requests[-1].items() >= {"op": "recipient", "number": TO, "tenant": "shop"}.items()

@@ -14,11 +14,13 @@ from smsd.cli.help import ALIASES, topic_text, topics
 from smsd.cli.main import COMMANDS, INTERRUPTED, SECTIONS, smsd
 from smsd.config.changes import RESTART
 from smsd.core.events import Kind
+from smsd.core.health import Standing
 from smsd.core.message import State
 from smsd.core.verdict import Category
 from smsd.core.waiting import Reason
 from smsd.listeners.http.routes import OPEN_ROUTES, ROUTES
 from smsd.listeners.operations import OPERATIONS, Scope
+from tests.cli import codes
 from tests.cli.helpers import Run
 
 SEPARATORS = {"|", "||", "&&", ";", ">", "<", "<<<", "$(", ")", "("}
@@ -109,7 +111,8 @@ def test_commands_in_a_topic_are_real(topic: str) -> None:
     ("topic", "words"),
     [
         ("states", {state.label for state in State}),
-        ("categories", {str(category) for category in Category}),
+        ("errors", {str(category) for category in Category}),
+        ("breaker", {str(standing) for standing in Standing}),
         ("waiting", {str(reason) for reason in Reason}),
         ("events", {str(kind) for kind in Kind}),
         ("tokens", {str(scope) for scope in Scope}),
@@ -124,6 +127,10 @@ def test_the_words_of_a_topic_are_those_of_the_code(topic: str, words: set[str])
     told = re.findall(r"^ {2,5}([\w.]+) {2,}\S", topic_text(topic) or "", re.MULTILINE)
     assert set(told) - {"smsd"} == words - ({"EXIT_CODES"} & words)
     assert len(told) == len(set(told))
+
+
+def test_codes_are_those_of_the_adapters() -> None:
+    assert topic_text("codes") == codes.document(), "run: python -m tests.cli.codes"
 
 
 def test_operations_of_the_socket() -> None:

@@ -88,7 +88,7 @@ def test_a_message_from_the_shell_to_the_carrier(shell: Shell) -> None:
     assert (done.code, done.err) == (0, "")
     id, told = done.out.splitlines()
     assert told == "sent by main"
-    assert re.search(r"Attempt 1 at main: accepted\n", shell("show", id, "--attempts").out)
+    assert re.search(r"Attempt 1 at main: accepted \(", shell("show", id, "--attempts").out)
     assert shell("show", id, "--json").documents()[0]["message"]["state"] == "sent"
     assert shell("user", "alice", "--json").documents()[0]["sent_today"] >= 1
     assert "Sent" in shell("recipient", TO).out

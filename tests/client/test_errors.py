@@ -27,6 +27,7 @@ from tests.doubles.fake_daemon import FakeDaemon, RefusedError
         ("invalid_recipient", SubmissionInvalid),
         ("text_too_long", SubmissionInvalid),
         ("no_route", SubmissionInvalid),
+        ("recipient_suppressed", SubmissionInvalid),
         ("not_available", SubmissionInvalid),
         ("backlog_full", QueueUnavailable),
         ("disk_full", QueueUnavailable),

@@ -79,6 +79,18 @@ def test_the_example_shows_every_key_of_each_type(kind: str) -> None:
     assert {own.name for own in own_fields(TYPES[kind])} <= shown
 
 
+def test_what_is_shown_of_every_type_loads_and_holds_no_secret(tmp_path: Path) -> None:
+    names = re.findall(r"(?m)^#\[(providers\.\w+)\]$", EXAMPLE.read_text())
+    loaded = load(tmp_path, without_comment(EXAMPLE.read_text(), *names))
+    assert {each.type for each in loaded.providers} == set(TYPES)
+    described = config.describe(loaded)
+    secrets = [value for key, value in ENVIRON.items() if key != "TWILIO_ACCOUNT_SID"]
+    assert not [secret for secret in secrets if secret in described]
+    again = load(tmp_path, described)
+    assert config.describe(again) == described
+    assert [each.rules for each in again.providers] == [each.rules for each in loaded.providers]
+
+
 def _tables(text: str) -> dict[str, set[str]]:
     """Section -> keys of a TOML text, also of one that repeats keys."""
     found: dict[str, set[str]] = {}

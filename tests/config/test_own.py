@@ -84,7 +84,7 @@ def test_every_kind_is_read() -> None:
 
 
 def test_what_is_not_set_is_the_default() -> None:
-    assert read({})[0] == Dialect("x")
+    assert read({})[0] == read({"url": ""})[0] == Dialect("x")
 
 
 @pytest.mark.parametrize(
@@ -98,6 +98,8 @@ def test_what_is_not_set_is_the_default() -> None:
         ("headers", {"X": 1}, "headers.X", "must be a text in quotes or a reference"),
         ("headers", {"X": {"env": "NOT_SET"}}, "headers.X", "NOT_SET is not set"),
         ("keys", {"a": ""}, "keys.a", "is empty"),
+        ("url", " ", "url", "is empty"),
+        ("token", "", "token", "is empty"),
         ("patience", 1, "patience", "must be a duration"),
         ("errors", {"a": [float("nan")]}, "errors", "a number that is none"),
         ("errors", {"boom": 1}, "errors.boom", "is no error; remove it"),

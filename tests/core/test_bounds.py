@@ -149,7 +149,7 @@ SUBMISSIONS = st.builds(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     SUBMISSIONS,
     st.dictionaries(st.sampled_from(["shop", "other", "local:0"]), BOUNDS),

@@ -56,6 +56,7 @@ SUSPECT = Verdict(Fate.DEFER, C.RATE_LIMITED, Scope.PROVIDER, suspect=True)
         (NOT_OURS, None, None),
         (NO_REGION, None, DEFAULT),
         (SUSPECT, None, None),
+        (replace(LATER, suspect=True), None, None),
     ],
 )
 def test_the_most_specific_line_counts(verdict: Verdict, status: int | None, rule: CodeRule | None) -> None:
@@ -89,6 +90,7 @@ def test_a_class_of_answers_loses_its_fate_where_the_outcome_is_unknown() -> Non
         ("fail", LATER, (Fate.REFUSE, C.REJECTED, Scope.MESSAGE)),
         ("fail", THROTTLE, (Fate.REFUSE, C.REJECTED, Scope.MESSAGE)),
         ("fail", NO_KEY, (Fate.REFUSE, C.REJECTED, Scope.MESSAGE)),
+        ("fail", replace(NO_KEY, fate=Fate.REFUSE), (Fate.REFUSE, C.REJECTED, Scope.MESSAGE)),
         ("fail", NO_URL, (Fate.REFUSE, C.REJECTED, Scope.MESSAGE)),
         ("fail", NOT_OURS, (Fate.REFUSE, C.CONFIG_ERROR, Scope.MESSAGE)),
         ("fail", UNKNOWN, (Fate.REFUSE, C.REJECTED, Scope.MESSAGE)),
@@ -151,7 +153,7 @@ VERDICTS = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(VERDICTS, st.none() | st.sampled_from([200, 302, 400, 429, 500, 503]), BOOKS)
 def test_every_answer_keeps_a_meaning_that_the_operator_may_give_it(
     verdict: Verdict, status: int | None, book: CodeBook

@@ -164,7 +164,11 @@ class Rig:
         bus = Bus()
         bus.subscribe(self.events.append)
         self.store = SqliteOutbox(
-            self.path, on_fatal=self.deaths.append, connect=inline(), boot_token=self.clock.boot_token
+            self.path,
+            on_fatal=self.deaths.append,
+            connect=inline(),
+            boot_token=self.clock.boot_token,
+            synchronous="normal",  # nothing here cuts the power, and these stories commit thousands of times
         )
         self.engine = Engine(
             self.plan(),

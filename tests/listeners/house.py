@@ -16,7 +16,7 @@ from smsd.core.acceptance import MessageRules
 from smsd.core.account import ProviderRules
 from smsd.core.message import Draft, Instant, Message
 from smsd.core.pacing import Pace
-from smsd.core.policy import RetryRules
+from smsd.core.retry import RetryRules
 from smsd.engine.bus import Bus
 from smsd.engine.engine import Engine, Plan
 from smsd.engine.lane import Setting
@@ -148,7 +148,7 @@ class Client:
 class House:
     """The engine and its door. The provider is paused: messages stay pending until `engine.service.resume("main")`."""
 
-    def __init__(self, directory: Path, limits: Limits, peers: Peers, max_backlog: int) -> None:
+    def __init__(self, directory: Path, limits: Limits, peers: Peers, max_backlog: int, rules: ProviderRules) -> None:
         self.path = directory / "smsd.sock"
         self.clock = ManualClock()
         self.outbox = Outbox(directory / "outbox.db")
@@ -156,7 +156,7 @@ class House:
         numbers = itertools.count(1)
         self.engine = Engine(
             Plan(
-                settings=(Setting("main", Sandbox("main"), ProviderRules(Pace())),),
+                settings=(Setting("main", Sandbox("main"), rules),),
                 rules=MessageRules(profiles={"quick": 3}),
                 retries=RetryBook(RetryRules(jitter="none"), {"quick": RetryRules(max_attempts=3)}),
                 zone=UTC,
@@ -205,9 +205,11 @@ async def running(
     admin_gid: int | None = None,
     mode: int = 0o600,
     max_backlog: int = 1_000_000,
+    rules: ProviderRules | None = None,
 ) -> AsyncIterator[House]:
     """A House from start to stop."""
-    house = House(directory, limits or Limits(), Peers(own_uid, admin_gid), max_backlog)
+    peers = Peers(own_uid, admin_gid)
+    house = House(directory, limits or Limits(), peers, max_backlog, rules or ProviderRules(Pace()))
     await house.open(mode)
     try:
         yield house

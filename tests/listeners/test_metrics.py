@@ -26,6 +26,8 @@ NAMES = {
     ("smsd_attempts", "counter"),
     ("smsd_throttles", "counter"),
     ("smsd_halts", "counter"),
+    ("smsd_breaker_openings", "counter"),
+    ("smsd_suppressions", "counter"),
     ("smsd_attempt_seconds", "histogram"),
     ("smsd_accept_to_sent_seconds", "histogram"),
     ("smsd_outbox_commit_seconds", "histogram"),

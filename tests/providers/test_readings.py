@@ -9,8 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smsd.core.verdict import Category, Fate, Scope
-from smsd.providers.base import NoAnswer, NoConnection, hide_numbers, read
-from smsd.providers.readings import MAX_MESSAGE, MAX_WAIT_MS, by_status, json_object, plain, retry_after_ms, text_of
+from smsd.providers.base import Action, NoAnswer, NoConnection, ReceiptReading, check_url, hide_numbers, read
+from smsd.providers.readings import (
+    MAX_MESSAGE,
+    MAX_WAIT_MS,
+    Reading,
+    by_status,
+    json_object,
+    plain,
+    retry_after_ms,
+    text_of,
+)
 from smsd.providers.sandbox import Sandbox
 from tests.providers.calls import answer
 
@@ -100,6 +109,50 @@ def test_a_wait_is_no_part_of_a_refusal() -> None:
     assert by_status(answer(400, retry_after="30")).retry_after_ms is None
 
 
+def test_a_code_that_got_here_is_in_no_table_and_the_verdict_says_so() -> None:
+    assert by_status(answer(400), None, "77").unlisted
+    assert not by_status(answer(400)).unlisted
+    assert not by_status(answer(400), {"message": "words"}).suspect
+
+
+@pytest.mark.parametrize(
+    ("fate", "documented", "said", "wait"),
+    [
+        (Fate.DEFER, 30_000, None, 30_000),
+        (Fate.DEFER, 30_000, 0, 0),
+        (Fate.DEFER, 30_000, 7_000, 7_000),
+        (Fate.DEFER, None, None, None),
+        (Fate.DEFER, None, 7_000, 7_000),
+        (Fate.REFUSE, 30_000, 7_000, None),
+        (Fate.UNKNOWN, 30_000, 7_000, None),
+    ],
+)
+def test_the_answers_wait_counts_before_the_documented_one(
+    fate: Fate, documented: int | None, said: int | None, wait: int | None
+) -> None:
+    reading = Reading(Category.RATE_LIMITED, Scope.SENDER, fate, documented)
+    assert reading.verdict("m", "1", said).retry_after_ms == wait
+
+
+@pytest.mark.parametrize(
+    ("action", "delays_ms", "max_attempts"),
+    [("resend", (), 2), ("resend", (1,), 1), ("final", (1,), 1), ("halt", (), 2)],
+)
+def test_only_a_resend_has_waits_and_calls(action: Action, delays_ms: tuple[int, ...], max_attempts: int) -> None:
+    with pytest.raises(ValueError, match=r"^action: "):
+        ReceiptReading(Category.UNDELIVERED, action, delays_ms, max_attempts)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "x", "ftp://a", "http://", "http://u:p@a", "http://a?b", "http://a#b", "http://a b"]
+)
+def test_a_url_that_cannot_work_names_its_key(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^base_url: .*https://right\.example") as caught:
+        check_url("base_url", url, "https://right.example")
+    assert "u:p" not in str(caught.value)
+    check_url("base_url", "http://127.0.0.1:8080/path", "x")
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"1", b"null", b'{"a":', b"\xff\xfe", b'{"a": "\xff"}', b"[" * 60_000]
 )
@@ -125,6 +178,7 @@ def test_any_bytes_can_be_asked_for_json(body: bytes) -> None:
         (1.5, None),
         (None, None),
         ([], None),
+        (2**64 - 1, "18446744073709551615"),
         (10**20, None),
     ],
 )

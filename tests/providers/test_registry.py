@@ -9,15 +9,26 @@ import pytest
 from smsd.providers import TYPES
 from smsd.providers.base import Local, Provider
 
+OWN: dict[str, dict[str, object]] = {
+    "twilio": {"account_sid": "AC1", "auth_token": "hush"},
+    "dialpad": {"api_key": "hush"},
+}
+"""Settings without which an adapter cannot be."""
+
 
 def make(name: str) -> Provider:
-    own = {"account_sid": "AC1", "auth_token": "hush"} if name == "twilio" else {}
-    made: Provider = TYPES[name](name="main", **own)
+    made: Provider = TYPES[name](name="main", **OWN.get(name, {}))
     return made
 
 
 def test_the_types_of_this_version() -> None:
-    assert set(TYPES) == {"twilio", "sandbox", "console"}
+    types = {
+        "twilio",
+        "dialpad",
+        "sandbox",
+        "console",
+    }
+    assert set(TYPES) == types
 
 
 @pytest.mark.parametrize("name", sorted(TYPES))
@@ -25,7 +36,7 @@ def test_an_adapter_is_a_frozen_dataclass_that_tells_no_secret(name: str) -> Non
     adapter = make(name)
     kind = TYPES[name]
     assert adapter.type == name
-    assert adapter.lookup in {"none", "fuzzy", "exact"}
+    assert adapter.lookup in {"none", "fuzzy", "exact", "key"}
     assert "hush" not in repr(adapter)
     assert len(adapter.fingerprint()) == 64
     with pytest.raises(dataclasses.FrozenInstanceError):

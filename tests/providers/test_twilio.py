@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
 from email.utils import formatdate
 from urllib.parse import parse_qsl, urlsplit
 
@@ -12,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smsd.core.message import Encoding
-from smsd.core.verdict import Category, Fate, Scope, Verdict
+from smsd.core.verdict import Category, Fate, Verdict
 from smsd.providers.base import Absent, Found, Unanswered
-from smsd.providers.twilio import CODES, SKEW_MS, Twilio
+from smsd.providers.twilio import CODES, RECEIPTS, SKEW_MS, Twilio
+from tests.providers import tables
 from tests.providers.calls import CALL, answer, call
+from tests.providers.twilio_sdk import no_network, path_of, sdk_lists, sdk_sends
 
 TWILIO = Twilio("main", "AC00000000000000000000000000000001", "hush-hush")
 URL = "https://api.twilio.com/2010-04-01/Accounts/AC00000000000000000000000000000001/Messages.json"
@@ -24,15 +27,46 @@ URL = "https://api.twilio.com/2010-04-01/Accounts/AC0000000000000000000000000000
 # Requests
 
 
-def test_a_send_is_a_form_with_basic_credentials() -> None:
-    request = TWILIO.prepare(CALL)
-    assert (request.method, request.url) == ("POST", URL)
-    assert request.body == b"To=%2B14155550123&From=%2B15005550006&Body=Your+code+is+4711"
-    credentials = base64.b64encode(b"AC00000000000000000000000000000001:hush-hush").decode()
-    assert dict(request.headers) == {
-        "Authorization": f"Basic {credentials}",
-        "Content-Type": "application/x-www-form-urlencoded",
-    }
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with no_network(monkeypatch):
+        yield
+
+
+@pytest.mark.parametrize("case", tables.requests("twilio"), ids=lambda case: case.name)
+def test_requests_are_as_documented_to_the_byte(case: tables.RequestCase) -> None:
+    request = Twilio("main", **case.settings).prepare(case.call)
+    assert (request.method, request.url, dict(request.headers)) == ("POST", case.url, case.headers)
+    assert request.body == case.body
+    assert request.private == (case.call.text, case.call.recipient)
+
+
+@pytest.mark.parametrize("case", tables.requests("twilio"), ids=lambda case: case.name)
+def test_the_official_sdk_would_send_the_same(case: tables.RequestCase) -> None:
+    settings_, said = case.settings, case.call
+    base = settings_.get("base_url", "https://api.twilio.com").rstrip("/")
+    request = Twilio("main", **settings_).prepare(said)
+    form = dict(parse_qsl(request.body.decode(), strict_parsing=True, keep_blank_values=True))
+    left_s = (said.expires_at - said.now) // 1_000
+    sent = sdk_sends(
+        settings_["account_sid"], settings_["auth_token"], said, settings_.get("messaging_service_sid"),
+        form.get("StatusCallback"), left_s,
+    )  # fmt: skip
+    assert (sent.method, sent.url.replace("https://api.twilio.com", base)) == (request.method, request.url)
+    assert dict(sent.fields) == form
+    assert request.headers["Authorization"] == _basic(*sent.user)
+
+
+def test_the_official_sdk_would_list_the_same() -> None:
+    request = TWILIO.ask(CALL)
+    sent = sdk_lists(TWILIO.account_sid, TWILIO.auth_token, CALL, 50)
+    assert (sent.method, sent.url) == ("GET", path_of(request.url))
+    assert dict(sent.fields) == dict(parse_qsl(urlsplit(request.url).query))
+    assert request.headers["Authorization"] == _basic(*sent.user)
+
+
+def _basic(user: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 @pytest.mark.parametrize(
@@ -41,18 +75,26 @@ def test_a_send_is_a_form_with_basic_credentials() -> None:
 )
 def test_every_text_arrives_as_it_is(text: str) -> None:
     form = dict(parse_qsl(TWILIO.prepare(call(text=text, encoding=Encoding.UCS2)).body.decode(), strict_parsing=True))
-    assert form == {"To": CALL.recipient, "From": CALL.sender, "Body": text}
-
-
-@pytest.mark.parametrize("sender", ["12345", "Acme Ltd"])
-def test_short_codes_and_names_are_senders_too(sender: str) -> None:
-    assert dict(parse_qsl(TWILIO.prepare(call(sender=sender)).body.decode()))["From"] == sender
+    assert form == {"To": CALL.recipient, "From": CALL.sender, "Body": text, "ValidityPeriod": "600"}
 
 
 def test_a_messaging_service_chooses_the_sender() -> None:
     service = Twilio("main", "AC1", "t", messaging_service_sid="MG1")
-    assert service.prepare(CALL).body == b"To=%2B14155550123&MessagingServiceSid=MG1&Body=Your+code+is+4711"
     assert "From=" not in service.ask(CALL).url
+    assert (service.picks_sender, TWILIO.picks_sender) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("left_ms", "validity"),
+    [(36_000_000, None), (35_999_999, "35999"), (1_999, "1"), (999, "1"), (0, "1"), (-5_000, "1"), (10**12, None)],
+)
+def test_twilio_keeps_no_message_beyond_its_end_of_life(left_ms: int, validity: str | None) -> None:
+    form = dict(parse_qsl(TWILIO.prepare(call(expires_at=CALL.now + left_ms)).body.decode()))
+    assert form.get("ValidityPeriod") == validity
+
+
+def test_a_look_up_does_not_depend_on_the_end_of_life() -> None:
+    assert TWILIO.ask(call(expires_at=CALL.now + 1)).url == TWILIO.ask(CALL).url
 
 
 @pytest.mark.parametrize(
@@ -65,11 +107,6 @@ def test_a_messaging_service_chooses_the_sender() -> None:
 def test_the_callback_carries_message_and_attempt(url: str, expected: str) -> None:
     form = dict(parse_qsl(TWILIO.prepare(call(callback_url=url)).body.decode()))
     assert form["StatusCallback"] == expected
-
-
-def test_the_base_url_may_hold_a_path() -> None:
-    request = Twilio("main", "AC1", "t", base_url="http://127.0.0.1:8080/proxy/").prepare(CALL)
-    assert request.url == "http://127.0.0.1:8080/proxy/2010-04-01/Accounts/AC1/Messages.json"
 
 
 def test_no_repr_shows_what_is_secret() -> None:
@@ -140,11 +177,6 @@ def test_an_sid_is_acceptance(status: int) -> None:
     )
 
 
-def test_price_comes_with_its_unit_and_a_service_counts_no_segments_yet() -> None:
-    found = TWILIO.classify(answer(201, created(price="-0.00750", num_segments="0")))
-    assert (found.price, found.segments) == ("0.00750 USD", None)
-
-
 @pytest.mark.parametrize(
     "body",
     [b"", b"<html>", b'{"sid": "SM', {}, {"sid": None}, {"sid": ""}, [], {"sid": ["SM1"]}, {"sid": "S" * 65}, b"\xff"],
@@ -154,54 +186,29 @@ def test_a_2xx_that_cannot_be_read_is_uncertain(body: object) -> None:
     assert (found.fate, found.category) == (Fate.UNKNOWN, Category.TIMEOUT)
 
 
-AUTH = (Category.AUTH_FAILED, Scope.PROVIDER, Fate.DEFER)
-LATER = (Category.PROVIDER_ERROR, Scope.MESSAGE, Fate.DEFER)
-INVALID = (Category.INVALID_RECIPIENT, Scope.RECIPIENT, Fate.REFUSE)
-CONTENT = (Category.REJECTED, Scope.MESSAGE, Fate.REFUSE)
-VALUE = (Category.CONFIG_ERROR, Scope.MESSAGE, Fate.REFUSE)
-SETUP = (Category.CONFIG_ERROR, Scope.PROVIDER, Fate.DEFER)
-
-EXPECTED: dict[int, tuple[Category, Scope, Fate]] = {
-    **dict.fromkeys([20003, 20005, 20006, 20010, 20403, 10001, 30002, 63038], AUTH),
-    **dict.fromkeys([20101, 20102, 20103, 20104, 20105, 20106, 20107], AUTH),
-    **dict.fromkeys([20151, 20152, 20153, 20154, 20155, 20156, 20157, 20158, 20159, 20160], AUTH),
-    20429: (Category.RATE_LIMITED, Scope.PROVIDER, Fate.DEFER),
-    35125: (Category.RATE_LIMITED, Scope.PROVIDER, Fate.DEFER),
-    21611: (Category.RATE_LIMITED, Scope.SENDER, Fate.DEFER),
-    14107: (Category.RATE_LIMITED, Scope.RECIPIENT, Fate.DEFER),
-    **dict.fromkeys([20503, 21730, 20409, 20162], LATER),
-    20500: (Category.TIMEOUT, Scope.MESSAGE, Fate.UNKNOWN),
-    **dict.fromkeys([21211, 21214, 21217, 21265, 21268, 21612, 21614, 21635], INVALID),
-    21610: (Category.OPTED_OUT, Scope.RECIPIENT, Fate.REFUSE),
-    **dict.fromkeys([21605, 21617, 21618, 21620, 21623, 21654, 21655, 21656, 21658], CONTENT),
-    **dict.fromkeys([21212, 21219, 21266, 21267, 21408, 21601, 21602, 21603, 21604, 21606, 21607, 21608], VALUE),
-    **dict.fromkeys([21616, 21619, 21657, 21659, 21660, 21661, 21703, 21708, 21709], VALUE),
-    **dict.fromkeys([20404, 20008, 21609, 21621, 21622, 21624, 21626, 21627, 21653], SETUP),
-    **dict.fromkeys([21701, 21702, 21704, 21705, 21711, 30012, 30013, 30029, 30030, 30031], SETUP),
-    **dict.fromkeys([35111, 35112, 35113, 35114, 35115, 35116, 35117, 35118], SETUP),
-}
+def test_the_tables_and_the_case_file_hold_the_same_codes_and_meanings() -> None:
+    assert tables.readings("twilio", "codes") == dict(CODES)
+    assert tables.receipts("twilio") == dict(RECEIPTS)
 
 
-def test_the_table_holds_the_documented_codes_and_no_other() -> None:
-    assert set(CODES) == set(EXPECTED)
+@pytest.mark.parametrize("status", [400, 429, 500])
+def test_each_code_means_the_same_under_any_status(status: int) -> None:
+    for code, reading in tables.readings("twilio", "codes").items():
+        found = TWILIO.classify(answer(status, {"code": int(code), "message": "said", "status": status}))
+        assert (found.category, found.scope, found.fate) == (reading.category, reading.scope, reading.fate), code
+        assert (found.code, found.message, found.retry_after_ms) == (code, "said", reading.wait_ms)
+        assert not found.unlisted and not found.suspect
 
 
-@pytest.mark.parametrize("code", sorted(EXPECTED))
-@pytest.mark.parametrize("status", [400, 500])
-def test_each_code_means_the_same_under_any_status(code: int, status: int) -> None:
-    found = TWILIO.classify(answer(status, {"code": code, "message": "said", "status": status}))
-    assert (found.category, found.scope, found.fate) == EXPECTED[code]
-    assert (found.code, found.message) == (str(code), "said")
+@pytest.mark.parametrize("case", tables.answers("twilio"), ids=lambda case: case.name)
+def test_answers_mean_what_the_case_file_says(case: tables.AnswerCase) -> None:
+    assert TWILIO.classify(case.response) == case.verdict
 
 
 @pytest.mark.parametrize(
     ("status", "body", "category", "fate", "code"),
     [
-        (400, {"code": 29999, "message": "new"}, Category.REJECTED, Fate.REFUSE, "29999"),
-        (500, {"code": 29999, "message": "new"}, Category.TIMEOUT, Fate.UNKNOWN, "29999"),
-        (429, {"code": 29999, "message": "new"}, Category.RATE_LIMITED, Fate.DEFER, "29999"),
         (400, {"message": "no code"}, Category.REJECTED, Fate.REFUSE, None),
-        (502, b"<html>", Category.TIMEOUT, Fate.UNKNOWN, None),
         (503, b"<html>", Category.PROVIDER_ERROR, Fate.DEFER, None),
         (404, b"<html>", Category.CONFIG_ERROR, Fate.DEFER, None),
         (307, b"", Category.CONFIG_ERROR, Fate.DEFER, None),
@@ -210,8 +217,9 @@ def test_each_code_means_the_same_under_any_status(code: int, status: int) -> No
         (400, {"title": "T", "detail": "D", "code": 21211}, Category.INVALID_RECIPIENT, Fate.REFUSE, "21211"),
         (400, {"code": "9" * 5_000}, Category.REJECTED, Fate.REFUSE, "9" * 61 + "..."),
         (400, b'{"code": %s}' % (b"9" * 5_000), Category.REJECTED, Fate.REFUSE, None),
+        (400, {"type": "about:blank", "title": "T"}, Category.REJECTED, Fate.REFUSE, None),
     ],
-)  # fmt: skip
+)
 def test_without_a_known_code_the_status_decides(
     status: int, body: object, category: Category, fate: Fate, code: str | None
 ) -> None:
@@ -226,7 +234,8 @@ def test_a_wait_is_kept_and_numbers_in_words_are_not() -> None:
 
 
 KEYS = (
-    "sid", "code", "message", "detail", "price", "price_unit", "num_segments", "messages", "body", "date_created", "to",
+    "sid", "code", "message", "detail", "type", "more_info",
+    "price", "price_unit", "num_segments", "messages", "body", "date_created", "to",
 )  # fmt: skip
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

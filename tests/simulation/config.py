@@ -13,7 +13,7 @@ from random import Random
 from smsd.core.acceptance import MessageRules
 from smsd.core.account import ProviderRules
 from smsd.core.pacing import Pace, Window
-from smsd.core.policy import RetryRules
+from smsd.core.retry import RetryRules
 from smsd.core.schedule import CAPACITY
 from smsd.engine.engine import Plan
 from smsd.engine.lane import Setting

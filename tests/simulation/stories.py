@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from smsd.core.account import ProviderRules
 from smsd.core.pacing import Pace
-from smsd.core.policy import RetryRules
+from smsd.core.retry import RetryRules
 from smsd.core.schedule import CAPACITY
 from tests.simulation import config
 from tests.simulation.carrier import Account, Weather

@@ -17,7 +17,7 @@ import pytest
 from smsd.core.health import Health
 from smsd.core.lifecycle import Event
 from smsd.core.message import Attempt, Draft, Instant, Message, State
-from smsd.core.policy import Settlement
+from smsd.core.settlement import Settlement
 from smsd.core.schedule import Flow, Lane, Ticket
 from smsd.core.waiting import Reason, Waiting
 from smsd.engine.engine import Engine

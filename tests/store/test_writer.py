@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from smsd.core.lifecycle import Event
+from smsd.core.message import Draft
+from smsd.core.suppression import Suppression
 from smsd.store import AcceptResult, Claim, KeyConflict, Stored, StoreError, writer
 from smsd.store.connection import Connection, Handle, connect
 from tests.doubles.builders import NOW, draft
@@ -50,6 +52,32 @@ async def test_what_waits_is_one_transaction(opening: Opening) -> None:
     )
     assert seen.count("COMMIT") <= 2
     assert len(seen.statements) < 60, "statements are set-wise"
+
+
+async def test_nothing_is_asked_about_optouts_while_there_is_none(opening: Opening) -> None:
+    """Nor about routes while none changes; one statement a batch otherwise."""
+    seen = Counting()
+    box = (await opening(connect=seen.factory())).box
+
+    async def batches(first: int) -> int:
+        """Two batches of acceptances, one of claims, one of settlements; statements that name suppressions."""
+        seen.statements.clear()
+        seqs = [r.seq for n in (0, 4) for r in await accept(box, *new(first + n)) if isinstance(r, Stored)]
+        await box.begin([Claim(seq, 0, "main", "s") for seq in seqs], NOW)
+        await asyncio.gather(*(box.settle(settlement(seq, Event.RETRY), attempt()) for seq in seqs))
+        assert not any("SET route" in sql or "overtaken" in sql for sql in seen.statements)
+        return sum("suppressions" in sql for sql in seen.statements)
+
+    def new(first: int) -> list[Draft]:
+        return [draft(n) for n in range(first, first + 4)]
+
+    assert await batches(1) == 1, "whether there is any is asked once"
+    assert await batches(11) == 0
+    await box.suppress(Suppression("main", "+14155550199", NOW, "api"))
+    assert await batches(21) == 3
+    await box.lift("main", "+14155550199")
+    assert await batches(31) == 1
+    assert await batches(41) == 0
 
 
 async def test_a_batch_is_bounded(opening: Opening) -> None:

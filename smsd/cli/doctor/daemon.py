@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from smsd import __version__
+from smsd.cli import standing
 from smsd.cli.doctor.finding import Finding, Findings, Level, fail, ok, skip, warn
 from smsd.cli.render import span, when
 from smsd.client import Client, Document, NotAllowed, SmsdError
@@ -20,8 +21,8 @@ OLD_S: Final = 15 * 60
 LOOKED_AT: Final = 1_000
 """Of the newest waiting messages, to see what they wait for: one page of a listing."""
 
-LEVELS: Final = {"open": Level.OK, "halted": Level.FAIL, "broken": Level.FAIL}
-"""Of a provider's state; the others are WARN."""
+LEVELS: Final = {"halted": Level.FAIL, "broken": Level.FAIL}
+"""Of the state of a provider that is not open; the others are WARN."""
 
 
 def answers(client: Client) -> tuple[bool, Finding]:
@@ -58,16 +59,28 @@ def providers(client: Client) -> Findings:
 
 def _provider(provider: Document, now: datetime) -> Finding:
     name, state = provider["name"], provider["state"]
-    until = f" until {when(provider['until'], now)}" if provider["until"] else ""
-    reason = f": {provider['reason']}" if provider["reason"] else ""
-    level = LEVELS.get(state, Level.WARN)
+    if state == "open":
+        return _open(provider)
+    until = f" until {when(provider['until'], now)}" if provider["until"] and state == "cooling" else ""
     remedy = {
-        "open": "",
         "halted": f"Mend its credentials or settings, then: smsd resume {name}",
-        "broken": "It is tried again by itself; see the provider's status page.",
+        "broken": f"See the provider's status page. It is tried again by itself; at once: smsd resume {name}",
+        "half_open": "If the call goes well, it is open again.",
         "paused": f"smsd resume {name}",
     }.get(state, f"It comes back by itself; at once: smsd resume {name}")
-    return Finding(level, f"provider {name}", f"{state}{until}{reason}", remedy)
+    text = f"{state}{until}: {standing.told(provider, now)}"
+    return Finding(LEVELS.get(state, Level.WARN), f"provider {name}", text, remedy)
+
+
+def _open(provider: Document) -> Finding:
+    """Whether it is as fast as configured."""
+    check, slowed = f"provider {provider['name']}", standing.slowed(provider)
+    if slowed is None:
+        return ok(check, "open")
+    text = f"open, {standing.rate(provider)}: {slowed}"
+    if provider["recommended_rate"] is None:
+        return ok(check, text)
+    return warn(check, text, f"Set the rate of [providers.{provider['name']}] so, then: smsd reload")
 
 
 def backlog(client: Client) -> Findings:

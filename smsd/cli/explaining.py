@@ -1,0 +1,55 @@
+"""Why did this text not go, and what can be done?
+
+What `show` adds to the daemon's words about one message: what the outcome of a call means, and, for one that ended
+without being sent, which command helps. The daemon's error says what happened; nothing here guesses at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from smsd.client import Document
+
+_OUTCOMES: Final[Mapping[str, str]] = {
+    "accepted": "the provider took it",
+    "defer": "surely not taken, may pass later",
+    "refuse": "surely not taken, and never will be",
+    "unknown": "it may have been taken",
+    "crashed": "smsd ended during the call, it may have been taken",
+    "open": "the call is under way",
+}
+
+_MEND: Final = "Mend the cause, then: smsd retry {id}"
+
+_TODO: Final[Mapping[str, str]] = {
+    "UNCERTAIN": "It may have arrived. To send it again all the same: smsd retry {id} --force",
+    "OPTED_OUT": "Do not text this number. Where it opted out: smsd recipient {to}",
+    "INVALID_RECIPIENT": "Submit it anew to a number that takes texts.",
+    "REJECTED": "Submit it anew with another text, or see what the provider's code means: smsd help codes",
+    "CONFIG_ERROR": f"See what the provider's code means: smsd help codes. {_MEND}",
+    "EXPIRED": "If it is still wanted: smsd retry {id} --ttl 1h",
+}
+"""By the category of the error; for the others the cause is to be mended."""
+
+_RETRYABLE: Final = frozenset({"failed", "undelivered", "expired"})
+
+
+def outcome_of(attempt: Document) -> str:
+    """The outcome, and in words what it means."""
+    outcome = str(attempt["outcome"])
+    meaning = _OUTCOMES.get(outcome)
+    return outcome if meaning is None else f"{outcome} ({meaning})"
+
+
+def code_of(error: Document) -> str:
+    """The provider's code behind its words, if there is one."""
+    return f" (code {error['code']})" if error.get("code") else ""
+
+
+def todo(message: Document) -> str | None:
+    """What helps a message that ended without being sent; None: it waits, was sent, or is as its owner wanted."""
+    if message["state"] not in _RETRYABLE:
+        return None
+    category = (message["error"] or {}).get("category", "EXPIRED" if message["state"] == "expired" else "")
+    return _TODO.get(category, _MEND).format(id=message["id"], to=message["to"])

@@ -1,0 +1,261 @@
+"""How does one speak with Dialpad's SMS API (Admin API v2)?
+
+A dialect: a Call becomes the JSON POST that Dialpad documents and its answer becomes a Verdict. Dialpad takes no
+callback address, no reference of ours, no end of life and no idempotency key, and shows no message that was sent, so an
+uncertain attempt cannot be looked up. It opens no socket and keeps nothing between calls.
+
+Facts are from Dialpad's API description (dialpad_api_spec.json of its SDK for Python) and its pages "HTTP status codes"
+and "Rate limits" (https://developers.dialpad.com/docs). The shape of an error's body is not documented; what is read
+here is what its users see. What matters most: a 200 may say that the message already failed, any 5xx may have been
+sent, and a 403 means "not allowed" or, as users report, "too fast". Where its words do not tell which, the verdict is
+only `suspect`, and what is known of the provider decides; a customer's message never fails by it.
+
+An error has no code of its own beside the status: its words are searched, and only where it is said in words. A body
+that repeats a text of ours could else opt a recipient out by the word STOP in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import ClassVar
+
+import msgspec
+
+from smsd.core.units import MINUTE
+from smsd.core.verdict import Category, Fate, Scope, Verdict, accepted
+from smsd.providers.base import Call, Finding, ReceiptReading, Request, Response, check_secret, check_url
+from smsd.providers.readings import Reading, by_status, json_object, retry_after_ms, text_of
+
+MAX_ID = 64
+"""An id is a number of 64 bits; what is much longer than its digits is none."""
+
+MAX_PAGE = 4_096
+"""Bytes of an answer that is no JSON which are searched."""
+
+_MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+
+GROUPS = ("callcenter", "department", "office")
+
+AUTH = Reading(Category.AUTH_FAILED, Scope.PROVIDER, Fate.DEFER)
+SETUP = Reading(Category.CONFIG_ERROR, Scope.PROVIDER, Fate.DEFER)
+SENDER = Reading(Category.CONFIG_ERROR, Scope.SENDER, Fate.REFUSE)
+THROTTLED = Reading(Category.RATE_LIMITED, Scope.PROVIDER, Fate.DEFER, 1 * MINUTE)
+"""Dialpad's limits are per minute."""
+SUSPECT = Reading(Category.RATE_LIMITED, Scope.PROVIDER, Fate.DEFER)
+LATER = Reading(Category.PROVIDER_ERROR, Scope.MESSAGE, Fate.DEFER)
+UNCERTAIN = Reading(Category.TIMEOUT, Scope.MESSAGE, Fate.UNKNOWN)
+INVALID = Reading(Category.INVALID_RECIPIENT, Scope.RECIPIENT, Fate.REFUSE)
+OPTED_OUT = Reading(Category.OPTED_OUT, Scope.RECIPIENT, Fate.REFUSE)
+CONTENT = Reading(Category.REJECTED, Scope.MESSAGE, Fate.REFUSE)
+
+CODES: Mapping[str, Reading] = MappingProxyType(
+    {
+        "internal_error": LATER,
+        "time_out": UNCERTAIN,
+        "invalid_destination": INVALID,
+        "no_route": INVALID,
+        "not_supported": INVALID,
+        "invalid_source": SENDER,
+        "rejected": CONTENT,
+        "rejected_spam": CONTENT,
+        "failed": UNCERTAIN,
+    }
+)
+"""`message_delivery_result` of a 200, all values but "accepted"; "failed" is a `message_status` without a result.
+
+What timed out may have been delivered. What failed without a reason, or with a new one, may have been too.
+"""
+
+RECEIPTS: Mapping[str, ReceiptReading] = MappingProxyType(
+    {
+        "internal_error": ReceiptReading(Category.UNDELIVERED, "final"),
+        "time_out": ReceiptReading(Category.UNDELIVERED, "final"),
+        "invalid_destination": ReceiptReading(Category.INVALID_RECIPIENT, "final"),
+        "no_route": ReceiptReading(Category.INVALID_RECIPIENT, "final"),
+        "not_supported": ReceiptReading(Category.INVALID_RECIPIENT, "final"),
+        "invalid_source": ReceiptReading(Category.CONFIG_ERROR, "final"),
+        "rejected": ReceiptReading(Category.REJECTED, "final"),
+        "rejected_spam": ReceiptReading(Category.REJECTED, "final"),
+        "failed": ReceiptReading(Category.UNDELIVERED, "final"),
+    }
+)
+"""What the same values mean in an event about a message that Dialpad had taken."""
+
+STATUSES: Mapping[int, Reading] = MappingProxyType(
+    {
+        401: AUTH,
+        404: SETUP,
+        409: LATER,
+        413: CONTENT,
+        429: THROTTLED,
+        **dict.fromkeys((500, 502, 503, 504), UNCERTAIN),
+    }
+)
+"""HTTP statuses whose words decide nothing. 503 is uncertain here: Dialpad promises nothing about it."""
+
+_RATE_EXCEEDED = re.compile(r"rate[ _-]?limit[ _-]?exceeded|too many requests", re.IGNORECASE)
+"""Said under any status. Less than this may be about the request: "too many characters"."""
+
+_FROM = r"\bfrom_?number\b|\bfrom number\b|\buser_id\b|\bsender"
+_TO = r"\bto_?numbers?\b|\bto number\b|\brecipients?\b|\bdestination"
+
+WORDS: Mapping[int, tuple[tuple[re.Pattern[str], Reading], ...]] = MappingProxyType(
+    {
+        status: tuple((re.compile(pattern, re.IGNORECASE), reading) for pattern, reading in rules)
+        for status, rules in {
+            400: (
+                (r"opt(ed)?[ _-]?out|unsubscrib", OPTED_OUT),
+                (rf"(?=.*(?:{_FROM}))(?=.*(?:{_TO}))", CONTENT),
+                (_FROM, SENDER),
+                (_TO, INVALID),
+                (r"\bspam|\bcontent\b|\btext\b|\bmedia\b|too long", CONTENT),
+            ),
+            403: (
+                (r"rate[ _-]?limit|too many|quota|throttl", THROTTLED),
+                (r"opt(ed)?.?out|unsubscrib|\bstop\b", OPTED_OUT),
+                (r"a2p|regist", SETUP),
+                (r"permission|scope|admin|not allowed", AUTH),
+            ),
+            404: ((_FROM, SENDER),),
+        }.items()
+    }
+)
+"""What an error's words mean under its status; the first that is found counts."""
+
+
+@dataclass(frozen=True)
+class Dialpad:
+    """A company at Dialpad. Raises ValueError (naming field and remedy) for settings that cannot work."""
+
+    name: str
+    api_key: str = field(repr=False, metadata={"secret": True})
+    base_url: str = "https://dialpad.com"
+    user_id: str | None = None
+    """Dialpad sends from this user's number, or its group's, and no from_number is sent."""
+    sender_group_id: str | None = None
+    sender_group_type: str | None = None
+    """callcenter | department | office"""
+
+    type: ClassVar[str] = "dialpad"
+    lookup: ClassVar[str] = "none"
+
+    def __post_init__(self) -> None:
+        check_secret("api_key", self.api_key, "Dialpad's admin portal (API keys)")
+        check_url("base_url", self.base_url, "https://dialpad.com")
+        for key in ("user_id", "sender_group_id"):
+            id = getattr(self, key)
+            if id is not None and not (id.isascii() and id.isdigit() and len(id) < 20):
+                raise ValueError(f'{key}: is not an id of Dialpad; it is a number, written like "5780678246121472"')
+        if self.sender_group_type not in {None, *GROUPS}:
+            raise ValueError(f"sender_group_type: not a kind of group; use one of {', '.join(GROUPS)}")
+        if (self.sender_group_id is None) != (self.sender_group_type is None):
+            raise ValueError("sender_group_id: a group needs both sender_group_id and sender_group_type; set both")
+        if self.sender_group_id is not None and self.user_id is None:
+            raise ValueError("user_id: missing; Dialpad sends for a group only on behalf of one of its users")
+
+    @property
+    def picks_sender(self) -> bool:
+        """It does where a user is named."""
+        return self.user_id is not None
+
+    @cached_property
+    def _url(self) -> str:
+        return f"{self.base_url.rstrip('/')}/api/v2/sms"
+
+    @cached_property
+    def _headers(self) -> Mapping[str, str]:
+        return MappingProxyType({"Authorization": f"Bearer {self.api_key}", "Content-Type": "application/json"})
+
+    @cached_property
+    def _origin(self) -> Mapping[str, object]:
+        origin: dict[str, object] = {}
+        if self.user_id is not None:
+            origin["user_id"] = int(self.user_id)
+        if self.sender_group_id is not None:
+            origin |= {"sender_group_id": int(self.sender_group_id), "sender_group_type": self.sender_group_type}
+        return origin
+
+    def prepare(self, call: Call) -> Request:
+        """The POST that sends it, to one number: several in one call would share one id."""
+        fields = {
+            "text": call.text,
+            "to_numbers": [call.recipient],
+            **(self._origin or {"from_number": call.sender}),
+            "infer_country_code": False,
+        }
+        return Request("POST", self._url, self._headers, msgspec.json.encode(fields), (call.text, call.recipient))
+
+    def classify(self, response: Response) -> Verdict:
+        """What the answer means: a 2xx by what it says became of the message; else the words; else the status."""
+        answer = json_object(response.body)
+        if 200 <= response.status < 300:
+            return self._taken(response, answer)
+        words, reason = _said(response, answer)
+        reading = _by_words(response.status, words) or STATUSES.get(response.status)
+        if reading is not None:
+            return self._verdict(reading, words or f"Dialpad answered HTTP {response.status}", reason, response)
+        if response.status == 403:
+            verdict = SUSPECT.verdict(words or "Dialpad answered HTTP 403", reason, retry_after_ms(response))
+            verdict.suspect = True
+            return verdict
+        return by_status(response, {"message": words} if words else None, reason)
+
+    def _taken(self, response: Response, answer: Mapping[str, object] | None) -> Verdict:
+        result = text_of(answer, "message_delivery_result") or ""
+        failed = text_of(answer, "message_status") == "failed"
+        code = result or ("failed" if failed else "")
+        reading = CODES.get(code)
+        if reading is not None or failed:
+            verdict = self._verdict(reading or CODES["failed"], f"Dialpad says of the message: {code}", code, response)
+            verdict.unlisted = reading is None
+            return verdict
+        id = text_of(answer, "id")
+        return by_status(response) if id is None or len(id) > MAX_ID else accepted(id)
+
+    def _verdict(self, reading: Reading, words: str, code: str | None, response: Response) -> Verdict:
+        """A sender that Dialpad refuses is the caller's, unless the user whom smsd's configuration names has it."""
+        if reading is SENDER and self.picks_sender:
+            reading = SETUP
+        return reading.verdict(words, code, retry_after_ms(response))
+
+    def ask(self, call: Call) -> Request:
+        """Never called: lookup is "none". Raises LookupError."""
+        raise LookupError("Dialpad shows no message that was sent and cannot be asked")
+
+    def find(self, response: Response, call: Call) -> Finding:
+        """Never called: lookup is "none". Raises LookupError."""
+        raise LookupError("Dialpad shows no message that was sent and cannot be asked")
+
+    def fingerprint(self) -> str:
+        """SHA-256 over key, user, group and URL."""
+        parts = (self.api_key, self.user_id, self.sender_group_id, self.sender_group_type, self.base_url)
+        return hashlib.sha256("\0".join(part or "" for part in parts).encode()).hexdigest()
+
+
+def _by_words(status: int, words: str) -> Reading | None:
+    if _RATE_EXCEEDED.search(words):
+        return THROTTLED
+    return next((reading for pattern, reading in WORDS.get(status, ()) if pattern.search(words)), None)
+
+
+def _said(response: Response, answer: Mapping[str, object] | None) -> tuple[str, str | None]:
+    """The words of an error ("" when there are none) and the reason it names.
+
+    A page of a proxy (a 5xx that is not JSON) and JSON that was cut off say nothing about the message.
+    """
+    if answer is None:
+        page = response.status >= 500 or response.body.lstrip()[:1] in {b"{", b"["}
+        return "" if page else _MARKUP.sub(" ", response.body[:MAX_PAGE].decode(errors="replace")).strip(), None
+    error = answer.get("error")
+    top = error if isinstance(error, dict) else answer
+    listed = top.get("errors")
+    details = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    reason = next(filter(None, (text_of(each, "reason") for each in details)), None)
+    said = [text_of(each, key) for each in (top, answer, *details) for key in ("message", "error", "detail", "reason")]
+    said += [text_of(each, key) for each in (top, answer) for key in ("status", "code")]
+    return "; ".join(dict.fromkeys(each for each in said if each and not each.isdigit())), reason

@@ -1,0 +1,316 @@
+"""How does one speak with MessageBird's SMS API (rest.messagebird.com, now of Bird)?
+
+A dialect: a Call becomes the JSON POST that MessageBird documents and its answer becomes a Verdict. Our id travels as
+`reference`, which the list of messages shows, so an uncertain attempt is looked up exactly. There is no idempotency
+key. It opens no socket and keeps nothing between calls. Bird's newer platform (api.bird.com) speaks otherwise and is
+not known here.
+
+Facts are from MessageBird's API description (https://developers.messagebird.com/api/sms-messaging), its SDK for Python
+(messagebird 2.2.0) and Bird's "SMS platform extended error codes" (https://docs.bird.com). What matters most:
+`datacoding` is "plain" unless said, which loses what GSM 03.38 lacks; one code is used for every bad value, and
+`parameter` says which value it was; a 201 may show that its recipient has already failed.
+
+Of several errors in one answer the gravest decides: one that leaves open whether the message was taken, then one about
+the account or our set-up, then the sender, then the recipient. So no message fails by its number while every message
+would meet the other error too.
+
+How the look-up reads: a listed message is ours when its `reference` is our id and it was created no earlier than
+SKEW_MS before the attempt was claimed (an operator's retry sends the same reference again). The order of the list is
+not documented. So, when no listed message is ours, a page that does not hold the whole list says "unanswered", unless
+it is sorted newest first and reaches back before the attempt; never "absent".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from types import MappingProxyType
+from typing import ClassVar
+from urllib.parse import quote
+
+import msgspec
+
+from smsd.core.message import Encoding, Instant
+from smsd.core.units import DAY, MINUTE, SECOND
+from smsd.core.verdict import Category, Fate, Scope, Verdict, accepted
+from smsd.providers.base import (
+    Absent,
+    Call,
+    Finding,
+    Found,
+    ReceiptReading,
+    Request,
+    Response,
+    Unanswered,
+    check_secret,
+    check_url,
+    marked_callback,
+)
+from smsd.providers.readings import Reading, by_status, json_object, retry_after_ms, text_of
+
+MAX_ID = 64
+"""An id has 32 characters; what is much longer is none."""
+
+MAX_VALIDITY_S = 7 * DAY // SECOND
+"""MessageBird's own default, a week. A longer end of life is cut to it, a passed one is 1 s, the least it takes."""
+
+SKEW_MS = MINUTE
+"""How far MessageBird's clock may be behind ours before a look-up misses a message."""
+
+AHEAD_MS = 15 * MINUTE
+"""How long after the claim the message may have been created: the longest timeout of a call, and skew."""
+
+PAGE_SIZE = 20
+"""The documented default. In AHEAD_MS few messages go to one number, and a larger page has no documented bound."""
+
+MAX_PAGE = 524_288
+"""Bytes of a list's answer: 20 messages of 1,377 characters, each escaped to six, are 0.2 MiB."""
+
+AUTH = Reading(Category.AUTH_FAILED, Scope.PROVIDER, Fate.DEFER)
+SETUP = Reading(Category.CONFIG_ERROR, Scope.PROVIDER, Fate.DEFER)
+SENDER = Reading(Category.CONFIG_ERROR, Scope.SENDER, Fate.REFUSE)
+VALUE = Reading(Category.CONFIG_ERROR, Scope.MESSAGE, Fate.REFUSE)
+THROTTLED = Reading(Category.RATE_LIMITED, Scope.PROVIDER, Fate.DEFER)
+LATER = Reading(Category.PROVIDER_ERROR, Scope.MESSAGE, Fate.DEFER)
+UNCERTAIN = Reading(Category.TIMEOUT, Scope.MESSAGE, Fate.UNKNOWN)
+INVALID = Reading(Category.INVALID_RECIPIENT, Scope.RECIPIENT, Fate.REFUSE)
+OPTED_OUT = Reading(Category.OPTED_OUT, Scope.RECIPIENT, Fate.REFUSE)
+CONTENT = Reading(Category.REJECTED, Scope.MESSAGE, Fate.REFUSE)
+
+CODES: Mapping[str, Reading] = MappingProxyType(
+    {
+        "2": AUTH,
+        "9": VALUE,
+        "10": VALUE,
+        "20": SETUP,
+        "21": SETUP,
+        "25": AUTH,
+        "98": SETUP,
+        "99": UNCERTAIN,
+        "429": THROTTLED,
+    }
+)
+"""Codes of an error whose `parameter` says nothing more. 20 and above are not in the API's description."""
+
+BY_PARAMETER: Mapping[str, Reading] = MappingProxyType(
+    {
+        "recipient": INVALID,
+        "recipients": INVALID,
+        "originator": SENDER,
+        "body": CONTENT,
+        "access_key": AUTH,
+    }
+)
+"""What the codes in ABOUT_A_VALUE mean by the parameter they name; every other one is a parameter that smsd adds."""
+
+ABOUT_A_VALUE = frozenset({"9", "10", "21"})
+
+FAILED: Mapping[str, Reading] = MappingProxyType(
+    {
+        **dict.fromkeys(("1", "2", "3", "5", "9", "11", "13"), INVALID),
+        **dict.fromkeys(("27", "31", "32", "33", "34", "35", "36"), LATER),
+        "103": OPTED_OUT,
+        "104": SENDER,
+        **dict.fromkeys(("105", "106", "110"), CONTENT),
+    }
+)
+"""`statusErrorCode` of a recipient that has failed already in the answer to the send: nothing went out."""
+
+RECEIPTS: Mapping[str, ReceiptReading] = MappingProxyType(
+    {
+        **dict.fromkeys(("1", "2", "3", "5", "9", "11", "13"), ReceiptReading(Category.INVALID_RECIPIENT, "final")),
+        **dict.fromkeys(("27", "31", "32", "33", "34", "35", "36"), ReceiptReading(Category.UNDELIVERED, "final")),
+        "103": ReceiptReading(Category.OPTED_OUT, "suppress"),
+        "104": ReceiptReading(Category.CONFIG_ERROR, "final"),
+        **dict.fromkeys(("105", "106", "110"), ReceiptReading(Category.REJECTED, "final")),
+    }
+)
+"""`statusErrorCode` of a report. A handset that was away is not sent to again: MessageBird tried until `validity`."""
+
+_ENDED = frozenset({"delivery_failed", "expired"})
+_PARAMETER = re.compile(r"[a-z_]+")
+_SCOPES = (Scope.PROVIDER, Scope.SENDER, Scope.RECIPIENT, Scope.MESSAGE)
+
+
+@dataclass(frozen=True)
+class MessageBird:
+    """An account at MessageBird. Raises ValueError (naming field and remedy) for settings that cannot work."""
+
+    name: str
+    access_key: str = field(repr=False, metadata={"secret": True})
+    base_url: str = "https://rest.messagebird.com"
+
+    type: ClassVar[str] = "messagebird"
+    lookup: ClassVar[str] = "exact"
+
+    def __post_init__(self) -> None:
+        check_secret("access_key", self.access_key, "MessageBird's dashboard (Developers, API access)")
+        check_url("base_url", self.base_url, "https://rest.messagebird.com")
+
+    @cached_property
+    def _url(self) -> str:
+        return f"{self.base_url.rstrip('/')}/messages"
+
+    @cached_property
+    def _authorization(self) -> Mapping[str, str]:
+        return MappingProxyType({"Authorization": f"AccessKey {self.access_key}", "Accept": "application/json"})
+
+    @cached_property
+    def _headers(self) -> Mapping[str, str]:
+        return MappingProxyType({**self._authorization, "Content-Type": "application/json"})
+
+    def prepare(self, call: Call) -> Request:
+        """The POST that creates the message. Without a reference MessageBird would send no reports."""
+        fields: dict[str, object] = {
+            "originator": call.sender.lstrip("+"),
+            "body": call.text,
+            "recipients": call.recipient.lstrip("+"),
+            "datacoding": "plain" if call.encoding is Encoding.GSM7 else "unicode",
+            "reference": call.id,
+            "validity": max(1, min((call.expires_at - call.now) // SECOND, MAX_VALIDITY_S)),
+        }
+        if call.callback_url:
+            fields["reportUrl"] = marked_callback(call.callback_url, call.id, call.attempt)
+        return Request("POST", self._url, self._headers, msgspec.json.encode(fields), _private(call))
+
+    def classify(self, response: Response) -> Verdict:
+        """What the answer means: a 2xx by id and recipient; else the gravest of its errors; else the HTTP status."""
+        answer = json_object(response.body)
+        if 200 <= response.status < 300 and answer is not None and "errors" not in answer:
+            return _created(answer, response)
+        wait = retry_after_ms(response)
+        errors = [] if answer is None else _dicts(answer.get("errors"))
+        known = [(error, reading) for error in errors if (reading := _reading(error)) is not None]
+        if known:
+            error, reading = min(known, key=lambda pair: _gravity(pair[1]))
+            code = text_of(error, "code")
+            return reading.verdict(
+                text_of(error, "description") or f"MessageBird refused it with code {code}", code, wait
+            )
+        first = next(iter(errors), {})
+        words = text_of(first, "description")
+        return by_status(response, {"message": words} if words else answer, text_of(first, "code"))
+
+    def ask(self, call: Call) -> Request:
+        """The list of messages to the recipient around the attempt (`call.now`: when it was claimed)."""
+        since, until = _rfc3339(call.now - SKEW_MS), _rfc3339(call.now + AHEAD_MS)
+        query = f"recipient={call.recipient.lstrip('+')}&from={quote(since)}&until={quote(until)}&limit={PAGE_SIZE}"
+        return Request("GET", f"{self._url}?{query}", self._authorization, private=_private(call), max_answer=MAX_PAGE)
+
+    def find(self, response: Response, call: Call) -> Finding:
+        """Whether the list holds the call's message. One that failed at MessageBird was taken; a report says so."""
+        answer = json_object(response.body)
+        listed = None if answer is None else answer.get("items")
+        if response.status != 200 or answer is None or not isinstance(listed, list):
+            return Unanswered(f"the list of messages could not be read (HTTP {response.status})")
+        items, since = _dicts(listed), call.now - SKEW_MS
+        ours = [item for item in items if _is_ours(item, call.id, since)]
+        if ours:
+            ours.sort(key=lambda item: (_has_failed(item), abs((_created_ms(item) or call.now) - call.now)))
+            return Found(tuple(str(item["id"]) for item in ours))
+        if len(items) != len(listed):
+            return Unanswered("the list holds what is no message")
+        total = answer.get("totalCount")
+        whole = len(items) >= total if isinstance(total, int) else len(items) < PAGE_SIZE
+        if not whole and not _reaches_back(items, since):
+            return Unanswered(f"a page of {len(items)} messages does not hold all since the attempt")
+        return Absent()
+
+    def fingerprint(self) -> str:
+        """SHA-256 over access key and URL."""
+        return hashlib.sha256("\0".join((self.access_key, self.base_url)).encode()).hexdigest()
+
+
+def _private(call: Call) -> tuple[str, ...]:
+    """MessageBird writes the recipient without a plus sign."""
+    return (call.text, call.recipient, call.recipient.lstrip("+"))
+
+
+def _dicts(value: object) -> list[dict[str, object]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _reading(error: Mapping[str, object]) -> Reading | None:
+    """By the parameter that a code about a value names ("recipients[0]" is recipients), else by the code."""
+    code = text_of(error, "code") or ""
+    named = _PARAMETER.match((text_of(error, "parameter") or "").lower())
+    if code in ABOUT_A_VALUE and named:
+        return BY_PARAMETER.get(named[0], SETUP)
+    return CODES.get(code)
+
+
+def _gravity(reading: Reading) -> tuple[bool, int]:
+    return reading.fate is not Fate.UNKNOWN, _SCOPES.index(reading.scope)
+
+
+def _created(answer: Mapping[str, object], response: Response) -> Verdict:
+    id = text_of(answer, "id")
+    if id is None or len(id) > MAX_ID:
+        return by_status(response)
+    recipient = _recipient(answer)
+    if not _has_failed(answer):
+        return accepted(id, price=_price(recipient), segments=_count(recipient))
+    code, status = text_of(recipient, "statusErrorCode"), text_of(recipient, "status")
+    reason = text_of(recipient, "statusReason")
+    words = f"MessageBird says of the message: {status}{f' ({reason})' if reason else ''}"
+    verdict = FAILED.get(code or "", CONTENT).verdict(words, code or status, None)
+    verdict.unlisted = code is not None and code not in FAILED
+    return verdict
+
+
+def _recipient(message: Mapping[str, object]) -> Mapping[str, object]:
+    """The message's only recipient; empty when it names none or several."""
+    recipients = message.get("recipients")
+    items = _dicts(recipients.get("items")) if isinstance(recipients, dict) else []
+    return items[0] if len(items) == 1 else {}
+
+
+def _has_failed(message: Mapping[str, object]) -> bool:
+    return _recipient(message).get("status") in _ENDED
+
+
+def _count(recipient: Mapping[str, object]) -> int | None:
+    parts = recipient.get("messagePartCount")
+    return parts if isinstance(parts, int) and not isinstance(parts, bool) and 0 < parts < 1_000 else None
+
+
+def _price(recipient: Mapping[str, object]) -> str | None:
+    """Where there is one it is {"amount": 0.05, "currency": "EUR"}."""
+    price = recipient.get("price")
+    if not isinstance(price, dict):
+        return None
+    amount, currency = price.get("amount"), text_of(price, "currency")
+    text = text_of(price, "amount")
+    if isinstance(amount, float) and 0 <= amount < 10**6:
+        text = f"{amount:.6f}".rstrip("0").rstrip(".")
+    return f"{text} {currency}" if text and currency else None
+
+
+def _rfc3339(at: Instant) -> str:
+    return datetime.fromtimestamp(at // SECOND, UTC).isoformat()
+
+
+def _created_ms(item: Mapping[str, object]) -> Instant | None:
+    try:
+        created = datetime.fromisoformat(text_of(item, "createdDatetime") or "")
+        created = created if created.tzinfo is not None else created.replace(tzinfo=UTC)
+        return round(created.timestamp() * SECOND)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _is_ours(item: Mapping[str, object], id: str, since: Instant) -> bool:
+    if text_of(item, "reference") != id or not 0 < len(text_of(item, "id") or "") <= MAX_ID:
+        return False
+    created = _created_ms(item)
+    return created is None or created >= since
+
+
+def _reaches_back(items: Sequence[Mapping[str, object]], since: Instant) -> bool:
+    """Sorted newest first, with the last one created before `since`."""
+    dates = [created for item in items if (created := _created_ms(item)) is not None]
+    return len(dates) == len(items) > 0 and dates == sorted(dates, reverse=True) and dates[-1] < since
