@@ -73,7 +73,7 @@ def decide(
     A retry may lie beyond `expires_at`; the outbox expires it in time.
     """
     if verdict.fate is Fate.ACCEPTED:
-        return settled(
+        taken = settled(
             message,
             Event.TAKEN,
             now,
@@ -81,6 +81,9 @@ def decide(
             provider_message_id=verdict.provider_message_id,
             price=verdict.price,
         )
+        if verdict.segments != message.segments:
+            taken.segments = verdict.segments
+        return taken
     if verdict.category is None:
         raise ValueError(f"a verdict that is not accepted names its category; this one is {verdict.fate}")
     error = Error(

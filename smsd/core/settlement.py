@@ -71,6 +71,8 @@ class Settlement:
     """The flow of `route`, found or made by the outbox, which writes it here; None without a route."""
     suppress: Suppression | None = None
     """Kept by the same transaction."""
+    segments: int | None = None
+    """TAKEN: how many the provider counted, where that is not what was counted here; for the event alone."""
 
     @property
     def attempt_after(self) -> int:

@@ -126,12 +126,9 @@ class Attempts:
     ) -> Settlement | None:
         verdict = without_private(_verdict(provider, lane.name, message, answer), answer.request)
         status = answer.outcome.status if isinstance(answer.outcome, Response) else None
-        if verdict.unlisted:
-            self._tell_unlisted(provider, lane, verdict, status)
-        rule = rule_for(verdict, status, lane.rules.codes)
-        if rule is not None:
-            verdict = overrule(verdict, rule)
-        verdict = lane.weigh(verdict, wall)
+        around = ALONE
+        if verdict.fate is not Fate.ACCEPTED:
+            verdict, around = self._judge(lane, message, verdict, status, wall, probe=probe)
         record = Attempt(
             n=message.attempt,
             provider=lane.name,
@@ -146,19 +143,31 @@ class Attempts:
             provider_message_id=verdict.provider_message_id,
             trace=answer.brief if verdict.fate is Fate.ACCEPTED else answer.trace,
         )
-        around = Around(rule, probe, self._other(lane, message, verdict), self._retries.most_for(message, lane.rules))
         return await self._settle(lane, message, verdict, record, around)
 
-    def _tell_unlisted(self, provider: Provider, lane: Lane, verdict: Verdict, status: int | None) -> None:
+    def _judge(
+        self, lane: Lane, message: Message, verdict: Verdict, status: int | None, wall: Instant, *, probe: bool
+    ) -> tuple[Verdict, Around]:
+        """What counts of a verdict that is not "accepted", and what there is to know beside it."""
+        if verdict.unlisted:
+            self._tell_unlisted(lane, verdict, status)
+        rule = rule_for(verdict, status, lane.rules.codes)
+        if rule is not None:
+            verdict = overrule(verdict, rule)
+        verdict = lane.weigh(verdict, wall)
+        other = self._other(lane, message, verdict)
+        return verdict, Around(rule, probe, other, self._retries.most_for(message, lane.rules))
+
+    def _tell_unlisted(self, lane: Lane, verdict: Verdict, status: int | None) -> None:
         """Loudly, and once for each code in a run: somebody should add it to the table, or to [retry.codes]."""
-        key = (provider.type, verdict.code or "")
+        key = (lane.provider.type, verdict.code or "")
         if key not in self._unlisted and len(self._unlisted) < UNLISTED_MOST:
             self._unlisted.add(key)
             log.error(
                 "a provider's code is in no table; it was read by the HTTP status alone. "
                 "Say what it means under [retry.codes] until smsd knows it",
                 provider=lane.name,
-                type=provider.type,
+                type=lane.provider.type,
                 code=verdict.code,
                 http_status=status,
                 category=verdict.category,

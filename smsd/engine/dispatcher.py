@@ -169,7 +169,8 @@ class Dispatcher:
 
     async def _begin(self, work: list[tuple[Ticket, Lane]]) -> None:
         """Claim them all in one commit; each that is ours then goes its own way, in order."""
-        claims = [Claim(ticket.seq, ticket.attempt, lane.name, *self._senders(lane)) for ticket, lane in work]
+        senders = {lane.name: self._senders(lane) for lane in {lane for _, lane in work}}
+        claims = [Claim(ticket.seq, ticket.attempt, lane.name, *senders[lane.name]) for ticket, lane in work]
         try:
             messages = await self._outbox.begin(claims, self._clock.wall())
         except Exception as error:

@@ -22,7 +22,7 @@ from smsd.core.message import Instant, Message
 from smsd.core.pacing import Pacer
 from smsd.core.routing import Candidate
 from smsd.core.settlement import Rest
-from smsd.core.verdict import Verdict
+from smsd.core.verdict import Fate, Verdict
 from smsd.engine.bus import Bus
 from smsd.engine.experience import Experience
 from smsd.engine.gate import Gate
@@ -119,6 +119,13 @@ class Lane:
         rates = [self.pacer.rate_per_minute(), shared, self.experience.rate]
         return min((rate for rate in rates if rate is not None), default=None)
 
+    def recommended_rate(self) -> float | None:
+        """Units a minute that its `rate` might be set to, as throttles have taught; None: it is not above that now."""
+        shared = None if self.gate.shared is None else self.gate.shared.rate_per_minute()
+        recommended = self.experience.recommended
+        configured = [rate for rate in (self.pacer.rate_per_minute(), shared) if rate is not None]
+        return None if recommended is None or any(rate <= recommended for rate in configured) else recommended
+
     # -- how it stands -----------------------------------------------------------------------------------------------
 
     def now(self) -> Instant:
@@ -179,9 +186,13 @@ class Lane:
 
     def _places(self) -> int:
         if self._probe_at_us is not None and self.standing() is Standing.HALF_OPEN:
-            return 1
+            return 0 if self._open_calls else 1
         opening = self.experience.opening
         return self.rules.max_in_flight if opening is None else min(opening, self.rules.max_in_flight)
+
+    def is_being_tried(self) -> bool:
+        """Whether it is out of order and a call that tries it is claimed or under way: then no other one may."""
+        return self.standing() is Standing.HALF_OPEN and (self.in_flight > 0 or bool(self._open_calls))
 
     def room_in_us(self) -> int | None:
         """Microseconds until a slot comes near enough to claim for; None: only a call that begins or ends makes it."""
@@ -265,11 +276,15 @@ class Lane:
 
     def weigh(self, verdict: Verdict, started_at: Instant) -> Verdict:
         """What a refusal without a reason means, given what is known of the provider (see core.suspicion)."""
+        if not verdict.suspect:
+            return verdict  # the load is dear to know: it looks at every start of a window
         return self._learning.weigh(verdict, self.health, started_at, self.now(), self.pacer.load(self._clock.boot()))
 
     def hear(self, heard: Heard) -> Coroutine[object, object, None] | None:
         """What a call's end says about the provider. It counts at once; what is worth keeping and telling, if anything,
         is to be awaited."""
+        if heard.verdict.fate is Fate.ACCEPTED and self._learning.as_ever(self.health, heard):
+            return None
         if isinstance(heard.effect, Rest):
             self._rest(heard.effect)
         lesson = self._learning.hear(self.health, heard)

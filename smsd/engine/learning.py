@@ -70,9 +70,7 @@ class Learning:
         self._renewed_us = self._clock.boot()
 
     def weigh(self, verdict: Verdict, health: Health, started_at: Instant, now: Instant, load: float) -> Verdict:
-        """What a refusal without a reason means; `now` by the clock of its cooldown, `load` of its ceiling."""
-        if not verdict.suspect:
-            return verdict
+        """What a suspect verdict means; `now` by the clock of its cooldown, `load` of its ceiling."""
         if (
             health.cooling_until is not None
             and now < health.cooling_until
@@ -83,6 +81,17 @@ class Learning:
         evidence = Evidence(self._experience.accepted_at, health.strikes, load)
         judged, self._strikes = weigh(verdict, evidence, self._clock.wall())
         return judged
+
+    def as_ever(self, health: Health, heard: Heard) -> bool:
+        """A message was taken by a provider of which nothing is wrong: noted, and there is no lesson in it. False: look
+        closer. All but a few calls go this way."""
+        experience = self._experience
+        if heard.started_boot is None or health.probe_at is not None or health.strikes or experience.rate is not None:
+            return False
+        now = self._clock.boot()
+        experience.answered(now, failed=False, places=self.rules.max_in_flight)
+        experience.took(self._clock.wall(), heard.started_boot, now, heard.cost)
+        return True
 
     def hear(self, health: Health, heard: Heard) -> Lesson:
         """What a call's end says."""

@@ -83,6 +83,8 @@ class Reconciler:
         self._turns: dict[str, asyncio.Semaphore] = {}
         """By provider; bounded by the names ever configured."""
         self._busy: dict[int, asyncio.Task[None]] = {}
+        self._ended: set[int] = set()
+        """Settled while the outbox was being read: what it shows of them is stale."""
         self._asked: Counter[str] = Counter()
         """How many of them are each provider's."""
         self._promised: dict[str, int] = {}
@@ -109,6 +111,7 @@ class Reconciler:
 
     async def _look(self, now: Instant) -> None:
         self._next = None
+        self._ended.clear()
         crowded = [name for name, count in self._asked.items() if count >= AT_ONCE]
         try:
             found, following = await self._records.uncertain(now, AT_ONCE + len(self._busy), crowded)
@@ -120,7 +123,8 @@ class Reconciler:
             self.doubt(following)
         for message in found:
             provider = message.provider or ""
-            if message.seq not in self._busy and self._asked[provider] < AT_ONCE:
+            fresh = message.seq not in self._busy and message.seq not in self._ended
+            if fresh and self._asked[provider] < AT_ONCE:
                 self._asked[provider] += 1
                 self._busy[message.seq] = asyncio.get_running_loop().create_task(self._settle(message))
 
@@ -146,6 +150,7 @@ class Reconciler:
             log.exception("a look-up met a fault of the daemon; asking again", id=message.id)
         finally:
             del self._busy[message.seq]
+            self._ended.add(message.seq)
             self._asked[message.provider or ""] -= 1
             self._promised = {id: seq for id, seq in self._promised.items() if seq != message.seq}
             self.doubt(self._clock.wall() + AGAIN_MS)
@@ -184,6 +189,10 @@ class Reconciler:
         if lane is None or started is None:
             return Resolved(self._conclude(message, Finding.UNANSWERED, "key", rules))
         wall = self._clock.wall()
+        if wall >= message.expires_at:
+            return Resolved(self._conclude(message, Finding.UNASKABLE, "key", rules))
+        if lane.is_being_tried():
+            return Resolved(self._conclude(message, Finding.UNANSWERED, "key", rules))
         lane.begin_call(message, started)
         try:
             request = setting.provider.prepare(self._call(message))
@@ -212,9 +221,10 @@ class Reconciler:
         if verdict.fate is Fate.ACCEPTED:
             id = verdict.provider_message_id
             settlement = self._conclude(message, Finding.FOUND, "key", rules, id)
-        elif settlement.event is not Event.FAIL:
+        elif settlement.event is not Event.FAIL or verdict.fate is not Fate.REFUSE:
             # Neither taken nor refused for good: that says nothing of the first time.
             settlement = self._conclude(message, Finding.UNANSWERED, "key", rules)
+        settlement.charged = message.charged  # by the attempt that is settled now: it was one
         return Resolved(settlement, lane, record, heard)
 
     @staticmethod

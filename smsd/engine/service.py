@@ -340,7 +340,7 @@ class Service:
             reason=lane.reason(),
             rate=lane.pacer.rate_per_minute(),
             rate_now=lane.rate_now(),
-            recommended_rate=lane.experience.recommended,
+            recommended_rate=lane.recommended_rate(),
             in_flight=lane.in_flight,
             sent_last_minute=self._tally.sent_last_minute(lane.name),
             throttles_last_hour=self._tally.throttles_last_hour(lane.name),

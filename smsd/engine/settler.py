@@ -121,6 +121,8 @@ class Settler:
         if settlement.event is Event.TAKEN:
             fields["provider_message_id"] = settlement.provider_message_id
             fields["since_accepted_ms"] = settlement.at - message.created_at
+            if settlement.segments is not None:
+                fields["segments_by_provider"] = settlement.segments
         if settlement.event is Event.RETRY:
             fields["max_attempts"] = message.max_attempts
             fields["delay_ms"] = max(0, settlement.due - settlement.at)

@@ -64,7 +64,7 @@ def refused(route: str, codes: Codes) -> tuple[str, ...]:
     if EVERY in codes:
         return (EVERY,)
     names = providers(route)
-    return () if not names or left_over(names, codes) else tuple(name for name in names if name in codes)
+    return () if left_over(names, codes) else tuple(name for name in names if name in codes)
 
 
 def way_around(route: str, codes: Codes) -> str | None:

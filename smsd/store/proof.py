@@ -17,12 +17,13 @@ from smsd.core.lifecycle import Event, may, step
 from smsd.core.message import Attempt, Instant, Message, State
 from smsd.store import Proved, rows
 from smsd.store import statements as sql
+from smsd.store.changes import find
 from smsd.store.connection import Handle
 from smsd.store.deltas import Deltas
 from smsd.store.reading import BINDING_SLACK_MS, stretches
 from smsd.store.rows import OVERTAKEN
 from smsd.store.statements import arrays, change
-from smsd.store.transitions import expect, find
+from smsd.store.transitions import expect
 
 STRETCHES = 20
 """Stretches of `reading.ATTEMPTS_AT_ONCE` calls, newest first, among which the owner of an id is looked for: some

@@ -37,10 +37,10 @@ from smsd.store import (
     StoreError,
     Totals,
     WrongState,
+    changes,
     proof,
     reading,
     recovery,
-    transitions,
 )
 from smsd.store import statements as sql
 from smsd.store.connection import Connection, ConnectionFactory, Handle, connect
@@ -48,8 +48,9 @@ from smsd.store.deltas import Deltas
 from smsd.store.disk import Disk, free_bytes
 from smsd.store.faults import Fault, describe, fault
 from smsd.store.guard import FileGuard, FileLock
+from smsd.store.operations import Accept, Begin, Change, Settle
 from smsd.store.snapshot import Snapshot
-from smsd.store.transitions import Accept, Begin, Change, Ledger, Settle
+from smsd.store.transitions import Ledger
 from smsd.store.writer import Writer
 
 T = TypeVar("T")
@@ -242,17 +243,17 @@ class SqliteOutbox:
 
     async def expire(self, now: Instant, limit: int) -> tuple[list[Message], Instant | None]:
         """See Outbox.expire."""
-        return await self._change(lambda db, deltas: transitions.expire(db, deltas, now, limit), size=limit)
+        return await self._change(lambda db, deltas: changes.expire(db, deltas, now, limit), size=limit)
 
     async def cancel(self, id: str, tenant: str | None, now: Instant) -> Message | WrongState | None:
         """See Outbox.cancel."""
-        return await self._change(lambda db, deltas: transitions.cancel(db, deltas, id, tenant, now))
+        return await self._change(lambda db, deltas: changes.cancel(db, deltas, id, tenant, now))
 
     async def reopen(
         self, id: str, tenant: str | None, now: Instant, expires_at: Instant, force: bool
     ) -> Message | WrongState | None:
         """See Outbox.reopen."""
-        return await self._change(lambda db, deltas: transitions.reopen(db, deltas, id, tenant, now, expires_at, force))
+        return await self._change(lambda db, deltas: changes.reopen(db, deltas, id, tenant, now, expires_at, force))
 
     async def prove(
         self, id: str, attempt: int, provider: str, provider_message_id: str, now: Instant
@@ -273,11 +274,11 @@ class SqliteOutbox:
 
     async def save_provider(self, health: Health) -> None:
         """See Outbox.save_provider."""
-        await self._change(lambda db, _: transitions.save_provider(db, health))
+        await self._change(lambda db, _: changes.save_provider(db, health))
 
     async def beat(self, now: Instant) -> None:
         """Commit the time: proof that the writer lives. Raises StoreError."""
-        await self._change(lambda db, _: transitions.beat(db, now))
+        await self._change(lambda db, _: changes.beat(db, now))
 
     async def _change(self, run: Callable[[Handle, Deltas], T], size: int = 1) -> T:
         operation = Change(run, size)
@@ -288,7 +289,7 @@ class SqliteOutbox:
 
     async def get(self, id: str, tenant: str | None) -> Message | None:
         """See Records.get."""
-        return await self._read(lambda db: transitions.find(db, id, tenant))
+        return await self._read(lambda db: changes.find(db, id, tenant))
 
     async def attempts(self, seq: int) -> list[Attempt]:
         """See Records.attempts."""

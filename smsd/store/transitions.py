@@ -1,131 +1,31 @@
 """What does each transition do to the rows?
 
-Operations are what waits for the next commit; a Ledger applies many of them inside one open transaction, set-wise:
-acceptances first, then settlements, claims and the rest. Every change of a live message is fenced: it repeats the state
-and the attempt it was decided for, so news that come too late change nothing. BEGIN, COMMIT, failures and waking the
-callers belong to `writer`; what should happen to a message belongs to `core.policy`.
+A Ledger applies many operations inside one open transaction, set-wise: acceptances first, then settlements, claims and
+the rest. Every change of a live message is fenced: it repeats the state and the attempt it was decided for, so news
+that come too late change nothing. BEGIN, COMMIT, failures and waking the callers belong to `writer`; what should happen
+to a message belongs to `core.policy`.
 """
 
 from __future__ import annotations
 
-import asyncio
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, TypeVar
 
-from smsd.core.health import Health
-from smsd.core.lifecycle import Event, may, step
-from smsd.core.message import Attempt, Draft, Error, Instant, Message, State
+from smsd.core.lifecycle import Event, step
+from smsd.core.message import Draft, Instant, Message, State
 from smsd.core.settlement import Settlement
 from smsd.core.verdict import Category
-from smsd.store import AcceptResult, Claim, KeyConflict, Replay, Stored, StoreError, Suppressed, WrongState, rows
+from smsd.store import Claim, KeyConflict, Replay, Stored, Suppressed, rows
 from smsd.store import statements as sql
 from smsd.store.connection import Handle
-from smsd.store.deltas import MINUTE_MS, Deltas
+from smsd.store.deltas import Deltas
 from smsd.store.flows import Flows
+from smsd.store.operations import Accept, Begin, Change, Operation, Settle
 from smsd.store.optouts import Codes, OptOuts, forbids, opted_out, refused, way_around
-from smsd.store.statements import arrays, change, look_up
+from smsd.store.statements import change, look_up
 
 T = TypeVar("T")
-
-TENANT_MINUTES_KEPT = 2 * 24 * 60
-"""Minutes for which a tenant's counts by minute are kept; the longest question about them is "today"."""
-
-MINUTES_FORGOTTEN_AT_ONCE = 500
-"""Rows that one beat deletes at most: about a millisecond. A busy tenant makes one a minute."""
-
-EXPIRED_MESSAGE = "its time to live ran out before it could be sent"
-
-
-class Operation(ABC):
-    """One caller's wish. `size`: rows it writes, for the batch's bound."""
-
-    __slots__ = ()
-    size = 1
-    keeps_trying = False
-    """Whether it waits for room when the disk is full instead of failing: its outcome is a fact already."""
-
-    @abstractmethod
-    def resolve(self) -> None:
-        """It is durable: tell the caller. On the event loop."""
-
-    @abstractmethod
-    def fail(self, error: StoreError) -> None:
-        """It is not, or nobody knows: tell the caller. On the event loop."""
-
-
-class Accept(Operation):
-    """A draft wants to become a message. The caller is told by a plain call: a future costs too much at 40,000/s."""
-
-    __slots__ = ("done", "draft", "result")
-
-    def __init__(self, draft: Draft, done: Callable[[AcceptResult], None]) -> None:
-        self.draft = draft
-        self.done = done
-        self.result: AcceptResult | None = None
-
-    def resolve(self) -> None:
-        assert self.result is not None
-        self.done(self.result)
-
-    def fail(self, error: StoreError) -> None:
-        self.done(error)
-
-
-class Awaited(Operation, Generic[T]):
-    """An operation whose caller awaits `future`. A caller that gave up waiting changes nothing: it is committed."""
-
-    __slots__ = ("future", "result")
-
-    def __init__(self) -> None:
-        self.future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self.result: T | None = None
-
-    def resolve(self) -> None:
-        if not self.future.done():
-            self.future.set_result(cast("T", self.result))
-
-    def fail(self, error: StoreError) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
-
-
-class Begin(Awaited[list[Message | None]]):
-    """Claims that want to become open attempts."""
-
-    __slots__ = ("claims", "now", "size")
-
-    def __init__(self, claims: Sequence[Claim], now: Instant) -> None:
-        super().__init__()
-        self.claims = claims
-        self.now = now
-        self.size = len(claims)
-
-
-class Settle(Awaited[bool]):
-    """The end of an attempt. It keeps trying: the call was made, and only the outbox does not know yet."""
-
-    __slots__ = ("attempt", "settlement")
-    size = 2
-    keeps_trying = True
-
-    def __init__(self, settlement: Settlement, attempt: Attempt | None) -> None:
-        super().__init__()
-        self.settlement = settlement
-        self.attempt = attempt
-
-
-class Change(Awaited[T]):
-    """Any other transition: a function of the open transaction."""
-
-    __slots__ = ("run", "size")
-
-    def __init__(self, run: Callable[[Handle, Deltas], T], size: int = 1) -> None:
-        super().__init__()
-        self.run = run
-        self.size = size
-
 
 Wanted = tuple[int, list[Message | None], int, Claim, Instant]
 """A claim: its message's number, the answers of its operation, its place among them, itself, and the time."""
@@ -403,69 +303,3 @@ def answer_for_key(known: tuple[bytes, Replay], content_hash: bytes) -> Replay |
     """Same key: the first message again for the same content, a conflict for other content."""
     first_hash, replay = known
     return replay if first_hash == content_hash else KeyConflict(replay.id)
-
-
-# --- the rare ones, one message or one slice at a time ---------------------------------------------------------------
-
-
-def find(db: Handle, id: str, tenant: str | None) -> Message | None:
-    """The message by its id, if it belongs to the tenant (None: any)."""
-    for row in arrays(db, sql.BY_ID, (id,)):
-        found = rows.message(row)
-        if tenant is None or found.tenant == tenant:
-            return found
-    return None
-
-
-def expire(db: Handle, deltas: Deltas, now: Instant, limit: int) -> tuple[list[Message], Instant | None]:
-    """Pending messages whose end of life has come, as they are afterwards; and the next end of life."""
-    found = [rows.message(row) for row in arrays(db, sql.EXPIRED, (now, limit))]
-    expired = []
-    for message in found:
-        cause = message.error.cause or message.error.category if message.error else None
-        error = Error(Category.EXPIRED, EXPIRED_MESSAGE, now, cause=cause)
-        expired.append(replace(message, state=State.EXPIRED, processed_at=now, error=error))
-        deltas.moved(State.PENDING, step(State.PENDING, Event.EXPIRE), message.tenant, message.priority, message.flow)
-    changes = [(m.seq, now, *rows.error_values(m.error)[:2], rows.error_values(m.error)[5]) for m in expired if m.error]
-    expect(change(db, sql.EXPIRE, changes), len(expired))
-    following = db.execute(sql.NEXT_EXPIRY).fetchone()
-    return expired, None if following is None else following[0]
-
-
-def cancel(db: Handle, deltas: Deltas, id: str, tenant: str | None, now: Instant) -> Message | WrongState | None:
-    """pending -> cancelled."""
-    message = find(db, id, tenant)
-    if message is None:
-        return None
-    if not may(message.state, Event.CANCEL):
-        return WrongState(message)
-    after = step(message.state, Event.CANCEL)
-    expect(change(db, sql.CANCEL, [(now, message.seq)]), 1)
-    deltas.moved(message.state, after, message.tenant, message.priority, message.flow)
-    return replace(message, state=after, processed_at=now)
-
-
-def reopen(
-    db: Handle, deltas: Deltas, id: str, tenant: str | None, now: Instant, expires_at: Instant, force: bool
-) -> Message | WrongState | None:
-    """failed, undelivered, expired -> pending, a new round. A failed UNCERTAIN one may have gone: only with force."""
-    message = find(db, id, tenant)
-    if message is None:
-        return None
-    doubtful = message.state is State.FAILED and message.error and message.error.category is Category.UNCERTAIN
-    if not may(message.state, Event.REOPEN) or (doubtful and not force):
-        return WrongState(message)
-    expect(change(db, sql.REOPEN, [(now, expires_at, message.seq, int(message.state))]), 1)
-    deltas.moved(message.state, step(message.state, Event.REOPEN), message.tenant, message.priority, message.flow)
-    return rows.message(arrays(db, sql.BY_SEQ, (message.seq,))[0])
-
-
-def save_provider(db: Handle, health: Health) -> None:
-    """Keep a provider's health in place of what was known."""
-    db.execute(sql.SAVE_PROVIDER, rows.health_row(health))
-
-
-def beat(db: Handle, now: Instant) -> None:
-    """Write the time down: a commit that must succeed. It takes some old minutes of tenants away on the occasion."""
-    db.execute(sql.SET_META, ("beat", now))
-    db.execute(sql.FORGET_TENANT_MINUTES, (now // MINUTE_MS - TENANT_MINUTES_KEPT, MINUTES_FORGOTTEN_AT_ONCE))

@@ -35,7 +35,8 @@ from smsd.store.connection import Connection, Handle
 from smsd.store.disk import Disk
 from smsd.store.faults import Fault, describe, fault
 from smsd.store.guard import FileGuard
-from smsd.store.transitions import Accept, Ledger, Operation
+from smsd.store.operations import Accept, Operation
+from smsd.store.transitions import Ledger
 
 MAX_ROWS = 2_000
 """Rows of one commit: about 15 ms of work, so a claim never waits longer behind a flood of acceptances."""

@@ -262,6 +262,8 @@ def test_held_back_it_waits_as_long_as_its_sender_and_is_charged_nothing() -> No
 def test_accepted_keeps_what_the_provider_gave() -> None:
     settlement = decide(MESSAGE, accepted("SM1", price="0.0075 USD", segments=1), RULES, RETRY, NOW, 0.5)
     assert (settlement.provider_message_id, settlement.price, settlement.error) == ("SM1", "0.0075 USD", None)
+    assert settlement.segments is None
+    assert decide(MESSAGE, accepted("SM1", segments=2), RULES, RETRY, NOW, 0.5).segments == 2
 
 
 def test_the_text_of_a_throttle_says_when() -> None:

@@ -12,6 +12,14 @@ from smsd.providers.base import Local, Provider
 OWN: dict[str, dict[str, object]] = {
     "twilio": {"account_sid": "AC1", "auth_token": "hush"},
     "dialpad": {"api_key": "hush"},
+    "messagebird": {"access_key": "hush"},
+    "http": {
+        "url": "https://sms.example/send",
+        "fields": {"to": "{to}", "text": "{text}"},
+        "id_path": "id",
+        "auth": "bearer",
+        "token": "hush",
+    },
 }
 """Settings without which an adapter cannot be."""
 
@@ -25,6 +33,8 @@ def test_the_types_of_this_version() -> None:
     types = {
         "twilio",
         "dialpad",
+        "messagebird",
+        "http",
         "sandbox",
         "console",
     }

@@ -647,6 +647,7 @@ class OutboxContract:
         """The open call counts at once, and its own end takes the place of what was written down of it."""
         [seq] = await bench.stored(draft(1, segments=3))
         [claimed] = await bench.claimed(seq)
+        assert await bench.box.prove(claimed.id, 1, "b", "SM1", LATER) is None, "its call goes to another provider"
         proved = await bench.box.prove(claimed.id, 1, "main", "SM1", LATER)
         assert proved is not None
         assert (proved.before, proved.message.state, proved.message.charged) == (State.PROCESSING, State.SENT, 1)
@@ -696,6 +697,19 @@ class OutboxContract:
         assert await bench.everything() == before
         assert [await bench.box.attempts(seq) for seq in seqs] == tried
         assert await bench.box.prove(draft(4).id, 1, "main", "SM4", SOON) is not None
+
+    async def test_an_id_that_a_look_up_found_long_ago_proves_nothing(self, bench: Bench) -> None:
+        """However many calls were made since."""
+        [found, asked, *many] = await bench.stored(*(draft(n) for n in range(1, 1_101)))
+        await bench.box.begin([Claim(seq, 0, "main", "s") for seq in (found, asked, *many)], NOW)
+        early = NOW - 3_600_000
+        await bench.box.settle(settlement(found, Event.DOUBT, at=early), attempt(at=early, outcome="unknown"))
+        await bench.box.settle(settlement(found, Event.TAKEN, pmid="SM1"), None)
+        taken = (settlement(seq, Event.TAKEN, at=early) for seq in many)
+        await asyncio.gather(*(bench.box.settle(one, attempt(at=early)) for one in taken))
+        await bench.box.settle(settlement(asked, Event.DOUBT), attempt(outcome="unknown"))
+        assert await bench.box.prove(draft(2).id, 1, "main", "SM1", SOON) is None
+        assert await bench.box.prove(draft(2).id, 1, "main", "SM2", SOON) is not None
 
     async def test_a_proof_does_not_revive_what_was_cancelled(self, bench: Bench) -> None:
         [seq] = await bench.stored(draft(1))

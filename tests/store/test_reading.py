@@ -7,6 +7,7 @@ from pathlib import Path
 
 from smsd.core.lifecycle import Event
 from smsd.store import Claim, Person, Query, Stored
+from smsd.store.changes import MINUTES_FORGOTTEN_AT_ONCE
 from smsd.store.reading import (
     ATTEMPTS_AT_ONCE,
     BINDING_SLACK_MS,
@@ -17,7 +18,6 @@ from smsd.store.reading import (
 )
 from smsd.store.rows import ACCEPTED_COLUMNS
 from smsd.store.sqlite import SqliteOutbox
-from smsd.store.transitions import MINUTES_FORGOTTEN_AT_ONCE
 from tests.doubles.builders import NOW, draft
 from tests.store.conftest import Opening
 from tests.store.contract import accept, attempt, settlement

@@ -12,6 +12,7 @@ A gateway that takes JSON::
 
     [providers.acme]
     type = "http"
+    from = "+15005550006"
     rate = "10/s"
     url = "https://api.acme.example/v2/messages"
     auth = "bearer"

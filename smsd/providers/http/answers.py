@@ -167,7 +167,7 @@ TAKEN = frozenset({*range(200, 300), 409})
 """Statuses that can mean acceptance. 409: where it says that it has this key already."""
 
 
-def success(key: str, value: object) -> Success:
+def success_of(key: str, value: object) -> Success:
     """{status = [200, 201, 202], match = "...", path = "...", equals = "..."}. Raises ValueError, naming the key."""
     given = table(key, value, frozenset({"status", "match", "path", "equals"}))
     found = statuses(f"{key}.status", given.get("status", [200, 201, 202]))

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from smsd.core.verdict import Scope
 from smsd.providers.base import check_secret
-from smsd.providers.http.answers import ErrorRule, Path, Success, error_rules, path, pattern, success
+from smsd.providers.http.answers import ErrorRule, Path, Success, error_rules, path, pattern, success_of
 from smsd.providers.http.lookup import LookUp, look_up
 from smsd.providers.http.templates import ADDRESSES, FIELDS, Node, Template, names_in, tree
 from smsd.providers.http.urls import header_name, header_templates, url_template
@@ -51,19 +51,19 @@ class Settings:
     """The header's or parameter's name, for auth = "header" or "query"."""
     success: Mapping[str, object] = field(default_factory=dict, metadata={"raw": True})
     """{status = [200, 201, 202], match = "regex", path = "status", equals = "ok"}; all that is set must hold."""
-    id_path: str = ""
+    id_path: str | None = None
     """Where an accepted answer has the gateway's id, such as "data.0.id"."""
-    id_match: str = ""
+    id_match: str | None = None
     """Instead of id_path, where the answer is no JSON: a regular expression whose one group is the id."""
     ids: bool = True
     """false: its answers carry no id. Then success must look at more than the status, and no report can be matched."""
-    price_path: str = ""
-    segments_path: str = ""
-    error_code_path: str = ""
-    error_message_path: str = ""
+    price_path: str | None = None
+    segments_path: str | None = None
+    error_code_path: str | None = None
+    error_message_path: str | None = None
     errors: Sequence[Mapping[str, object]] = field(default=(), metadata={"raw": True})
     """[{status = 429 | "4xx" | [...], code = "..." | [...], match = "regex", category = "...", scope, fate, wait}]"""
-    idempotency_header: str = ""
+    idempotency_header: str | None = None
     """The header that carries our id where the gateway takes one id once; an uncertain message is then sent again."""
     look_up: Mapping[str, object] | None = field(default=None, metadata={"raw": True})
     """{url = "https://.../{id}", id_path = "id"}: one GET that shows the message; 404 (`absent_status`) is "not there".
@@ -85,7 +85,7 @@ class Settings:
 
     @property
     def lookup(self) -> str:
-        """ "key" with an idempotency header, what look_up says with one, else "none"."""
+        """With an idempotency header "key", with look_up its quality, else "none"."""
         if self.idempotency_header:
             return "key"
         return "none" if self._look_up is None else self._look_up.quality
@@ -119,7 +119,7 @@ class Settings:
     @cached_property
     def _paths(self) -> Mapping[str, Path]:
         keys = ("id_path", "price_path", "segments_path", "error_code_path", "error_message_path")
-        return MappingProxyType({key: path(key, getattr(self, key)) for key in keys})
+        return MappingProxyType({key: path(key, getattr(self, key) or "") for key in keys})
 
     @cached_property
     def _id_match(self) -> re.Pattern[str] | None:
@@ -127,7 +127,7 @@ class Settings:
 
     @cached_property
     def _success(self) -> Success:
-        return success("success", self.success)
+        return success_of("success", self.success)
 
     @cached_property
     def _errors(self) -> tuple[ErrorRule, ...]:
@@ -183,6 +183,7 @@ class Settings:
             raise ValueError(f"headers.{min(taken)}: auth sets it too; keep one")
 
     def _check_answers(self) -> None:
+        success = self._success
         if self.ids == (not self._paths["id_path"] and self._id_match is None):
             raise ValueError(
                 "id_path: where does an accepted answer have the id? Set id_path or id_match, or ids = false for none"
@@ -191,12 +192,12 @@ class Settings:
             raise ValueError("id_match: goes instead of id_path; keep one")
         if self._id_match is not None and self._id_match.groups != 1:
             raise ValueError("id_match: must have exactly one group, which is the id; write (?:...) for others")
-        if not self.ids and not self._success.looks_inside:
+        if not self.ids and not success.looks_inside:
             raise ValueError("success: without ids it must look at more than the status; set match, or path and equals")
         for n, rule in enumerate(self._errors):
             if rule.codes and not self.error_code_path:
                 raise ValueError(f"error_code_path: missing; errors.{n} needs to know where the code stands")
-            if not rule.codes and not rule.match and rule.statuses & self._success.statuses:
+            if not rule.codes and not rule.match and rule.statuses & success.statuses:
                 raise ValueError(f"errors.{n}.status: means success too; add code or match")
             if rule.reading.scope is Scope.SENDER and self.picks_sender:
                 raise ValueError(f"errors.{n}.scope: no field sends {{from}}, so the sender is not ours; remove it")

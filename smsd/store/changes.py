@@ -1,0 +1,91 @@
+"""What does one message's, or one provider's, own change do to the rows?
+
+The rare transitions, one message or one slice at a time, each a function of the open transaction: expire, cancel,
+reopen, a provider's health, the beat. The daily flow, set-wise, is `transitions`; a proof from outside is `proof`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from smsd.core.health import Health
+from smsd.core.lifecycle import Event, may, step
+from smsd.core.message import Error, Instant, Message, State
+from smsd.core.verdict import Category
+from smsd.store import WrongState, rows
+from smsd.store import statements as sql
+from smsd.store.connection import Handle
+from smsd.store.deltas import MINUTE_MS, Deltas
+from smsd.store.statements import arrays, change
+from smsd.store.transitions import expect
+
+TENANT_MINUTES_KEPT = 2 * 24 * 60
+"""Minutes for which a tenant's counts by minute are kept; the longest question about them is "today"."""
+
+MINUTES_FORGOTTEN_AT_ONCE = 500
+"""Rows that one beat deletes at most: about a millisecond. A busy tenant makes one a minute."""
+
+EXPIRED_MESSAGE = "its time to live ran out before it could be sent"
+
+
+def find(db: Handle, id: str, tenant: str | None) -> Message | None:
+    """The message by its id, if it belongs to the tenant (None: any)."""
+    for row in arrays(db, sql.BY_ID, (id,)):
+        found = rows.message(row)
+        if tenant is None or found.tenant == tenant:
+            return found
+    return None
+
+
+def expire(db: Handle, deltas: Deltas, now: Instant, limit: int) -> tuple[list[Message], Instant | None]:
+    """Pending messages whose end of life has come, as they are afterwards; and the next end of life."""
+    found = [rows.message(row) for row in arrays(db, sql.EXPIRED, (now, limit))]
+    expired = []
+    for message in found:
+        cause = message.error.cause or message.error.category if message.error else None
+        error = Error(Category.EXPIRED, EXPIRED_MESSAGE, now, cause=cause)
+        expired.append(replace(message, state=State.EXPIRED, processed_at=now, error=error))
+        deltas.moved(State.PENDING, step(State.PENDING, Event.EXPIRE), message.tenant, message.priority, message.flow)
+    changes = [(m.seq, now, *rows.error_values(m.error)[:2], rows.error_values(m.error)[5]) for m in expired if m.error]
+    expect(change(db, sql.EXPIRE, changes), len(expired))
+    following = db.execute(sql.NEXT_EXPIRY).fetchone()
+    return expired, None if following is None else following[0]
+
+
+def cancel(db: Handle, deltas: Deltas, id: str, tenant: str | None, now: Instant) -> Message | WrongState | None:
+    """pending -> cancelled."""
+    message = find(db, id, tenant)
+    if message is None:
+        return None
+    if not may(message.state, Event.CANCEL):
+        return WrongState(message)
+    after = step(message.state, Event.CANCEL)
+    expect(change(db, sql.CANCEL, [(now, message.seq)]), 1)
+    deltas.moved(message.state, after, message.tenant, message.priority, message.flow)
+    return replace(message, state=after, processed_at=now)
+
+
+def reopen(
+    db: Handle, deltas: Deltas, id: str, tenant: str | None, now: Instant, expires_at: Instant, force: bool
+) -> Message | WrongState | None:
+    """failed, undelivered, expired -> pending, a new round. A failed UNCERTAIN one may have gone: only with force."""
+    message = find(db, id, tenant)
+    if message is None:
+        return None
+    doubtful = message.state is State.FAILED and message.error and message.error.category is Category.UNCERTAIN
+    if not may(message.state, Event.REOPEN) or (doubtful and not force):
+        return WrongState(message)
+    expect(change(db, sql.REOPEN, [(now, expires_at, message.seq, int(message.state))]), 1)
+    deltas.moved(message.state, step(message.state, Event.REOPEN), message.tenant, message.priority, message.flow)
+    return rows.message(arrays(db, sql.BY_SEQ, (message.seq,))[0])
+
+
+def save_provider(db: Handle, health: Health) -> None:
+    """Keep a provider's health in place of what was known."""
+    db.execute(sql.SAVE_PROVIDER, rows.health_row(health))
+
+
+def beat(db: Handle, now: Instant) -> None:
+    """Write the time down: a commit that must succeed. It takes some old minutes of tenants away on the occasion."""
+    db.execute(sql.SET_META, ("beat", now))
+    db.execute(sql.FORGET_TENANT_MINUTES, (now // MINUTE_MS - TENANT_MINUTES_KEPT, MINUTES_FORGOTTEN_AT_ONCE))
