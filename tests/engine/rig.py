@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Coroutine
 from datetime import UTC
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 from smsd.core.acceptance import MessageRules, Origin, Refusal
@@ -22,12 +22,12 @@ from smsd.engine.engine import Engine, Plan
 from smsd.engine.intake import Answer, Receipt
 from smsd.engine.lane import Setting
 from smsd.engine.settler import RetryBook
-from smsd.providers.base import NoAnswer, NoConnection, Outcome, Request, Response
+from smsd.providers.base import NoAnswer, NoConnection, Outcome, Provider, Request, Response
 from smsd.providers.twilio import Twilio
 from smsd.store.sqlite import SqliteOutbox
 from smsd.wire import Submission, content_hash
 from tests.doubles.inline_connection import inline
-from tests.doubles.scripted import ScriptedExchange
+from tests.doubles.scripted import Script, ScriptedExchange
 from tests.simulation.clock import SimulatedClock
 from tests.simulation.loop import VirtualLoop
 
@@ -119,6 +119,10 @@ def _date(seconds: int) -> str:
     return formatdate(seconds, usegmt=True).replace("GMT", "+0000")
 
 
+def setting(provider: Provider, rules: ProviderRules) -> Setting:
+    return Setting(cast(Any, provider).name, provider, rules)
+
+
 class Rig:
     """One outbox directory over several runs of the engine."""
 
@@ -127,9 +131,11 @@ class Rig:
         self.loop = VirtualLoop()
         self.clock = SimulatedClock(self.loop, boot_us=3_600_000_000)
         self.carrier = Carrier(self.clock)
+        self.script: Script | None = None
+        """Stands in for the carrier, if set before the start."""
         self.events: list[Event] = []
-        self.providers: list[tuple[Twilio, ProviderRules]] = [(twilio(), self.rules())]
-        self.retired: list[tuple[Twilio, ProviderRules]] = []
+        self.providers: list[tuple[Provider, ProviderRules]] = [(twilio(), self.rules())]
+        self.retired: list[tuple[Provider, ProviderRules]] = []
         self.on_uncertain = "retry"
         self.max_backlog = 5_000_000
         self.messages = MessageRules()
@@ -173,7 +179,7 @@ class Rig:
         self.engine = Engine(
             self.plan(),
             self.store,
-            ScriptedExchange(self.carrier),
+            ScriptedExchange(self.script or self.carrier),
             self.clock,
             bus,
             lambda: 0.5,
@@ -185,12 +191,12 @@ class Rig:
     def plan(self) -> Plan:
         """What the engine is told."""
         return Plan(
-            tuple(Setting(provider.name, provider, rules) for provider, rules in self.providers),
+            tuple(setting(provider, rules) for provider, rules in self.providers),
             self.messages,
             RetryBook(self.retry, self.profiles),
             UTC,
             max_backlog=self.max_backlog,
-            retired=tuple(Setting(provider.name, provider, rules) for provider, rules in self.retired),
+            retired=tuple(setting(provider, rules) for provider, rules in self.retired),
             on_uncertain=self.on_uncertain,
             routing=self.routing,
             accounts=self.accounts,

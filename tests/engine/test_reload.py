@@ -18,9 +18,10 @@ from smsd.core.retry import RetryRules
 from smsd.engine.engine import Plan
 from smsd.engine.lane import Setting
 from smsd.engine.settler import RetryBook
+from smsd.providers.base import Provider
 from smsd.providers.twilio import Twilio
 from smsd.store import StoreError
-from tests.engine.rig import ACCEPTED, LOST, REFUSED, Rig, answer, twilio
+from tests.engine.rig import ACCEPTED, LOST, REFUSED, Rig, answer, setting, twilio
 
 SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US
@@ -30,9 +31,9 @@ def a_minute(limit: int, burst: int = 1) -> Pace:
     return Pace((Window(limit, MINUTE_US),), burst=burst)
 
 
-async def reload(rig: Rig, *providers: tuple[Twilio, ProviderRules], **fields: object) -> None:
+async def reload(rig: Rig, *providers: tuple[Provider, ProviderRules], **fields: object) -> None:
     """The configuration is read again and names these providers."""
-    configured = tuple(Setting(provider.name, provider, rules) for provider, rules in providers)
+    configured = tuple(setting(provider, rules) for provider, rules in providers)
     plan: Plan = replace(rig.engine._plan, settings=configured, retries=RetryBook(rig.retry, {}))
     await rig.engine.reconfigure(replace(plan, **fields))  # type: ignore[arg-type]  # fields of Plan, by name
 

@@ -18,7 +18,8 @@ from smsd.core.retry import RetryRules
 from smsd.core.routing import RoutingRules
 from smsd.core.verdict import Category
 from smsd.engine.lane import Setting
-from smsd.providers.base import Outcome
+from smsd.providers.base import Outcome, Request
+from smsd.providers.http import Http
 from tests.engine.rig import ACCEPTED, LOST, REFUSED, Rig, answer, twilio
 
 SECOND = 1_000
@@ -94,7 +95,7 @@ def test_while_one_provider_is_out_the_other_carries_and_only_probes_go_to_the_d
             REFUSED if name == "alpha" and rig.clock.wall() < dead_until else ACCEPTED
         )
         await rig.start()
-        ids = []
+        ids: list[str] = []
         while rig.clock.wall() < dead_until + 10 * MINUTE:
             ids += [await rig.accepted(text=f"text {len(ids)}")]
             await rig.seconds(5)
@@ -600,6 +601,75 @@ def test_a_breaker_may_be_switched_off(rig: Rig) -> None:
         assert len(rig.carrier.sends) > 120
         assert Kind.PROVIDER_BREAKER_OPENED not in rig.kinds()
         assert BreakerRules().min_calls == 10
+        await rig.stop()
+
+    rig.run(story)
+
+
+# -- a provider that knows a key again --------------------------------------------------------------------------------
+
+
+def keyed(rig: Rig, **fields: object) -> dict[str, str]:
+    """A provider whose idempotency key is all it can be asked by; what it has taken, by key."""
+    gateway = Http(
+        "gateway",
+        url="https://gateway.example.com/send",
+        fields={"to": "{to}", "text": "{text}"},
+        id_path="id",
+        idempotency_header="Idempotency-Key",
+    )
+    rig.providers = [(gateway, rig.rules(reconcile_after_ms=1_000, **fields))]
+    return {}
+
+
+def test_in_doubt_the_same_bytes_go_again_with_the_same_key(rig: Rig) -> None:
+    async def story() -> None:
+        taken = keyed(rig)
+        seen: list[tuple[str, bytes]] = []
+
+        def said(request: Request, n: int) -> tuple[Outcome, int]:
+            key = request.headers["Idempotency-Key"]
+            seen.append((key, request.body))
+            taken.setdefault(key, f"id-{len(taken)}")
+            return (LOST if len(seen) <= 3 else answer(201, id=taken[key])), 5
+
+        rig.script = said
+        await rig.start()
+        id = await rig.accepted()
+        await rig.seconds(2)
+        assert (await rig.waiting(id))[0] == "uncertain"
+        await rig.seconds(60)
+        message = await rig.message(id)
+        assert (message.state, message.provider_message_id, message.attempt) == (State.SENT, "id-0", 1)
+        assert len(set(seen)) == 1
+        assert len(seen) == 4
+        attempts = await rig.engine.service.attempts(id, None)
+        assert attempts is not None
+        assert [(each.n, each.outcome) for each in attempts] == [(1, "unknown")] * 3 + [(1, "accepted")]
+        await rig.stop()
+
+    rig.run(story)
+
+
+@pytest.mark.parametrize("end", ["refused", "past its end of life", "never answered"])
+def test_in_doubt_with_a_key_it_is_never_sent_as_another_message(rig: Rig, end: str) -> None:
+    async def story() -> None:
+        keyed(rig, on_uncertain="hold", reconcile_timeout_ms=60_000)
+        keys: set[str] = set()
+
+        def said(request: Request, n: int) -> tuple[Outcome, int]:
+            keys.add(request.headers["Idempotency-Key"])
+            return (answer(400, message="bad number") if end == "refused" and n > 0 else LOST), 5
+
+        rig.script = said
+        await rig.start()
+        id = await rig.accepted(ttl="20s" if end == "past its end of life" else "1d")
+        await rig.seconds(600)
+        message = await rig.message(id)
+        assert message.state is State.FAILED
+        assert message.error is not None
+        assert message.error.category is (Category.REJECTED if end == "refused" else Category.UNCERTAIN)
+        assert len(keys) == 1
         await rig.stop()
 
     rig.run(story)
