@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from smsd.core.account import ProviderRules
 from smsd.core.message import Instant, Message
@@ -40,6 +41,15 @@ class Askable:
             accounts.append((now, setting))
             del accounts[:-MOST]
 
+    def strangers(self, setting: Setting) -> frozenset[str]:
+        """The names of providers that are known to be other carriers than this one: their ids prove nothing here."""
+        here = carrier_of(setting.provider)
+        return frozenset(
+            name
+            for name, accounts in self._accounts.items()
+            if all(carrier_of(each.provider) != here for _, each in accounts)
+        )
+
     def for_message(self, message: Message) -> Setting | None:
         """The provider that was called; None: nobody knows it."""
         accounts = self._accounts.get(message.provider or "", ())
@@ -53,3 +63,10 @@ def account_of(provider: Provider) -> object:
     adapter = cast(Any, provider)
     public = [field.name for field in fields(adapter) if not field.metadata.get("secret")]
     return type(adapter), tuple((name, repr(getattr(adapter, name))) for name in public)
+
+
+def carrier_of(provider: Provider) -> tuple[str, str]:
+    """Who makes its message ids: the dialect, and the host it is spoken with."""
+    adapter = cast(Any, provider)
+    url = str(getattr(adapter, "base_url", None) or getattr(adapter, "url", ""))
+    return provider.type, urlsplit(url).netloc

@@ -165,7 +165,7 @@ class Attempts:
             self._unlisted.add(key)
             log.error(
                 "a provider's code is in no table; it was read by the HTTP status alone. "
-                "Say what it means under [retry.codes] until smsd knows it",
+                "Say what it means under [retry.codes] (for type http: in its `errors`)",
                 provider=lane.name,
                 type=lane.provider.type,
                 code=verdict.code,

@@ -267,7 +267,8 @@ def _why_not(error: aiohttp.ClientConnectorError) -> str:
         return f"the TLS certificate of {where} is not accepted ({error.certificate_error})"
     if isinstance(error, aiohttp.ClientSSLError):
         return f"TLS with {where} failed ({error.os_error})"
-    return f"{where}: {error.os_error.strerror or error.os_error}"
+    why = error.os_error.strerror or str(error.os_error) or "the connection was closed before it was made"
+    return f"{where}: {why}"
 
 
 def _how_broken(error: Exception) -> str:

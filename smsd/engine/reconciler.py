@@ -24,7 +24,7 @@ from smsd.core.message import Attempt, Instant, Message
 from smsd.core.policy import decide
 from smsd.core.settlement import Settlement
 from smsd.core.verdict import Fate
-from smsd.engine.askable import Askable
+from smsd.engine.askable import Askable, carrier_of
 from smsd.engine.carrier import Carrier
 from smsd.engine.fleet import LOOKUPS_PER_PROVIDER
 from smsd.engine.lane import Lane, Setting
@@ -87,7 +87,7 @@ class Reconciler:
         """Settled while the outbox was being read: what it shows of them is stale."""
         self._asked: Counter[str] = Counter()
         """How many of them are each provider's."""
-        self._promised: dict[str, int] = {}
+        self._promised: dict[tuple[tuple[str, str], str], int] = {}
         """Provider ids found by a look-up that is being written down, and for which message: never given twice."""
 
     def doubt(self, due: Instant) -> None:
@@ -198,6 +198,9 @@ class Reconciler:
             request = setting.provider.prepare(self._call(message))
             answer = await self._carrier.send(setting.provider, request, rules.timeout_ms, self._dice())
             verdict = without_private(read(setting.provider, answer.outcome), answer.request)
+        except Exception:
+            log.exception("the adapter failed to send a message again by its key", id=message.id)
+            return Resolved(self._conclude(message, Finding.UNANSWERED, "key", rules))
         finally:
             lane.end_call(message)
         lane.gate.left(started, started + answer.left_after_us)
@@ -267,9 +270,10 @@ class Reconciler:
         """The first candidate that is not another message's: equal texts to one number look alike to the provider."""
         if any(each.calls_alike(message) for each in self._lanes.values()):
             return Finding.UNANSWERED, None
-        taken = await self._records.bound(ids)
+        taken = await self._records.bound(ids, self._askable.strangers(setting))
+        carrier = carrier_of(setting.provider)
         for id in ids:
-            if id not in taken and id not in self._promised:
-                self._promised[id] = message.seq
+            if id not in taken and (carrier, id) not in self._promised:
+                self._promised[carrier, id] = message.seq
                 return Finding.FOUND, id
         return Finding.ABSENT, None

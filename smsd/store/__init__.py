@@ -364,11 +364,11 @@ class Records(Protocol):
         """
         ...
 
-    async def bound(self, provider_message_ids: Sequence[str]) -> set[str]:
+    async def bound(self, provider_message_ids: Sequence[str], without: Collection[str] = ()) -> set[str]:
         """Those of the ids that already belong to a message, whichever provider it went to.
 
-        Two sections may be one account, and a section may be renamed: an id may have been bound under another name. Ids
-        of different carriers do not collide in practice (those that can be asked make random ones).
+        Two sections may be one account, and a section may be renamed: an id may have been bound under another name.
+        `without`: not those of these providers, which are known to be other carriers; their ids may be the same.
         """
         ...
 

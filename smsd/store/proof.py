@@ -38,7 +38,7 @@ def prove(
     if message is None:
         return None
     started_at = started(db, message, attempt, provider, pmid)
-    if started_at is None or bound_to_another(db, message.seq, pmid, started_at):
+    if started_at is None or bound_to_another(db, message.seq, provider, pmid, started_at):
         return None
     before = message.state
     if not may(before, Event.TAKEN):
@@ -73,14 +73,17 @@ def started(db: Handle, message: Message, attempt: int, provider: str, pmid: str
     return None
 
 
-def bound_to_another(db: Handle, seq: int, pmid: str, since: Instant) -> bool:
-    """Whether the id is another message's. One that an answer gave was settled after the proved call began."""
-    if db.execute(sql.BOUND_TO_OTHER_BY_LOOKUP, (pmid, seq)).fetchone() is not None:
+def bound_to_another(db: Handle, seq: int, provider: str, pmid: str, since: Instant) -> bool:
+    """Whether the id is another message's of this provider.
+
+    One that an answer gave was settled after the proved call began.
+    """
+    if db.execute(sql.BOUND_TO_OTHER_BY_LOOKUP, (pmid, seq, provider)).fetchone() is not None:
         return True
     for n, (low, high) in enumerate(stretches(db, since - BINDING_SLACK_MS)):
         if n == STRETCHES:
             break
-        if db.execute(sql.BOUND_TO_OTHER_BY_ANSWER, (low, high, pmid, seq)).fetchone() is not None:
+        if db.execute(sql.BOUND_TO_OTHER_BY_ANSWER, (low, high, pmid, seq, provider)).fetchone() is not None:
             return True
     return False
 

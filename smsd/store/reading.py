@@ -122,8 +122,8 @@ def uncertain(db: Handle, until: Instant, limit: int, without: Collection[str]) 
     return found, None if following is None else following[0]
 
 
-def bound(db: Handle, ids: Sequence[str]) -> set[str]:
-    """Those of the provider message ids that an attempt of ours already has, at whichever provider.
+def bound(db: Handle, ids: Sequence[str], without: Collection[str] = ()) -> set[str]:
+    """Those of the provider message ids that an attempt of ours already has, at whichever provider but these.
 
     Ids that look-ups found are indexed. Ids that came with an answer are looked for backward, to a minute before the
     earliest call that is in doubt: what a look-up for it can find was made after that call began, and an answer to one
@@ -134,10 +134,11 @@ def bound(db: Handle, ids: Sequence[str]) -> set[str]:
     for start in range(0, len(ids), sql.SIZES[0]):
         some = [rows.storable(id) for id in ids[start : start + sql.SIZES[0]]]
         marks = ", ".join("?" * len(some))
-        found.update(row[0] for row in db.execute(sql.BOUND_BY_LOOKUP.replace("{ids}", marks), some).fetchall())
+        rows_found = db.execute(sql.BOUND_BY_LOOKUP.replace("{ids}", marks), some).fetchall()
         statement = sql.BOUND_BY_ANSWER.replace("{ids}", marks)
         for low, high in stretches(db, since):
-            found.update(row[0] for row in db.execute(statement, (low, high, *some)).fetchall())
+            rows_found += db.execute(statement, (low, high, *some)).fetchall()
+        found.update(id for id, provider in rows_found if provider not in without)
     return found
 
 

@@ -343,9 +343,9 @@ class SqliteOutbox:
         """See Records.uncertain."""
         return await self._read(lambda db: reading.uncertain(db, until, limit, without))
 
-    async def bound(self, provider_message_ids: Sequence[str]) -> set[str]:
+    async def bound(self, provider_message_ids: Sequence[str], without: Collection[str] = ()) -> set[str]:
         """See Records.bound."""
-        return await self._read(lambda db: reading.bound(db, provider_message_ids))
+        return await self._read(lambda db: reading.bound(db, provider_message_ids, without))
 
     async def starts(self, provider: str, since: Instant, since_boot: int, limit: int) -> list[Start]:
         """See Records.starts."""

@@ -202,10 +202,13 @@ LIFT_SUPPRESSION = "DELETE FROM suppressions WHERE scope = ? AND number = ?"
 ATTEMPT_TO_PROVE = "SELECT provider, started_at, provider_message_id FROM attempts WHERE seq = ? AND n = ? ORDER BY nr"
 
 BOUND_TO_OTHER_BY_LOOKUP = (
-    "SELECT 1 FROM attempts WHERE outcome IN ('unknown', 'crashed') AND provider_message_id = ? AND seq <> ?"
+    "SELECT 1 FROM attempts "
+    "WHERE outcome IN ('unknown', 'crashed') AND provider_message_id = ? AND seq <> ? AND +provider = ?"
 )
 
-BOUND_TO_OTHER_BY_ANSWER = "SELECT 1 FROM attempts WHERE nr >= ? AND nr < ? AND +provider_message_id = ? AND +seq <> ?"
+BOUND_TO_OTHER_BY_ANSWER = (
+    "SELECT 1 FROM attempts WHERE nr >= ? AND nr < ? AND +provider_message_id = ? AND +seq <> ? AND provider = ?"
+)
 
 PROVE = (
     "UPDATE messages SET state = 2, due = ?, charged = ?, provider = ?, provider_message_id = ?, uncertain = 0, "
@@ -383,12 +386,12 @@ UNCERTAIN = grouped(
 NEXT_UNCERTAIN = "SELECT due FROM messages WHERE state = 1 AND uncertain = 1 AND due > ? ORDER BY due LIMIT 1"
 
 BOUND_BY_LOOKUP = (
-    "SELECT provider_message_id FROM attempts "
+    "SELECT provider_message_id, provider FROM attempts "
     "WHERE outcome IN ('unknown', 'crashed') AND provider_message_id IN ({ids})"
 )
 
 BOUND_BY_ANSWER = (
-    "SELECT provider_message_id FROM attempts WHERE nr >= ? AND nr < ? AND +provider_message_id IN ({ids})"
+    "SELECT provider_message_id, provider FROM attempts WHERE nr >= ? AND nr < ? AND +provider_message_id IN ({ids})"
 )
 
 EARLIEST_DOUBT = "SELECT min(claimed_at) FROM messages WHERE state = 1 AND uncertain = 1"

@@ -285,7 +285,8 @@ class Site:
             connection.close()
 
     def configure(self, url: str, *, sections: dict[str, Json] | None = None, **provider: Any) -> None:
-        """Write the configuration: defaults made for tests, overridden by `sections` and the provider's own keys."""
+        """Write the configuration: defaults made for tests, overridden by `sections` and the provider's own keys; a key
+        that is None is left out."""
         main = {
             "type": "twilio",
             "account_sid": ACCOUNT,
@@ -307,7 +308,7 @@ class Site:
         }
         for name, keys in (sections or {}).items():
             tables[name] = {**tables.get(name, {}), **keys}
-        tables["providers.main"] = main
+        tables["providers.main"] = {key: value for key, value in main.items() if value is not None}
         self.config.write_text("\n".join(_table(name, keys) for name, keys in tables.items()))
 
     # -- life --------------------------------------------------------------------------------------------------------

@@ -3,11 +3,11 @@
 In a test:        async with StandIn(latency_ms=50) as s: ... s.url, s.calls, s.stats()
 As a process:     python -m tests.doubles.stand_in --port 0 --latency-ms 50 --journal FILE    (prints its port)
 
-It speaks Twilio, Dialpad, MessageBird and an API of nobody's (see `stand_in_dialects`), told apart by the path, and keeps
-every send in order of arrival with the monotonic time at which its last byte came in. Faults are Rules: the first rule
-that matches a send and is not used up decides; where none does, `draw` is asked. A send whose Idempotency-Key it took
-before is answered as then and not taken again. It is fast (one asyncio.Protocol on httptools, no framework), so that a
-client is measured and not this.
+It speaks Twilio, Dialpad, MessageBird and an API of nobody's (see `stand_in_dialects`), told apart by the path, and
+keeps every send in order of arrival with the monotonic time at which its last byte came in. Faults are Rules: the first
+rule that matches a send and is not used up decides; where none does, `draw` is asked. A send whose Idempotency-Key it
+took before is answered as then and not taken again. It is fast (one asyncio.Protocol on httptools, no framework), so
+that a client is measured and not this.
 
 Bounds: `keep` calls are kept for reading and for the list (older ones are forgotten, their counts are not); the
 journal file keeps all. What was taken is told apart by recipient and text up to DISTINCT of them; then `saturated` is 1
@@ -26,25 +26,21 @@ import asyncio
 import contextlib
 import json
 import signal
-import socket
 import ssl
-import struct
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, BinaryIO, Self, cast
+from typing import Any, BinaryIO, Self
 from urllib.parse import parse_qs
 
-import httptools
+from tests.doubles.stand_in_answers import answer
+from tests.doubles.stand_in_connection import Connection
+from tests.doubles.stand_in_dialects import ACCOUNT, DIALECTS, TOKEN, TWILIO, Dialect
+from tests.doubles.stand_in_rules import Rule, Sent
 
-from tests.doubles.stand_in_answers import answer, scripted
-from tests.doubles.stand_in_dialects import ACCOUNT as ACCOUNT
-from tests.doubles.stand_in_dialects import DIALECTS, TWILIO, Dialect
-from tests.doubles.stand_in_dialects import TOKEN as TOKEN
-from tests.doubles.stand_in_rules import Rule as Rule
-from tests.doubles.stand_in_rules import Sent as Sent
+__all__ = ["ACCOUNT", "TOKEN", "Rule", "Sent", "StandIn", "main"]
 
 DISTINCT = 5_000_000
 
@@ -65,6 +61,7 @@ class StandIn:
         draw: Callable[[str, str, str], Rule | None] | None = None,
         now: Callable[[], float] = time.time,
         tls: ssl.SSLContext | None = None,
+        ids_from: int = 0,
     ) -> None:
         self.rules = list(rules)
         self.latency_s = latency_ms / 1_000
@@ -77,6 +74,8 @@ class StandIn:
         self.now = now
         """Unix time in seconds."""
         self.tls = tls
+        self.ids_from = ids_from
+        """So that several give no id twice."""
         self.calls: deque[Sent] = deque(maxlen=keep)
         self.requests: deque[tuple[str, str, dict[str, str]]] = deque(maxlen=1_000)
         """(method, target, headers) of the last 1,000 requests, headers only when `record_headers`."""
@@ -88,7 +87,7 @@ class StandIn:
         self._path = journal
         self._journal: BinaryIO | None = None
         self._server: asyncio.Server | None = None
-        self._open: set[_Connection] = set()
+        self.open_connections: set[Connection] = set()
         self._by_to: dict[str, list[Sent]] = {}
         self._by_key: dict[str, Sent] = {}
         self._window: deque[int] = deque()
@@ -105,7 +104,10 @@ class StandIn:
 
     @property
     def port(self) -> int:
-        assert self._server is not None
+        """Where it listens, or will."""
+        if self._server is None:
+            assert self._port, "it does not listen yet, and no port was asked for"
+            return self._port
         return int(self._server.sockets[0].getsockname()[1])
 
     @property
@@ -122,7 +124,7 @@ class StandIn:
             self._journal = self._path.open("ab", buffering=1 << 16)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: _Connection(self), "127.0.0.1", self._port, backlog=4_096, ssl=self.tls
+            lambda: Connection(self), "127.0.0.1", self._port, backlog=4_096, ssl=self.tls
         )
         self._port = self.port
 
@@ -134,7 +136,7 @@ class StandIn:
         if self._server is None:
             return
         self._server.close()
-        for connection in list(self._open):
+        for connection in list(self.open_connections):
             connection.abort()
         await self._server.wait_closed()
         self._server = None
@@ -177,7 +179,7 @@ class StandIn:
 
     # One send, from form to answer.
 
-    def send(self, dialect: Dialect, body: bytes, key: str, connection: _Connection) -> None:
+    def send(self, dialect: Dialect, body: bytes, key: str, connection: Connection) -> None:
         now = time.monotonic_ns()
         self.sends += 1
         asked = dialect.read(body)
@@ -192,7 +194,7 @@ class StandIn:
             to=asked.to,
             sender=asked.sender,
             body=asked.body,
-            sid=dialect.id(self.sends) if known is None and (rule is None or rule.taken) else None,
+            sid=dialect.id(self.ids_from + self.sends) if known is None and (rule is None or rule.taken) else None,
             listed=rule is None or rule.listed,
             fault=fault,
             callback=asked.callback,
@@ -263,7 +265,7 @@ class StandIn:
 
     # Everything that is not a send.
 
-    def get(self, target: bytes, connection: _Connection) -> None:
+    def get(self, target: bytes, connection: Connection) -> None:
         path, _, query = target.partition(b"?")
         dialect = next((each for each in DIALECTS if each.is_list(path)), None)
         if dialect is not None:
@@ -277,7 +279,7 @@ class StandIn:
         else:
             self._nowhere(connection)
 
-    def post(self, path: bytes, body: bytes, connection: _Connection) -> None:
+    def post(self, path: bytes, body: bytes, connection: Connection) -> None:
         if path == b"/_script":
             self.script(Rule(**rule) for rule in json.loads(body))
         elif path == b"/_reset":
@@ -287,11 +289,11 @@ class StandIn:
             return
         connection.later(0, answer(200, b"{}"))
 
-    def _nowhere(self, connection: _Connection) -> None:
+    def _nowhere(self, connection: Connection) -> None:
         self.elsewhere += 1
         connection.later(0, answer(404, TWILIO.error(20404, "not here", 404)))
 
-    def look_up(self, dialect: Dialect, query: dict[str, str], connection: _Connection) -> None:
+    def look_up(self, dialect: Dialect, query: dict[str, str], connection: Connection) -> None:
         self.lists += 1
         to = dialect.recipient(query)
         rule = self._rule("list", to, "", self.lists)
@@ -300,126 +302,6 @@ class StandIn:
             connection.later(self.latency_s, answer(200, page))
         else:
             connection.misbehave(rule, dialect, page, 200, self.latency_s)
-
-
-class _Connection(asyncio.Protocol):
-    """One client. Parses, hands complete requests to the StandIn, writes answers."""
-
-    __slots__ = ("_authorized", "_body", "_headers", "_key", "_owner", "_parser", "_target", "_transport")
-
-    def __init__(self, owner: StandIn) -> None:
-        self._owner = owner
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is not derived from it
-        self._parser = httptools.HttpRequestParser(self)
-        self._owner._open.add(self)
-        self._owner.connections += 1
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        self._owner._open.discard(self)
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError:
-            self.abort()
-
-    # httptools calls these.
-
-    def on_message_begin(self) -> None:
-        self._target = b""
-        self._body = b""
-        self._authorized = False
-        self._key = ""
-        self._headers: dict[str, str] = {}
-
-    def on_url(self, url: bytes) -> None:
-        self._target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        lower = name.lower()
-        if lower == b"authorization":
-            self._authorized = bool(value)
-        elif lower == b"idempotency-key":
-            self._key = value.decode()
-        if self._owner.record_headers:
-            self._headers[lower.decode()] = value.decode()
-
-    def on_body(self, body: bytes) -> None:
-        self._body = body if not self._body else self._body + body
-
-    def on_message_complete(self) -> None:
-        owner, target = self._owner, self._target
-        post = self._parser.get_method() == b"POST"
-        if owner.record_headers:
-            owner.requests.append((self._parser.get_method().decode(), target.decode(), self._headers))
-        path = target.partition(b"?")[0]
-        dialect = next((each for each in DIALECTS if each.is_send(path)), None)
-        if dialect is not None and not self._authorized:
-            self.later(0, answer(401, dialect.error(20003, "Authenticate", 401)))
-        elif post and dialect is not None:
-            owner.send(dialect, self._body, self._key, self)
-        elif post:
-            owner.post(target, self._body, self)
-        else:
-            owner.get(target, self)
-
-    # Answers.
-
-    def later(self, delay_s: float, data: bytes) -> None:
-        if delay_s:
-            asyncio.get_running_loop().call_later(delay_s, self.write, data)
-        elif self._transport is not None:
-            self._transport.write(data)
-
-    def write(self, data: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(data)
-
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-    def reset(self) -> None:
-        """RST: what a close does when the socket may not linger."""
-        if self._transport is not None:
-            self._transport.get_extra_info("socket").setsockopt(
-                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-            )
-            self._transport.abort()
-
-    def finish(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-
-    def misbehave(self, rule: Rule, dialect: Dialect, right: bytes, status: int, latency_s: float) -> None:
-        """Do what the rule says; `right` and `status` are what the answer should have been."""
-        delay = latency_s + rule.delay_ms / 1_000
-        loop = asyncio.get_running_loop()
-        match rule.kind:
-            case "hang":
-                return
-            case "reset":
-                loop.call_later(delay, self.reset)
-            case "close":
-                loop.call_later(delay, self.finish)
-            case "partial":
-                loop.call_later(delay, self.write, answer(status, right)[:-20])
-                loop.call_later(delay + 0.02, self.reset)
-            case "garbage":
-                self.later(delay, b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
-            case "trickle":
-                self._trickle(answer(status, right), max(rule.delay_ms, 1) / 1_000)
-            case _:
-                self.later(delay, scripted(rule, dialect, right, status, self._owner.shift_s))
-
-    def _trickle(self, data: bytes, pause_s: float, at: int = 0) -> None:
-        if self._transport is not None and at < len(data):
-            self._transport.write(data[at : at + 1])
-            asyncio.get_running_loop().call_later(pause_s, self._trickle, data, pause_s, at + 1)
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:

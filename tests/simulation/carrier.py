@@ -3,7 +3,7 @@
 A Network stands where engine.exchange does. Every call is drawn a fate: taken, refused, throttled, a passing error,
 credentials refused, no connection, an answer lost after the text was taken, a call lost before, a slow one. A call that
 has left is on its way whatever becomes of the daemon. Each Account takes no more than its own true limit, so throttles
-happen by themselves too. The dialects say exactly what the wire says, and differ in what a look-up can prove.
+happen by themselves too. What an answer means for the provider is told its Duty, as the operator wants it read.
 """
 
 from __future__ import annotations
@@ -13,99 +13,19 @@ import json
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
-from typing import ClassVar
 
 from smsd.core.account import ProviderRules
-from smsd.core.verdict import Category, Fate, Scope, Verdict, accepted
+from smsd.core.codes import CodeRule, overrule, rule_for
+from smsd.core.health import Health
+from smsd.core.verdict import Category, Fate, Scope, Verdict
 from smsd.engine.exchange import Answer
-from smsd.providers.base import (
-    Absent,
-    Finding,
-    Found,
-    NoAnswer,
-    NoConnection,
-    Outcome,
-    Provider,
-    Request,
-    Response,
-    Unanswered,
-)
-from smsd.providers.base import Call as Prepared
+from smsd.providers.base import NoAnswer, NoConnection, Outcome, Provider, Request, Response, read
 from tests.simulation.clock import SimulatedClock
-from tests.simulation.history import Call, History
+from tests.simulation.dialects import DIALECTS
+from tests.simulation.history import Call, History, LookUp
 from tests.simulation.loop import VirtualLoop
-
-# -- dialects ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Scripted:
-    """A provider whose wire is a JSON object with one word in it."""
-
-    name: str
-    credentials: str = "first"
-
-    type: ClassVar[str] = "scripted"
-    lookup: ClassVar[str] = "none"
-
-    def prepare(self, call: Prepared) -> Request:
-        return Request("POST", f"sim://{self.name}/send", {}, _body(call), private=(call.text, call.recipient))
-
-    def classify(self, response: Response) -> Verdict:
-        said = json.loads(response.body)
-        match said["word"]:
-            case "accepted":
-                return accepted(said["id"])
-            case "refused":
-                return Verdict(Fate.REFUSE, Category.INVALID_RECIPIENT, Scope.RECIPIENT, "No such number", "R1")
-            case "throttled":
-                scope = Scope(said["scope"])
-                return Verdict(Fate.DEFER, Category.RATE_LIMITED, scope, "Too fast", "T1", retry_after_ms=said["wait"])
-            case "unauthorized":
-                return Verdict(Fate.DEFER, Category.AUTH_FAILED, Scope.PROVIDER, "Credentials refused", "A1")
-            case "deferred":
-                return Verdict(Fate.DEFER, Category.PROVIDER_ERROR, Scope.MESSAGE, "Later", "E1")
-            case word:
-                return Verdict(Fate.UNKNOWN, Category.TIMEOUT, Scope.MESSAGE, f"It said {word}", "X1")
-
-    def ask(self, call: Prepared) -> Request:
-        return Request("GET", f"sim://{self.name}/find", {}, _body(call))
-
-    def find(self, response: Response, call: Prepared) -> Finding:
-        if response.status != 200:
-            return Unanswered("the list is not to be had")
-        ids = tuple(json.loads(response.body))
-        return Found(ids) if ids else Absent()
-
-    def fingerprint(self) -> str:
-        return f"{self.name}:{self.credentials}"
-
-
-@dataclass(frozen=True)
-class Fuzzy(Scripted):
-    """Its list shows number and text."""
-
-    type: ClassVar[str] = "scripted-fuzzy"
-    lookup: ClassVar[str] = "fuzzy"
-
-
-@dataclass(frozen=True)
-class Exact(Scripted):
-    """Its list shows our id."""
-
-    type: ClassVar[str] = "scripted-exact"
-    lookup: ClassVar[str] = "exact"
-
-
-DIALECTS: dict[str, type[Scripted]] = {"none": Scripted, "fuzzy": Fuzzy, "exact": Exact}
-
-
-def _body(call: Prepared) -> bytes:
-    return json.dumps(
-        [call.id, call.attempt, call.recipient, call.text, call.sender, call.segments, call.expires_at, call.now]
-    ).encode()
-
 
 # -- accounts ---------------------------------------------------------------------------------------------------------
 
@@ -117,13 +37,20 @@ FATES = (
     "refused",
     "throttled",
     "deferred",
+    "opted out",
+    "unowned",
     "unauthorized",
+    "suspect",
     "unreached",
     "lost answer",
     "lost call",
     "garbled",
     "slow",
 )
+
+
+EXCUSES = frozenset({"unauthorized", "deferred", "unowned", "suspect", "throttled"})
+"""Fates of calls that it answers before it looks at them."""
 
 
 @dataclass(slots=True)
@@ -151,18 +78,31 @@ class Account:
     """One provider's side of the wire."""
 
     def __init__(
-        self, name: str, rules: ProviderRules, lookup: str, limit: tuple[int, int] | None, lag_us: int
+        self,
+        name: str,
+        rules: ProviderRules,
+        lookup: str,
+        limit: tuple[int, int] | None,
+        lag_us: int,
+        *,
+        silent: bool = False,
     ) -> None:
         self.name = name
         self.rules = rules
         self.lookup = lookup
-        """none | fuzzy | exact: what its list shows."""
+        """none | fuzzy | exact: what its list shows; key: it takes one id once."""
         self.limit = limit
         """(units, span in us) beyond which it throttles; None: no limit of its own."""
         self.lag_us = lag_us
         """How long a taken text is missing from its list."""
+        self.silent = silent
+        """Beyond its limit it refuses without a reason."""
         self.weather = Weather()
         self.taken: list[Taken] = []
+        self.known: dict[str, str] = {}
+        """Keys it has taken, and the ids it gave."""
+        self.bytes: dict[str, bytes] = {}
+        """What came with a key first."""
         self._arrivals: deque[tuple[int, int]] = deque()
 
     def too_fast(self, at_us: int, cost: int) -> bool:
@@ -182,6 +122,8 @@ class Account:
         call.taken = True
         call.pmid = f"{self.name}-{len(self.taken) + 1}"
         self.taken.append(Taken(call.pmid, call.id, call.recipient, call.text, at_us))
+        if self.lookup == "key":
+            self.known[call.id] = call.pmid
 
 
 class Network:
@@ -195,6 +137,12 @@ class Network:
         self.accounts: dict[str, Account] = {}
         self.next_call = asyncio.Event()
         """Set whenever a call begins."""
+        self.health: Callable[[str], Health | None] = lambda name: None
+        """What the engine that lives now knows of a provider."""
+        self.disabled: Callable[[], frozenset[str]] = frozenset
+        """Providers that are out of service."""
+        self.made: set[tuple[str, int]] = set()
+        """Attempts called."""
 
     def line(self, life: int, alive: Callable[[], bool]) -> Line:
         """The carrier of one life of the daemon."""
@@ -202,8 +150,9 @@ class Network:
 
     def began(self, provider: str, request: Request, life: int) -> Call:
         """A call leaves the machine."""
-        id, attempt, recipient, text, sender, segments, _, _ = json.loads(request.body)
+        id, recipient, text, sender, segments, *_ = json.loads(request.body)
         account, wall, letter = self.accounts[provider], self.clock.wall(), self.history.by_id.get(id)
+        attempt, duty = int(request.headers["x-attempt"]), self.history.duties[provider]
         call = Call(
             n=len(self.history.calls),
             provider=provider,
@@ -213,13 +162,19 @@ class Network:
             text=text,
             sender=sender,
             cost=segments if account.rules.pace.unit == "segments" else 1,
+            segments=segments,
             life=life,
             start_us=self.loop.now_us,
             wall=wall,
-            forbidden=self.history.duties[provider].forbids(self.loop.now_us),
+            again=(id, attempt) in self.made,
+            disabled=self.disabled(),
             latest_wall=self.clock.latest(0 if letter is None else letter.at_us),
             expires_at=None if letter is None else letter.expires_at,
         )
+        duty.began(call)
+        self.made.add((id, attempt))
+        if account.lookup == "key" and account.bytes.setdefault(id, request.body) != request.body:
+            self.history.faults.append(f"call {call.n} comes with the key of {id[:8]} and other bytes")
         self.history.calls.append(call)
         self.next_call.set()
         return call
@@ -232,10 +187,24 @@ class Network:
         """A call reaches the provider, whatever became of the daemon meanwhile."""
         now = self.loop.now_us
         call.arrived_us = now
-        if fate not in {"unauthorized", "deferred"} and account.too_fast(now, call.cost):
+        if (pmid := account.known.get(call.id)) is not None and fate not in EXCUSES:
+            call.pmid = pmid
+        elif fate not in EXCUSES and account.too_fast(now, call.cost):
             call.over_limit = True
         elif fate in {"taken", "lost answer", "slow"} or (fate == "garbled" and self.random.random() < 0.5):
             account.take(call, now)
+
+    def believe(self, call: Call) -> None:
+        """What the engine made of the answer, at the instant it was given."""
+        health, suspect = self.health(call.provider), call.answer == "suspect"
+        if health is None:
+            return
+        duty, wall, now_us = self.history.duties[call.provider], self.clock.wall(), self.loop.now_us
+        duty.believe(health, wall, now_us, suspect=suspect)
+        if suspect and not call.again and health.halted is None and duty.rules.on_auth_failure == "halt":
+            left_ms = (health.cooling_until or 0) - wall
+            if left_ms <= 0 or (health.cooling_since == wall and left_ms < 60_000):
+                self.history.judged.append(f"call {call.n} was refused without a reason, and {call.provider} goes on")
 
 
 class Line:
@@ -265,7 +234,7 @@ class Line:
         network.history.note(network.loop.now_us, f"call {call.n} to {name}: {call.id[:8]} #{call.attempt} ({fate})")
         if fate == "unreached":
             await asyncio.sleep(network.random.randint(1, min(500, timeout_ms)) / 1e3)
-            return self._learn(call, "unreached", NoConnection("refused"))
+            return self._learn(call, NoConnection("refused"))
         total = network.random.randint(*account.weather.latency_ms) / 1e3
         if fate == "slow":
             total = network.random.uniform(0.5, 1.5) * timeout_ms / 1e3
@@ -273,10 +242,10 @@ class Line:
             network.loop.call_later(total / 2, network.arrive, account, call, fate)
         if fate in {"lost answer", "lost call"}:
             await asyncio.sleep(max(total / 2 + 0.01, network.random.uniform(0.1, 1) * timeout_ms / 1e3))
-            return self._learn(call, "unknown", NoAnswer("the connection was lost"))
+            return self._learn(call, NoAnswer("the connection was lost"))
         if total > timeout_ms / 1e3:
             await asyncio.sleep(timeout_ms / 1e3)
-            return self._learn(call, "unknown", NoAnswer("no answer in time"))
+            return self._learn(call, NoAnswer("no answer in time"))
         await asyncio.sleep(total + 0.002)
         return self._answer(account, call, fate)
 
@@ -284,41 +253,91 @@ class Line:
         """What the provider says once the call has arrived."""
         network = self._network
         if fate == "garbled":
-            return self._learn(call, "unknown", _says(500, word="nonsense"))
-        if call.taken:
-            return self._learn(call, "accepted", _says(201, word="accepted", id=call.pmid))
+            return self._learn(call, _says(500, word="nonsense"))
+        if call.pmid is not None:
+            return self._learn(call, _says(201, word="accepted", id=call.pmid))
+        if call.over_limit and account.silent:
+            return self._learn(call, _says(403, word="suspect"))
         if call.over_limit or fate == "throttled":
             wait = network.random.choice([None, None, 0, 2_000, 45_000])
-            scope = "provider" if call.over_limit or network.random.random() < 0.7 else "recipient"
-            if scope == "provider":
-                network.history.duties[account.name].throttled(
-                    call.wall, network.clock.wall(), network.loop.now_us, wait
-                )
-            return self._learn(call, "throttled", _says(429, word="throttled", wait=wait, scope=scope))
-        if fate == "unauthorized":
-            network.history.duties[account.name].refused(call.start_us, network.loop.now_us)
-        return self._learn(call, fate, _says(400, word=fate))
+            whole = call.over_limit or network.random.random() < 0.7
+            scope = "provider" if whole else network.random.choice(["recipient", "sender"])
+            return self._learn(call, _says(429, word="throttled", wait=wait, scope=scope))
+        return self._learn(call, _says(400, word=fate))
 
-    def _learn(self, call: Call, answer: str, outcome: Outcome) -> Outcome:
-        call.answer = answer
-        call.end_us = self._network.loop.now_us
+    def _learn(self, call: Call, outcome: Outcome) -> Outcome:
+        """The daemon hears of it."""
+        network = self._network
+        account, duty, now_us = (
+            network.accounts[call.provider],
+            network.history.duties[call.provider],
+            network.loop.now_us,
+        )
+        verdict = read(DIALECTS[account.lookup](call.provider), outcome)
+        status, rule = outcome.status if isinstance(outcome, Response) else None, None
+        if not call.again:
+            rule = rule_for(verdict, status, account.rules.codes)
+            verdict = verdict if rule is None else overrule(verdict, rule)
+        call.answer, call.end_us = self._word(call, verdict), now_us
+        if call.answer == "throttled" and verdict.scope is not Scope.PROVIDER:
+            call.rests = "recipient" if verdict.scope is Scope.RECIPIENT else "sender"
+        elif call.answer == "throttled":
+            wait = _by_rule(rule, call.attempt) or duty.rest_ms(verdict.retry_after_ms)
+            duty.throttled(call.wall, network.clock.wall(), now_us, wait)
+        elif call.answer == "unauthorized":
+            duty.refused(call.start_us, now_us, halt=rule is not None and rule.fate == "halt")
+        duty.answered(call, verdict, now_us)
+        network.loop.call_soon(partial(network.believe, call))
         return outcome
+
+    def _word(self, call: Call, verdict: Verdict) -> str:
+        """What it means, in one word."""
+        letter = self._network.history.by_id.get(call.id)
+        match verdict.fate, verdict.category:
+            case (Fate.ACCEPTED, _):
+                return "accepted"
+            case (Fate.UNKNOWN, _):
+                return "unknown"
+            case (_, Category.RATE_LIMITED):
+                return "suspect" if verdict.suspect else "throttled"
+            case (_, Category.AUTH_FAILED):
+                return "unauthorized"
+            case (_, Category.CONFIG_ERROR):
+                ours = verdict.scope is Scope.PROVIDER or letter is None or letter.sender is None
+                return "unauthorized" if ours and verdict.scope is not Scope.MESSAGE else "refused"
+            case (_, Category.OPTED_OUT):
+                return "opted out"
+            case (Fate.REFUSE, _):
+                return "refused"
+            case (_, Category.NETWORK):
+                return "unreached"
+            case _:
+                return "deferred"
 
     async def _look_up(self, name: str, request: Request, timeout_ms: int) -> Outcome:
         network = self._network
         account = network.accounts[name]
+        id, recipient, text = json.loads(request.body)
         await asyncio.sleep(min(network.random.randint(5, 300), timeout_ms) / 1e3)
         if network.random.random() < account.weather.lookups_fail:
             lost: list[Outcome] = [Response(503, {}, b""), NoAnswer("timeout"), NoConnection("refused")]
+            network.history.looks.append(LookUp(network.loop.now_us, name, id, answered=False))
             return network.random.choice(lost)
-        id, _, recipient, text, *_ = json.loads(request.body)
         shown = [each for each in account.taken if each.at_us + account.lag_us <= network.loop.now_us]
         if account.lookup == "exact":
             ids = [each.pmid for each in shown if each.id == id]
         else:
             ids = [each.pmid for each in shown if (each.recipient, each.text) == (recipient, text)]
+        network.history.looks.append(LookUp(network.loop.now_us, name, id, answered=True))
         network.history.note(network.loop.now_us, f"look-up at {name}: {id[:8]} -> {ids}")
         return Response(200, {}, json.dumps(ids[::-1]).encode())
+
+
+def _by_rule(rule: CodeRule | None, attempt: int) -> int | None:
+    """The wait that the operator wrote down for this call."""
+    return (
+        rule.delays_ms[min(max(1, attempt), len(rule.delays_ms)) - 1] if rule is not None and rule.delays_ms else None
+    )
 
 
 def _says(status: int, **said: object) -> Response:

@@ -1,19 +1,16 @@
 """What really happened?
 
 The truth of one run, kept by those who cannot be wrong about it: the world notes what it asked for and was answered,
-the carrier notes every call and whether it took the text, both by true time. A Duty is what the engine must know about
-a provider; it is worked out here a second time, from the answers, so that an engine that forgets is found out.
+the carrier notes every call and whether it took the text, both by true time.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from smsd.core.account import ProviderRules
 from smsd.core.message import Attempt, Message, State
-from smsd.core.policy import MAX_WAIT_MS, MIN_WAIT_MS
-
-HOUR_MS = 3_600_000
+from smsd.core.pacing import Pace
+from tests.simulation.duty import Duty
 
 
 @dataclass(slots=True)
@@ -65,12 +62,18 @@ class Call:
     text: str
     sender: str
     cost: int
+    """In the unit of its provider."""
+    segments: int
     life: int
     """Which start of the daemon made it."""
     start_us: int
     wall: int
+    again: bool = False
+    """The same attempt is sent once more, by its key."""
+    disabled: frozenset[str] = frozenset()
+    """Providers that were out of service when it began."""
     forbidden: str = ""
-    """Why it should not have been made, known when it was: paused, halted or cooling."""
+    """Why it should not have been made, known when it was: paused, halted, cooling, broken, or being tried already."""
     latest_wall: int = 0
     """The latest that the wall clock had shown by then, since the message was submitted."""
     expires_at: int | None = None
@@ -82,8 +85,12 @@ class Call:
     pmid: str | None = None
     end_us: int | None = None
     answer: str = ""
-    """The fate the daemon learnt: accepted, refused, throttled, deferred, unauthorized, unreached, unknown; empty: the
-    daemon was gone before."""
+    """What the daemon learnt, as the operator wants it read: accepted, refused, opted out, throttled, suspect,
+    deferred, unauthorized, unreached, unknown; empty: the daemon was gone before."""
+    rests: str = ""
+    """It was too fast for its sender ("sender"), or for the two of them ("recipient"), who wait now."""
+    probe: bool = False
+    """It tried a provider that was out of order."""
 
 
 @dataclass(slots=True)
@@ -99,103 +106,6 @@ class Probe:
     """Why the given reason is not true."""
 
 
-Kept = tuple[bool, bool, tuple[int, int] | None]
-"""Paused, halted, cooling as (since, until) by the wall clock."""
-
-
-class Duty:
-    """What the engine must know of one provider. `kept`: what survives a crash."""
-
-    def __init__(self, rules: ProviderRules) -> None:
-        self.rules = rules
-        self.paces = [(-1, rules.pace)]
-        """The ceilings in force, each with the true time from which on (us)."""
-        self.renewed_us = -1
-        """When a reload brought other credentials, by true time."""
-        self.disabled = False
-        """A reload has taken it out of service."""
-        self.paused = False
-        self.halted = False
-        self.cooling: tuple[int, int] | None = None
-        """(since, until) by the wall clock, as it is written down."""
-        self.cool_until_us = 0
-        """The cooldown's end by true time: within one life nobody's steps of the wall clock change it."""
-        self.kept: Kept = (False, False, None)
-        self.unsure = False
-        """The database failed when the daemon told of a change: what is kept is what the file says."""
-        self._learnt_us = -1
-        """True time of the last answer that taught something: at that very instant the engine may not know yet."""
-
-    def forbids(self, now_us: int) -> str:
-        """Why no call may begin now; empty: it may."""
-        if now_us == self._learnt_us:
-            return ""
-        if self.disabled:
-            return "disabled"
-        if self.paused:
-            return "paused"
-        if self.halted:
-            return "halted"
-        return "cooling" if self.is_cooling(now_us) else ""
-
-    def is_cooling(self, now_us: int) -> bool:
-        """Whether it rests; its end is a whole millisecond of either clock."""
-        return self.cooling is not None and now_us < self.cool_until_us - 1_000
-
-    def throttled(self, began: int, now: int, now_us: int, asked_ms: int | None) -> None:
-        """A throttle of the whole provider was answered at `now` to a call begun at `began` (wall clock)."""
-        self._learnt_us = now_us
-        rules = self.rules
-        wait = rules.cooldown_ms
-        if asked_ms is not None and rules.retry_after != "ignore":
-            believed = min(max(asked_ms, MIN_WAIT_MS), MAX_WAIT_MS)
-            wait = believed if rules.retry_after == "honour" else max(believed, wait)
-        until, until_us = now + wait, now_us + wait * 1_000
-        if self.cooling is not None and now_us < self.cool_until_us:
-            if began <= self.cooling[0]:
-                return
-            until, until_us = max(until, self.cooling[1]), max(until_us, self.cool_until_us)
-        self.cooling, self.cool_until_us = (now, until), until_us
-
-    def refused(self, began_us: int, now_us: int) -> None:
-        """Credentials or set-up were refused to a call begun then. Those of before a reload say nothing of today's."""
-        self._learnt_us = now_us
-        if self.rules.on_auth_failure == "halt" and began_us > self.renewed_us:
-            self.halted = True
-
-    def resumed(self) -> None:
-        """An operator lifted everything."""
-        self.paused, self.halted, self.cooling = False, False, None
-        self.kept = (False, False, None)
-
-    def keep(self, what: str, now_us: int) -> None:
-        """The daemon has written this down."""
-        paused, halted, cooling = self.kept
-        match what:
-            case "provider.paused":
-                self.kept = (self.paused, halted, cooling)
-            case "provider.halted":
-                self.kept = (paused, self.halted, cooling)
-            case "provider.cooldown":
-                self.kept = (paused, halted, self.cooling)
-            case "provider.recovered":
-                self.kept = (paused, halted, None)
-                if not self.is_cooling(now_us):
-                    self.cooling = None
-            case _:
-                pass
-
-    def restarted(self, now: int, now_us: int) -> None:
-        """A daemon starts and knows what was kept; a cooldown that a wrong clock wrote is cut short."""
-        self.paused, self.halted, self.cooling = self.kept
-        if self.cooling is not None:
-            since, until = self.cooling
-            if until > now + max(HOUR_MS, self.rules.cooldown_ms):
-                until = now + self.rules.cooldown_ms
-            self.cooling, self.cool_until_us = (since, until), now_us + (until - now) * 1_000
-        self.kept = (self.paused, self.halted, self.cooling)
-
-
 @dataclass(slots=True)
 class Move:
     """A change of a message's state, as SQLite itself saw it."""
@@ -205,6 +115,46 @@ class Move:
     after: State
     attempt_before: int
     attempt_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """A question about an uncertain message."""
+
+    at_us: int
+    provider: str
+    id: str
+    answered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """From when on (true time) an account has this rate, shared by these."""
+
+    at_us: int
+    pace: Pace
+    members: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Rested:
+    """A pair of sender and recipient (None: any) was told to wait."""
+
+    provider: str
+    sender: str
+    recipient: str | None
+    from_us: int
+    until_us: int
+    life: int
+
+
+@dataclass(frozen=True, slots=True)
+class Suppressed:
+    """A number was opted out at a provider (empty: everywhere)."""
+
+    scope: str
+    number: str
+    from_us: int
 
 
 @dataclass(slots=True)
@@ -219,6 +169,32 @@ class History:
     duties: dict[str, Duty] = field(default_factory=dict)
     lookups: dict[str, str] = field(default_factory=dict)
     """Provider -> what its look-up proves."""
+    looks: list[LookUp] = field(default_factory=list)
+    accounts: dict[str, list[Opening]] = field(default_factory=dict)
+    """What is in force of each account, in order of time."""
+    failover: bool = True
+    """Whether a provider that is out of order hands its messages over."""
+    rested: list[Rested] = field(default_factory=list)
+    resumes: list[tuple[str, int]] = field(default_factory=list)
+    """(provider, true time) at which an operator lifted everything."""
+    suppressed: list[Suppressed] = field(default_factory=list)
+    lifted: list[tuple[str, str, int]] = field(default_factory=list)
+    """(scope, number, true time at which that was asked for)"""
+    steps: int = 0
+    """How often the wall clock was stepped."""
+    retries: list[tuple[int, int, int]] = field(default_factory=list)
+    """(life, steps, due by the wall clock) of every retry after an answer."""
+    budget: float | None = None
+    """Share of the calls that retries may be."""
+    rates: dict[str, list[tuple[int, float | None]]] = field(default_factory=dict)
+    """(true time, units a minute) from which on a provider is called with a learnt rate; None: as configured, or
+    nobody knows."""
+    views: list[tuple[str, float | None, float | None, float | None]] = field(default_factory=list)
+    """(provider, its rate now, the recommended one, the configured one), units a minute, whenever somebody looked."""
+    judged: list[str] = field(default_factory=list)
+    """What is wrong with what the engine made of refusals without a reason."""
+    proofs: list[tuple[str, int]] = field(default_factory=list)
+    """(message, true time) of receipts that proved it was taken."""
     lives: list[tuple[int, str]] = field(default_factory=list)
     """Starts of the daemon: (true time, how the one before ended)."""
     store_failures: list[int] = field(default_factory=list)

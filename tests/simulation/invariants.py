@@ -10,16 +10,18 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from smsd.core.account import ProviderRules
 from smsd.core.lifecycle import TABLE
 from smsd.core.message import FINAL, Message, State
 from smsd.core.pacing import Pace
 from smsd.core.verdict import Category
-from tests.simulation.history import Call, History, Letter
+from tests.simulation import verdicts
+from tests.simulation.config import DEFAULT_SENDER
+from tests.simulation.history import Call, History, Letter, Rested
+from tests.simulation.rounds import by_provider, cut_off, doubtful, rounds, rules_of
 
 Invariant = Callable[[History], list[str]]
 
-UNCHARGED = frozenset({"throttled", "unauthorized", ""})
+UNCHARGED = frozenset({"throttled", "suspect", "unauthorized", ""})
 """Answers to calls that cost no attempt; a call whose answer nobody heard is counted apart."""
 
 WINDOW_SLACK = 16
@@ -101,48 +103,23 @@ def one_message_a_key(history: History) -> list[str]:
 # -- once -------------------------------------------------------------------------------------------------------------
 
 
-def _rounds(history: History) -> Iterator[tuple[Letter, list[Call]]]:
-    """A letter's calls, one list for each of its rounds; an operator's retry opens the next."""
-    calls: dict[str, list[Call]] = defaultdict(list)
-    for call in history.calls:
-        calls[call.id].append(call)
-    for id, made in calls.items():
-        letter = history.by_id[id]
-        edges = [-1, *letter.rounds, 1 << 62]
-        for begin, end in pairwise(edges):
-            part = [call for call in made if begin <= call.start_us < end]
-            if part:
-                yield letter, part
-
-
-def _rules(history: History, call: Call) -> ProviderRules:
-    return history.duties[call.provider].rules
-
-
-def _doubtful(history: History, call: Call) -> bool:
-    """Whether the daemon could not know what became of the call: no readable answer, or it died before writing it."""
-    if call.answer in {"unknown", ""}:
-        return True
-    crashed = [each.outcome for each in history.attempts.get(call.id, []) if each.n == call.attempt]
-    return "crashed" in crashed
-
-
 def sent_once(history: History) -> list[str]:
     """Taken twice only after a call nobody could know the outcome of, where the policy says so: never with `hold`,
-    never where a look-up proves absence. Nothing whose call had not begun is sent twice: it would be undoubted."""
+    never where a look-up proves absence, never by one who knows a key again. Nothing whose call had not begun is sent
+    twice: it would be undoubted."""
     found = []
     twins = Counter((letter.recipient, letter.text) for letter in history.letters)
-    for letter, calls in _rounds(history):
+    for letter, calls in rounds(history):
         taken = [call for call in calls if call.taken]
         for first, second in pairwise(taken):
             where = f"{letter.id[:8]} was taken by call {first.n} and again by {second.n}"
             lookup = history.lookups[first.provider]
-            if not _doubtful(history, first):
+            if not doubtful(history, first):
                 found.append(f"{where}, though the first answer ({first.answer}) was known")
-            elif lookup == "exact":
+            elif lookup == "exact" or (lookup == "key" and second.provider == first.provider):
                 found.append(f"{where}, though a look-up could have told")
-            elif _rules(history, first).on_uncertain == "hold" and (
-                lookup == "none" or twins[letter.recipient, letter.text] == 1
+            elif rules_of(history, first).on_uncertain == "hold" and (
+                lookup in {"none", "key"} or twins[letter.recipient, letter.text] == 1
             ):
                 found.append(f"{where}, though uncertain messages are held")
     return found
@@ -159,19 +136,34 @@ def told_truly(history: History) -> list[str]:
                 found.append(f"{message.id[:8]} is sent as {message.provider_message_id}, which is not its text")
     bound = Counter(m.provider_message_id for m in history.outbox if m.state is State.SENT)
     found += [f"{name} is bound to {count} messages" for name, count in bound.items() if count > 1]
-    for letter, calls in _rounds(history):
-        told = [call for call in calls if call.answer == "accepted" and not _doubtful(history, call)]
+    for letter, calls in rounds(history):
+        told = [call for call in calls if call.answer == "accepted" and not doubtful(history, call)]
         known = messages.get(letter.id)
         if told and (known is None or known.state is not State.SENT):
             found.append(f"{letter.id[:8]} was taken by call {told[0].n}, and is {known and known.state.label}")
+        if known is not None and known.state is State.FAILED and calls[-1].start_us > max([-1, *letter.rounds]):
+            found += _denied(history, known, calls)
     return found
 
 
+def _denied(history: History, message: Message, calls: list[Call]) -> list[str]:
+    """A failed message whose last attempt was taken, unknown to the daemon, says that it may have been: UNCERTAIN, or
+    attempts used up by a doubt. (Or its recipient opted out while it was to be tried again.)"""
+    last = [call for call in calls if call.attempt == message.attempt]
+    unknown = [call for call in last if call.taken and doubtful(history, call)]
+    told = message.error is None or message.error.category in {Category.UNCERTAIN, Category.OPTED_OUT}
+    if not unknown or message.error is None or told or message.error.cause is Category.TIMEOUT:
+        return []
+    return [f"{message.id[:8]} failed as {message.error.category}; its last attempt was taken by call {unknown[0].n}"]
+
+
 def nothing_unknown(history: History) -> list[str]:
-    """Every call is for a message in the outbox, says its text, to its number, as the sender asked for."""
+    """Every call is for a message in the outbox, says its text, to its number, as the sender asked for; or as one of
+    its provider's own, which a recipient always meets again. It goes to a provider that reaches the number."""
     found, messages = [], _messages(history)
+    met: dict[tuple[str, str], str] = {}
     for call in history.calls:
-        message, letter = messages.get(call.id), history.by_id[call.id]
+        message, letter, rules = messages.get(call.id), history.by_id[call.id], rules_of(history, call)
         if message is None:
             found.append(f"call {call.n} is for {call.id[:8]}, which is not in the outbox")
         elif (call.recipient, call.text) != (message.recipient, message.text):
@@ -180,18 +172,24 @@ def nothing_unknown(history: History) -> list[str]:
             found.append(f"call {call.n} is sent as {call.sender}, {call.id[:8]} asked for {letter.sender}")
         elif letter.pin is not None and call.provider != letter.pin:
             found.append(f"call {call.n} goes to {call.provider}, {call.id[:8]} is pinned to {letter.pin}")
+        elif rules.prefixes and not call.recipient.startswith(rules.prefixes):
+            found.append(f"call {call.n} goes to {call.provider}, which does not reach {call.recipient}")
+        elif letter.sender is None and call.sender not in (rules.senders or (DEFAULT_SENDER,)):
+            found.append(f"call {call.n} is sent as {call.sender}, which is not one of {call.provider}'s")
+        elif letter.sender is None and met.setdefault((call.provider, call.recipient), call.sender) != call.sender:
+            found.append(f"call {call.n} is sent as {call.sender}, whom {call.recipient} has not met")
     return found
 
 
 def recorded(history: History) -> list[str]:
     """Nothing reaches the wire that is not on disk: every call is an attempt of its own, written down before it began,
-    so that it is known after a crash."""
+    so that it is known after a crash. Only by a provider's key is the same attempt sent again."""
     found = []
-    made = Counter((call.id, call.attempt) for call in history.calls)
+    made = Counter((call.id, call.attempt) for call in history.calls if history.lookups[call.provider] != "key")
     found += [f"attempt {n} of {id[:8]} was called {count} times" for (id, n), count in made.items() if count > 1]
     for call in history.calls:
         kept = [each.provider for each in history.attempts.get(call.id, []) if each.n == call.attempt]
-        if kept != [call.provider]:
+        if set(kept) != {call.provider}:
             found.append(
                 f"call {call.n} (attempt {call.attempt} of {call.id[:8]} at {call.provider}) is kept as {kept}"
             )
@@ -206,7 +204,7 @@ def ceilings(history: History) -> list[str]:
     changes of the pace (which counts, from the reload on, what was started before). A message of more units than a
     window holds goes alone."""
     found = []
-    for name, calls in _by_provider(history).items():
+    for name, calls in by_provider(history).items():
         paces = history.duties[name].paces
         for number, windows in enumerate(zip(*(pace.windows for _, pace in paces), strict=True)):
             span_us = windows[0].span_us
@@ -232,7 +230,7 @@ def _in_force(paces: list[tuple[int, Pace]], at_us: int) -> list[Pace]:
 def gaps(history: History) -> list[str]:
     """Between two starts lies at least `min_gap`."""
     found = []
-    for name, calls in _by_provider(history).items():
+    for name, calls in by_provider(history).items():
         least = history.duties[name].rules.pace.min_gap_us
         for before, after in pairwise(calls):
             if after.start_us - before.start_us < least:
@@ -241,10 +239,11 @@ def gaps(history: History) -> list[str]:
 
 
 def in_flight(history: History) -> list[str]:
-    """At no time are more calls of one life under way than `max_in_flight`."""
+    """At no time are more calls of one life under way than `max_in_flight`; those by a key have their own bound."""
     found = []
-    for name, calls in _by_provider(history).items():
+    for name, made in by_provider(history).items():
         most = history.duties[name].rules.max_in_flight
+        calls = [call for call in made if not call.again]
         for life in {call.life for call in calls}:
             edges = []
             for call in calls:
@@ -262,31 +261,27 @@ def in_flight(history: History) -> list[str]:
 
 def attempts(history: History) -> list[str]:
     """No round of a message costs more calls than `max_attempts`; throttled and halting calls cost none, nor does one
-    that a crash cut off."""
+    that reached nobody, that tried a provider out of order, that repeated a key, or that a crash cut off."""
     found = [
         f"{m.id[:8]} is charged {m.charged} of {m.max_attempts} attempts"
         for m in history.outbox
         if m.charged > m.max_attempts
     ]
     messages = _messages(history)
-    for letter, calls in _rounds(history):
+    for letter, calls in rounds(history):
         message = messages.get(letter.id)
-        heard = [call for call in calls if call.answer not in UNCHARGED and not _cut_off(history, call)]
+        heard = [call for call in calls if _costs(history, call)]
         if message is not None and len(heard) > message.max_attempts:
             found.append(f"{letter.id[:8]} was called {len(heard)} times; {message.max_attempts} are allowed")
     return found
 
 
-def _cut_off(history: History, call: Call) -> bool:
-    return any(each.n == call.attempt and each.outcome == "crashed" for each in history.attempts.get(call.id, []))
-
-
-def _by_provider(history: History) -> dict[str, list[Call]]:
-    """In order of their starts, as they were noted."""
-    calls: dict[str, list[Call]] = defaultdict(list)
-    for call in history.calls:
-        calls[call.provider].append(call)
-    return calls
+def _costs(history: History, call: Call) -> bool:
+    """Whether it surely counts against `max_attempts`."""
+    if call.answer == "unreached" and not rules_of(history, call).network_costs_attempt:
+        return False
+    free = call.again or (call.probe and call.answer in {"deferred", "unreached"})
+    return not free and call.answer not in UNCHARGED and not cut_off(history, call)
 
 
 # -- at the right time ------------------------------------------------------------------------------------------------
@@ -294,7 +289,11 @@ def _by_provider(history: History) -> dict[str, list[Call]]:
 
 def resting(history: History) -> list[str]:
     """No call begins while its provider is paused, halted or cooling, also after a restart."""
-    return [f"call {c.n} began while {c.provider} was {c.forbidden}" for c in history.calls if c.forbidden]
+    return [
+        f"call {c.n} began while {c.provider} was {c.forbidden}"
+        for c in history.calls
+        if c.forbidden and c.forbidden not in verdicts.OUT_OF_ORDER
+    ]
 
 
 def not_too_late(history: History) -> list[str]:
@@ -339,7 +338,8 @@ def not_cancelled(history: History) -> list[str]:
 
 def in_order(history: History) -> list[str]:
     """Messages of one flow to one number are first called in the order of their due times, then of acceptance. One
-    whose claim the outbox could not take is tried again after a second; meanwhile others may pass."""
+    whose claim the outbox could not take is tried again after a second; meanwhile others may pass. So may they while
+    one waits because its sender was too fast: that one is rescheduled."""
     found = []
     first: dict[str, Call] = {}
     for call in history.calls:
@@ -366,8 +366,14 @@ def _overtaken(history: History, earlier: Call, later: Call) -> bool:
         return False
     if any(0 <= later.start_us - at_us < GIVE_BACK_US for at_us in history.store_failures):
         return False
+    if any(each.from_us < earlier.start_us and one.at_us < each.until_us for each in _rests_of(history, earlier)):
+        return False
     ready = max(one.answered_us or 0, one.at_us)
     return one.answered_us is not None and later.start_us < earlier.start_us and later.start_us > ready
+
+
+def _rests_of(history: History, call: Call) -> list[Rested]:
+    return [each for each in history.rested if each.sender == call.sender and each.recipient in {None, call.recipient}]
 
 
 # -- books ------------------------------------------------------------------------------------------------------------
@@ -458,6 +464,7 @@ ALL: dict[str, Invariant] = {
         bounded,
         nothing_left,
         unhurt,
+        *verdicts.ALL,
     )
 }
 

@@ -13,7 +13,8 @@ from smsd.core.message import FINAL, State
 from smsd.core.waiting import Reason
 from smsd.engine.engine import Engine
 from smsd.engine.service import Seen
-from tests.simulation.history import Kept, Probe
+from tests.simulation.duty import Kept
+from tests.simulation.history import Probe
 
 if TYPE_CHECKING:
     from tests.simulation.world import Run
@@ -51,6 +52,11 @@ def _holds(seen: Seen, now_us: int, wall: int, run: Run) -> bool:
             return any(duty.halted for duty in duties)
         case Reason.PROVIDER_COOLDOWN:
             return any(duty.cooling is not None and duty.cool_until_us > now_us for duty in duties)
+        case Reason.BREAKER_OPEN:
+            return any(duty.broken or (duty.halted and duty.rules.halt_probe) for duty in duties)
+        case Reason.ACCOUNT_LIMIT:
+            shared = any(duty.rules.account in run.config.accounts for duty in duties)
+            return shared and waiting.until is not None and waiting.until > wall
         case Reason.PROVIDER_RATE:
             return waiting.until is not None and waiting.until > wall
         case Reason.NO_ROUTE:
@@ -85,13 +91,17 @@ def recount(database: sqlite3.Connection) -> list[str]:
     return found
 
 
-def written(database: sqlite3.Connection, name: str) -> Kept:
-    """What the file says of a provider: paused, halted, cooling."""
-    query = "SELECT paused IS NOT NULL, halted IS NOT NULL, cooling_since, cooling_until FROM providers WHERE name = ?"
+def written(database: sqlite3.Connection, name: str, fingerprint: str) -> Kept:
+    """What the file says of a provider's standing; a halt counts for the credentials it was written with."""
+    query = (
+        "SELECT paused IS NOT NULL, halted IS NOT NULL, cooling_since, cooling_until, broken_since IS NOT NULL, "
+        "probe_at, fingerprint FROM providers WHERE name = ?"
+    )
     row = database.execute(query, (name,)).fetchone()
     if row is None:
-        return False, False, None
-    return bool(row[0]), bool(row[1]), None if row[3] is None else (row[2], row[3])
+        return Kept()
+    halted = bool(row[1]) and row[6] == fingerprint
+    return Kept(bool(row[0]), halted, None if row[3] is None else (row[2], row[3]), bool(row[4]), row[5])
 
 
 def leftovers(engine: Engine) -> list[str]:

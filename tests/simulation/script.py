@@ -1,9 +1,9 @@
 """What happens in the world of a seed, and when?
 
 A script is a list of acts by true time: texts are submitted (in bursts, with keys that repeat, times, priorities,
-pins), operators cancel, retry, pause and resume, the weather of a provider turns, clocks are stepped, the disk fills,
-a commit fails, the configuration is changed and read again, the daemon crashes or is restarted, the machine reboots.
-What an act meets is decided when it happens.
+pins), operators cancel, retry, pause, resume and suppress, receipts prove, the weather of a provider turns, clocks are
+stepped, the disk fills, a commit fails, the configuration is changed and read again, the daemon crashes or is
+restarted, the machine reboots. What an act meets is decided when it happens.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ STORMS: tuple[dict[str, int], ...] = (
     {"lost call": 50, "lost answer": 50},
     {"taken": 80, "unauthorized": 20},
     {"taken": 50, "slow": 50},
+    {"taken": 70, "opted out": 20, "unowned": 10},
+    {"taken": 70, "suspect": 30},
+    {"suspect": 100},
+    {"taken": 60, "throttled": 10, "deferred": 10, "opted out": 5, "lost answer": 10, "unreached": 5},
     CALM,
 )
 
@@ -39,7 +43,18 @@ class Act:
     """Milliseconds, a count, or nothing, as the act needs."""
 
 
-OPERATORS = (("cancel", 6), ("retry", 6), ("pause", 4), ("resume", 6), ("probe", 6), ("replay", 6), ("reload", 4))
+OPERATORS = (
+    ("cancel", 6),
+    ("retry", 6),
+    ("pause", 4),
+    ("resume", 6),
+    ("probe", 6),
+    ("replay", 6),
+    ("reload", 4),
+    ("receipt", 8),
+    ("suppress", 1),
+    ("lift", 2),
+)
 CALAMITIES = (("crash", 3), ("restart", 2), ("full", 2), ("commit", 2), ("busy", 2), ("reads", 2))
 
 

@@ -6,6 +6,9 @@ in a world of chance.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+
 from smsd.core.account import ProviderRules
 from smsd.core.pacing import Pace
 from smsd.core.retry import RetryRules
@@ -96,3 +99,33 @@ class Failover(Plain):
 
     async def _make_peace(self) -> None:
         pass
+
+
+class DiesOfAText(Plain):
+    """The daemon ends each time while it calls for one message."""
+
+    ttl_ms = 30 * DAY_MS
+
+    def write(self) -> tuple[list[Act], int]:
+        return [Act(0, "silence"), Act(1, "submit", 1), *[Act(n, "crash") for n in range(2, 8)]], HOUR_US
+
+    async def _act_silence(self, act: Act) -> None:
+        self.weather(Weather({"lost call": 100}))
+
+    async def _act_crash(self, act: Act) -> None:
+        """At the next call; if none comes, not at all."""
+        self.network.next_call.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.network.next_call.wait(), 600)
+            await self._crash()
+            await self._start("a crash")
+
+
+class LaterAll(Plain):
+    """Everything is deferred, all at once."""
+
+    def write(self) -> tuple[list[Act], int]:
+        return [Act(0, "storm"), Act(1, "submit", 60)], 60 * SECOND_US
+
+    async def _act_storm(self, act: Act) -> None:
+        self.weather(Weather({"deferred": 100}))

@@ -14,24 +14,27 @@ from functools import partial
 
 import pytest
 
+from smsd.core.budget import RetryBudget
 from smsd.core.health import Health
 from smsd.core.lifecycle import Event
 from smsd.core.message import Attempt, Draft, Instant, Message, State
-from smsd.core.settlement import Settlement
+from smsd.core.pacing import Pace
 from smsd.core.schedule import Flow, Lane, Ticket
+from smsd.core.settlement import Settlement
 from smsd.core.waiting import Reason, Waiting
+from smsd.engine.ceilings import Repacing
 from smsd.engine.engine import Engine
-from smsd.engine.fleet import Fleet, Prepared, Repacing
+from smsd.engine.fleet import Fleet, Prepared
 from smsd.engine.lane import Lane as FleetLane
 from smsd.engine.lane import Setting
 from smsd.engine.service import Seen
-from smsd.store import AcceptResult, Claim, Recovery, Replay, Stored, WrongState, rows
+from smsd.store import AcceptResult, Claim, Proved, Recovery, Replay, Stored, WrongState, rows
 from smsd.store import statements as sql
 from smsd.store.sqlite import SqliteOutbox
 from smsd.store.statements import arrays
 from tests.simulation.invariants import ALL
 from tests.simulation.judge import judge
-from tests.simulation.stories import Failover, FullAtTheClaim, LateAnswer
+from tests.simulation.stories import DiesOfAText, Failover, FullAtTheClaim, LateAnswer, LaterAll
 from tests.simulation.world import Parts, Run
 
 SEEDS = 200
@@ -178,6 +181,45 @@ class ForgetsBoundIds(SqliteOutbox):
         return set()
 
 
+class SendsElsewhereInDoubt(SqliteOutbox):
+    """What may have been taken goes by the next provider of its route at once."""
+
+    async def settle(self, settlement: Settlement, attempt: Attempt | None) -> bool:
+        route = (await self._read(lambda db: arrays(db, "SELECT json_array(json_array(route)) FROM messages", ())))[0][
+            0
+        ]
+        if settlement.event is Event.DOUBT and attempt is not None and "," in route:
+            first, _, rest = route.partition(",")
+            route = f"{rest},{first}"
+            settlement = replace(settlement, event=Event.RETRY, state=State.PENDING, due=settlement.at, route=route)
+        return await super().settle(settlement, attempt)
+
+
+class SuppressesNobody(SqliteOutbox):
+    """An opt-out is told and not kept."""
+
+    async def settle(self, settlement: Settlement, attempt: Attempt | None) -> bool:
+        return await super().settle(replace(settlement, suppress=None), attempt)
+
+
+class ForgetsCrashes(SqliteOutbox):
+    """No message is ever parked."""
+
+    async def begin(self, claims: Sequence[Claim], now: Instant) -> list[Message | None]:
+        await self._change(lambda db, _: db.execute("UPDATE messages SET crashes = 0").rowcount)
+        return await super().begin(claims, now)
+
+
+class ForgetsProofs(SqliteOutbox):
+    """A receipt is believed and not written down."""
+
+    async def prove(
+        self, id: str, attempt: int, provider: str, provider_message_id: str, now: Instant
+    ) -> Proved | None:
+        message = await self.get(id, None)
+        return None if message is None else Proved(replace(message, state=State.SENT), message.state)
+
+
 class OnlySaysCancelled(SqliteOutbox):
     """A cancel is answered and not written."""
 
@@ -228,8 +270,8 @@ class ForgetsWindowsAtReload(OtherFleet):
     """A changed pace begins with empty windows."""
 
     class kind(Fleet):  # noqa: N801
-        async def prepare(self, settings: Sequence[Setting]) -> Prepared:
-            prepared = await super().prepare(settings)
+        async def prepare(self, settings: Sequence[Setting], accounts: Mapping[str, Pace]) -> Prepared:
+            prepared = await super().prepare(settings, accounts)
             for each in prepared.repacings:
                 put(each, "finish", partial(self._begin_empty, each))
             return prepared
@@ -253,6 +295,14 @@ class ForgetsHalts(OtherFleet):
     class kind(Fleet):  # noqa: N801
         def _known_health(self, setting: Setting, kept: Health | None) -> Health:
             return Health(setting.name, setting.provider.fingerprint())
+
+
+class SharesNothing(OtherFleet):
+    """Providers of one account know nothing of each other."""
+
+    class kind(Fleet):  # noqa: N801
+        def _join(self, lane: FleetLane, account: str) -> None:
+            lane.follow_rate()
 
 
 class Altered(Engine):
@@ -283,11 +333,8 @@ class IgnoresCooldowns(Altered):
     """A throttle teaches nothing."""
 
     def alter(self) -> None:
-        async def learn(effect: object, started_at: Instant, started_boot: int | None) -> None:
-            pass
-
         for lane in self.lanes.values():
-            put(lane, "learn", learn)
+            put(lane, "hear", lambda heard: None)
 
 
 class IgnoresGaps(Altered):
@@ -418,6 +465,45 @@ class MissesLateExpiry(Altered):
         put(self.settler, "_notice_expiry", lambda expires_at: None)
 
 
+class TriesWithMany(Altered):
+    """A broken provider that may be tried is tried by all who wait."""
+
+    def alter(self) -> None:
+        for lane in self.lanes.values():
+            put(lane, "_places", lambda lane=lane: lane.rules.max_in_flight)
+
+
+class OnlySaysSlower(Altered):
+    """The rate that was learnt is told and not kept to."""
+
+    def alter(self) -> None:
+        for lane in self.lanes.values():
+            put(lane.gate, "learn", lambda pacer: None)
+
+
+class RetriesAtWill(Altered):
+    """Retries have no budget."""
+
+    def alter(self) -> None:
+        put(self.attempts, "_budget", RetryBudget(None))
+
+
+class RestsNobody(Altered):
+    """A throttle of a sender teaches nothing."""
+
+    def alter(self) -> None:
+        for lane in self.lanes.values():
+            put(lane, "_rest", lambda rest: None)
+
+
+class FailsForOurFault(Altered):
+    """A halt costs the message that met it."""
+
+    def alter(self) -> None:
+        for lane in self.lanes.values():
+            lane.rules = replace(lane.rules, on_auth_failure="fail")
+
+
 @dataclass(frozen=True)
 class Case:
     bug: type[Engine] | type[SqliteOutbox]
@@ -442,21 +528,31 @@ CASES = [
     Case(ReplaysAnew, "one_message_a_key"),
     Case(BeginsAfterTheCall, "recorded"),
     Case(ForgetsDoubt, "sent_once"),
-    Case(SettlesUnfenced, "told_truly", first=113),
-    Case(ForgetsBoundIds, "told_truly"),
+    Case(SettlesUnfenced, "told_truly", first=136),
+    Case(ForgetsBoundIds, "told_truly", first=57),
     Case(IgnoresTheSender, "nothing_unknown"),
-    Case(ForgetsWindows, "ceilings"),
-    Case(ForgetsWindowsAtReload, "ceilings", first=57),
+    Case(ForgetsWindows, "ceilings", first=8),
+    Case(ForgetsWindowsAtReload, "ceilings", first=68),
     Case(IgnoresGaps, "gaps"),
     Case(IgnoresPlaces, "in_flight"),
     Case(LeavesFlowsInTheirRing, "LivelockError", Failover),
     Case(ChargesNothing, "attempts"),
     Case(ForgetsHalts, "resting"),
-    Case(CallsTheGone, "resting"),
+    Case(CallsTheGone, "resting", first=12),
     Case(IgnoresCooldowns, "resting"),
     Case(IgnoresExpiry, "not_too_late"),
     Case(SendsAtOnce, "not_too_early"),
     Case(OnlySaysCancelled, "not_cancelled"),
+    Case(TriesWithMany, "tried_seldom", first=11),
+    Case(SharesNothing, "shared_ceilings"),
+    Case(OnlySaysSlower, "learnt_rates", first=109),
+    Case(RetriesAtWill, "in_budget", LaterAll),
+    Case(SuppressesNobody, "not_suppressed", first=13),
+    Case(RestsNobody, "rested", first=11),
+    Case(SendsElsewhereInDoubt, "settled_first"),
+    Case(FailsForOurFault, "not_for_our_fault"),
+    Case(ForgetsCrashes, "parked", DiesOfAText),
+    Case(ForgetsProofs, "proved"),
     Case(LastComesFirst, "in_order"),
     Case(LosesItsPlace, "in_order", FullAtTheClaim),
     Case(CancelsAnything, "legal"),
@@ -464,7 +560,7 @@ CASES = [
     Case(ExplainsNothing, "explained"),
     Case(AlwaysTheSameExcuse, "explained"),
     Case(FailsWithoutReason, "failed_with_reason"),
-    Case(HoldsEverything, "bounded"),
+    Case(HoldsEverything, "bounded", first=42),
     Case(KeepsRecipients, "nothing_left"),
     Case(DiesOfExpiry, "unhurt"),
 ]

@@ -8,11 +8,12 @@ import pytest
 
 from smsd.core.message import State
 from smsd.core.pacing import Pace, Window
+from smsd.core.verdict import Category
 from tests.simulation.config import SECOND_US
 from tests.simulation.history import Letter
 from tests.simulation.invariants import broken
 from tests.simulation.script import Act
-from tests.simulation.stories import HOUR_US, Failover, FullAtTheClaim, LateAnswer, Plain
+from tests.simulation.stories import HOUR_US, DiesOfAText, Failover, FullAtTheClaim, LateAnswer, Plain
 from tests.simulation.world import run
 
 PACES = {
@@ -98,3 +99,15 @@ def test_a_paused_provider_hands_its_backlog_over() -> None:
     assert [call.provider for call in history.calls if call.start_us > SECOND_US] == ["beta"] * (
         20 - sum(call.start_us <= SECOND_US for call in history.calls)
     )
+
+
+def test_a_text_that_ends_the_daemon_three_times_is_parked() -> None:
+    """It was in a call at each crash; it may be the cause."""
+    history = run(0, story=DiesOfAText)
+
+    assert broken(history) == {}
+    assert [why for _, why in history.lives] == ["the first start", "a crash", "a crash", "a crash"]
+    assert len(history.calls) == 3
+    (message,) = history.outbox
+    assert message.error is not None
+    assert (message.state, message.error.category) == (State.FAILED, Category.UNCERTAIN)

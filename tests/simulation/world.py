@@ -20,17 +20,21 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from structlog.testing import capture_logs
 
 from smsd.core.acceptance import Origin
-from smsd.core.events import Event
+from smsd.core.events import Event, Kind
+from smsd.core.health import Health
 from smsd.core.message import FINAL, State
+from smsd.core.suppression import EVERY, Suppression
 from smsd.core.units import rfc3339
+from smsd.core.verdict import Category
 from smsd.engine.bus import Bus
 from smsd.engine.engine import Engine
 from smsd.engine.intake import Answer, Receipt
+from smsd.engine.receipts import Proof
 from smsd.engine.service import Seen, Service
 from smsd.store import Query, StoreError
 from smsd.store import statements as sql
@@ -41,8 +45,9 @@ from smsd.store.statements import arrays, grouped
 from tests.simulation import config, look, script
 from tests.simulation.carrier import Network, Weather
 from tests.simulation.clock import SimulatedClock
+from tests.simulation.duty import Duty
 from tests.simulation.faults import Disk, Links, moves
-from tests.simulation.history import Duty, History, Letter
+from tests.simulation.history import Call, History, Letter, Opening, Rested, Suppressed
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.script import Act
 
@@ -126,10 +131,21 @@ class Run:
         self._overdue: dict[str, int] = {}
         self._clients: set[asyncio.Task[None]] = set()
         self._reloading = asyncio.Lock()
+        self.network.health = self._health
+        self.network.disabled = self._disabled
+        self.history.failover = self.config.routing.failover_after_ms is not None
+        self.history.budget = self.config.budget
         for name, each in self.config.providers.items():
             self.network.accounts[name] = each.account
             self.history.duties[name] = Duty(each.rules)
             self.history.lookups[name] = each.lookup
+
+    def _health(self, name: str) -> Health | None:
+        lane = None if self.life is None else self.life.engine.fleet.known.get(name)
+        return None if lane is None else lane.health
+
+    def _disabled(self) -> frozenset[str]:
+        return frozenset(name for name, duty in self.history.duties.items() if duty.disabled)
 
     def configure(self) -> config.World:
         """What is configured."""
@@ -227,8 +243,8 @@ class Run:
         )
         for each in self.history.duties.values():
             each.restarted(self.clock.wall(), self.loop.now_us)
-        for name, provider in self._providers():
-            self._counts(name, provider)
+        self._count()
+        self.history.rates = {name: [*each, (self.loop.now_us, None)] for name, each in self._rates()}
         bus.subscribe(self._heard)
         await engine.start()
         engine.service.store_full = store.full
@@ -253,11 +269,41 @@ class Run:
                 self.history.most_held, self.life.engine.schedule.held - self.life.engine.dispatcher.in_flight
             )
         self.note(f"  {event.kind} {fields.get('provider') or ''} {str(fields.get('id') or '')[:8]}")
+        match event.kind:
+            case Kind.SUPPRESSION_ADDED:
+                opted_out = Suppressed(str(fields["provider"]), str(fields["to"]), self.loop.now_us)
+                self.history.suppressed.append(opted_out)
+            case Kind.MESSAGE_THROTTLED | Kind.MESSAGE_RETRY_SCHEDULED:
+                self._retried(event)
+            case Kind.PROVIDER_RATE_CHANGED:
+                rates = self.history.rates.setdefault(str(fields["provider"]), [])
+                rates.append((self.loop.now_us, cast("float | None", fields["rate"])))
+            case _:
+                pass
         if not event.kind.startswith("provider."):
             return
         duty = self.history.duties[str(fields["provider"])]
-        duty.keep(event.kind.value, self.loop.now_us)
+        duty.keep(event.kind.value, self.clock.wall(), self.loop.now_us)
         duty.unsure = duty.unsure or self.broken.is_set() or self.disk.failed_lately()
+
+    def _rates(self) -> list[tuple[str, list[tuple[int, float | None]]]]:
+        return [(name, self.history.rates.get(name, [])) for name in self.config.providers]
+
+    def _retried(self, event: Event) -> None:
+        """A message goes again: within the budget, or after the rest that its sender, or the two of them, were told."""
+        fields, history = event.fields, self.history
+        due, provider = event.at + cast(int, fields["delay_ms"]), str(fields["provider"])
+        calls = [call for call in history.calls if (call.id, call.attempt) == (fields["id"], fields["attempt"])]
+        if not calls or self.life is None:
+            return
+        last = calls[-1]
+        if last.rests:
+            until_us = self.loop.now_us + (due - self.clock.wall()) * 1_000
+            recipient = last.recipient if last.rests == "recipient" else None
+            rested = Rested(provider, last.sender, recipient, self.loop.now_us, until_us, self.life.n)
+            history.rested.append(rested)
+        elif last.answer in {"deferred", "unreached"} and fields["category"] != Category.TIMEOUT:
+            history.retries.append((self.life.n, history.steps, due))
 
     def _new_id(self) -> str:
         self._ids += 1
@@ -283,9 +329,8 @@ class Run:
     def _take_stock(self, database: sqlite3.Connection) -> None:
         """At the end of a life: what SQLite saw, whether the kept counts are a recount's, what is kept of providers."""
         for name, duty in self.history.duties.items():
-            if duty.unsure:
-                duty.kept = look.written(database, name)
-                duty.unsure = False
+            fingerprint = self.config.providers[name].setting().provider.fingerprint()
+            duty.take_stock(look.written(database, name, fingerprint))
         self.history.moves += moves(database)
         self.history.recounts += look.recount(database)
 
@@ -467,7 +512,37 @@ class Run:
 
     async def _resume(self, service: Service, name: str) -> None:
         self.history.duties[name].resumed()
+        self.history.resumes.append((name, self.loop.now_us))
         await service.resume(name)
+
+    async def _act_receipt(self, act: Act) -> None:
+        taken = [call for call in self.history.calls if call.pmid is not None]
+        if self.life is not None and taken:
+            self._client(partial(self._prove, self._service(), self.random.choice(taken[-12:])))
+
+    async def _prove(self, service: Service, call: Call) -> None:
+        """The provider says of its own accord that it took it, perhaps before it answers."""
+        assert call.pmid is not None
+        if await service.receipts.prove(Proof(call.id, call.attempt, call.provider, call.pmid)):
+            self.history.proofs.append((call.id, self.loop.now_us))
+
+    async def _act_suppress(self, act: Act) -> None:
+        if self.life is not None:
+            scope = self.random.choice([EVERY, *self.config.providers])
+            self._client(partial(self._suppress, self.life, scope, self.compose().recipient))
+
+    async def _suppress(self, life: Life, scope: str, number: str) -> None:
+        await life.store.suppress(Suppression(scope, number, self.clock.wall(), "api"))
+        self.history.suppressed.append(Suppressed(scope, number, self.loop.now_us))
+
+    async def _act_lift(self, act: Act) -> None:
+        if self.life is not None and self.history.suppressed:
+            self._client(partial(self._lift, self.life, self.random.choice(self.history.suppressed)))
+
+    async def _lift(self, life: Life, opted_out: Suppressed) -> None:
+        self.history.lifted.append((opted_out.scope, opted_out.number, self.loop.now_us))
+        await life.store.lift(opted_out.scope, opted_out.number)
+        self.history.lifted.append((opted_out.scope, opted_out.number, self.loop.now_us))
 
     async def _act_reload(self, act: Act) -> None:
         if self.life is not None:
@@ -477,6 +552,7 @@ class Run:
         """Somebody edits the configuration while the daemon runs, and has it read again."""
         async with self._reloading:
             before = {name: (each.enabled, each.credentials, each.slowed) for name, each in self._providers()}
+            slowed = self.config.shared_slowed
             self._edit()
             try:
                 await life.engine.reconfigure(self.config.plan())
@@ -484,9 +560,10 @@ class Run:
                 self.note(f"  not reloaded: {error}")
                 for name, each in self._providers():
                     each.enabled, each.credentials, each.slowed = before[name]
+                self.config.shared_slowed = slowed
                 return
+            self._count()
             for name, each in self._providers():
-                self._counts(name, each)
                 if each.credentials != before[name][1]:
                     self.history.duties[name].renewed_us = self.loop.now_us
 
@@ -494,25 +571,36 @@ class Run:
         return [*self.config.providers.items()]
 
     def _edit(self) -> None:
-        if self.random.random() < 0.5:
+        if self.config.shared is not None and self.random.random() < 0.3:
+            self.config.shared_slowed = 1 if self.config.shared_slowed > 1 else self.random.choice([2, 5])
+            self.note(f"  the account: slowed={self.config.shared_slowed}")
+        elif self.random.random() < 0.5:
             name, each = self.random.choice(self._providers())
             each.slowed = 1 if each.slowed > 1 else self.random.choice([2, 5])
             self.note(f"  {name}: slowed={each.slowed}")
         else:
             self._reconfigure()
 
-    def _counts(self, name: str, each: config.Provider) -> None:
-        """What is configured of a provider is in force."""
-        duty = self.history.duties[name]
-        duty.disabled = not each.enabled
-        if duty.paces[-1][1] != each.pace:
-            duty.paces.append((self.loop.now_us, each.pace))
+    def _count(self) -> None:
+        """What is configured is in force."""
+        for name, each in self._providers():
+            duty = self.history.duties[name]
+            duty.disabled = not each.enabled
+            if duty.paces[-1][1] != each.pace:
+                duty.paces.append((self.loop.now_us, each.pace))
+        for name, pace in self.config.accounts.items():
+            members = frozenset(each.name for _, each in self._providers() if each.rules.account == name)
+            openings = self.history.accounts.setdefault(name, [])
+            if not openings or (openings[-1].pace, openings[-1].members) != (pace, members):
+                openings.append(Opening(self.loop.now_us if openings else -1, pace, members))
 
     async def _act_probe(self, act: Act) -> None:
         if self.life is not None:
             self._client(partial(self._probe, self.life))
 
     async def _probe(self, life: Life) -> None:
+        for view in life.engine.service.providers():
+            self.history.views.append((view.name, view.rate_now, view.recommended_rate, _a_minute(self, view.name)))
         waiting, _ = await life.engine.service.page(Query(states=(State.PENDING, State.PROCESSING), limit=100))
         others = [letter.id for letter in self.random.sample(self.history.letters, min(2, len(self.history.letters)))]
         for id in [*(each.message.id for each in self.random.sample(waiting, min(6, len(waiting)))), *others]:
@@ -527,6 +615,7 @@ class Run:
 
     async def _act_step(self, act: Act) -> None:
         self.clock.step(act.amount)
+        self.history.steps += 1
         self._overdue.clear()
 
     async def _act_full(self, act: Act) -> None:
@@ -589,9 +678,7 @@ class Run:
             each.enabled = not each.enabled
         else:
             each.credentials += 1
-            duty = self.history.duties[name]
-            duty.halted = False
-            duty.kept = (duty.kept[0], False, duty.kept[2])
+            self.history.duties[name].mended()
         self.note(f"  {name}: enabled={each.enabled} credentials={each.credentials}")
 
     # -- the end -----------------------------------------------------------------------------------------------------
@@ -601,8 +688,10 @@ class Run:
         self.disk.full, self.disk.fail_commit, self.disk.busy, self.disk.fail_reads = False, "", 0, 0
         for account in self.network.accounts.values():
             account.weather, account.limit = Weather(), None
-        if not all(each.enabled and each.slowed == 1 for each in self.config.providers.values()):
+        slowed = self.config.shared_slowed > 1
+        if slowed or not all(each.enabled and each.slowed == 1 for each in self.config.providers.values()):
             await self._stop(1.0)
+            self.config.shared_slowed = 1
             for each in self.config.providers.values():
                 each.enabled, each.slowed = True, 1
         await self._start("peace")
@@ -642,6 +731,14 @@ class Run:
                 seen = Seen(each, None) if (found := await self._service().get(each.id, None)) is None else found
                 history.probes.append(look.probe(seen, self.loop.now_us, self.clock.wall(), self))
         await self._stop(5.0)
+
+
+def _a_minute(run: Run, name: str) -> float | None:
+    """Units a minute that are configured of a provider, or of its account; None: any."""
+    each = run.config.providers[name]
+    shared = run.config.accounts.get(each.rules.account)
+    windows = [*each.pace.windows, *(() if shared is None else shared.windows)]
+    return min((window.limit * 60_000_000 / window.span_us for window in windows), default=None)
 
 
 # -- running ----------------------------------------------------------------------------------------------------------
