@@ -26,6 +26,7 @@ _COLOURS: Final[Mapping[str, str]] = {
     "message.sent": "green",
     "message.delivered": "green",
     "message.retry_scheduled": "yellow",
+    "message.deferred": "yellow",
     "message.throttled": "yellow",
     "message.uncertain": "yellow",
     "message.expired": "yellow",

@@ -1,8 +1,9 @@
 """What does `[retry.codes.TYPE]` say about a provider's codes?
 
 Each line becomes a CodeRule, and those of one type its CodeBook, for every provider of that type. A line that
-contradicts itself or can never count is a fault: whoever wrote it would wait for what it promises. Which line counts
-for an answer, and what follows from it, is known to `core.codes`.
+contradicts itself or can never count is a fault: whoever wrote it would wait for what it promises. One that counts for
+nothing as things stand (a code of receipts, attempts that nobody has) is a warning. Which line counts for an answer,
+and what follows from it, is known to `core.codes`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Final
 from smsd.config.tables import Table
 from smsd.core.codes import CodeBook, CodeRule
 from smsd.core.verdict import Category, Scope
-from smsd.providers import TYPES
+from smsd.providers import TYPES, twilio
 
 MAX_CODE: Final = 64
 
@@ -29,12 +30,31 @@ ANSWERS: Final = tuple(
     category
     for category in Category
     if category
-    not in {Category.UNDELIVERED, Category.LIMIT_EXCEEDED, Category.EXHAUSTED, Category.EXPIRED, Category.UNCERTAIN}
+    not in {
+        Category.TIMEOUT,
+        Category.UNDELIVERED,
+        Category.LIMIT_EXCEEDED,
+        Category.EXHAUSTED,
+        Category.EXPIRED,
+        Category.UNCERTAIN,
+    }
 )
-"""What the answer to a call can be; the others come from receipts or from smsd itself."""
+"""Categories that a line can be about. The others come from receipts or from smsd itself; for TIMEOUT see _NO_WORD."""
+
+_NO_WORD: Final = (
+    "means that nobody knows whether the message was taken, and no line for all such answers counts; "
+    "write a provider's code here, or on_uncertain under [retry]"
+)
 
 _CATEGORIES: Final = frozenset(category.value for category in Category)
 _CAPITALS: Final = re.compile(r"[A-Z_]+")
+_LIKE_A_CLASS: Final = re.compile(r"(http[ _-]?)?[1-5](xx|\dx)", re.IGNORECASE)
+
+IN_RECEIPTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {twilio.Twilio.type: frozenset(twilio.RECEIPTS) - frozenset(twilio.CODES)}
+)
+"""Type -> codes that its provider says in delivery receipts and never in the answer to a call. The other dialects have
+none: their receipts use the words of their answers."""
 
 _WITHOUT: Final[Mapping[str, tuple[tuple[str, ...], str]]] = MappingProxyType(
     {
@@ -46,6 +66,16 @@ _WITHOUT: Final[Mapping[str, tuple[tuple[str, ...], str]]] = MappingProxyType(
 )
 """Fate -> keys that cannot count beside it, and why."""
 
+_FATES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        Category.RATE_LIMITED: "throttle",
+        Category.INVALID_RECIPIENT: "fail",
+        Category.OPTED_OUT: "fail",
+        Category.REJECTED: "fail",
+    }
+)
+"""Category -> its fate where a line says none. The others' depends on the answer or on the provider's settings."""
+
 _SCOPES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "throttle": ("provider", "sender", "recipient"),
@@ -56,24 +86,24 @@ _SCOPES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 """Fate -> the scopes it can have; those not named can have any."""
 
 
-def code_books(table: Table) -> Mapping[str, CodeBook]:
-    """`[retry.codes]`: by provider type."""
+def code_books(table: Table, most: int) -> Mapping[str, CodeBook]:
+    """`[retry.codes]`: by provider type. `most`: the attempts that `[retry]` and its profiles grant at most."""
     books: dict[str, CodeBook] = {}
     for name, section in table.tables():
         if name not in TYPES:
             table.fault(name, f"is not a provider type; write one of {', '.join(TYPES)}")
-        books[name] = _book(section)
+        books[name] = _book(section, most, IN_RECEIPTS.get(name, frozenset()))
     return MappingProxyType(books)
 
 
-def _book(table: Table) -> CodeBook:
+def _book(table: Table, most: int, in_receipts: frozenset[str]) -> CodeBook:
     codes: dict[str, CodeRule] = {}
     categories: dict[Category, CodeRule] = {}
     classes: dict[str, CodeRule] = {}
     for key, section in table.tables():
         if not isinstance(table.raw(key), dict):
             continue  # noted
-        rule = _rule(section)
+        rule = _rule(section, _FATES.get(key, ""), most)
         if key in CLASSES:
             classes[key] = rule
         elif key in ANSWERS:
@@ -81,15 +111,19 @@ def _book(table: Table) -> CodeBook:
         else:
             _is_code(table, key)
             codes[key] = rule
+        if key in in_receipts:
+            table.warn(key, "comes in delivery receipts only, which this version does not take: the line does nothing")
     return CodeBook(codes, categories, classes.get("http_4xx"), classes.get("http_5xx"), classes.get("default"))
 
 
 def _is_code(table: Table, key: str) -> None:
     """Note a key that can be no provider's code, or is surely meant to be something else."""
     known = ", ".join(ANSWERS)
-    if key in _CATEGORIES:
+    if key == Category.TIMEOUT:
+        table.fault(key, _NO_WORD)
+    elif key in _CATEGORIES:
         table.fault(key, f"is never the answer to a call; a category here is one of {known}")
-    elif key.lower().startswith("http_"):
+    elif key.lower().startswith("http_") or _LIKE_A_CLASS.fullmatch(key):
         table.fault(key, "is no class of answers; write http_4xx, http_5xx, a category or a provider's code")
     elif _CAPITALS.fullmatch(key) and (near := get_close_matches(key, ANSWERS, n=1, cutoff=0.85)):
         table.fault(key, f"is not a category; did you mean `{near[0]}`?")
@@ -97,7 +131,8 @@ def _is_code(table: Table, key: str) -> None:
         table.fault(key, f"is no provider's code; write at most {MAX_CODE} printable characters")
 
 
-def _rule(table: Table) -> CodeRule:
+def _rule(table: Table, usual: str, most: int) -> CodeRule:
+    """One line. `usual`: the fate of such an answer where the line says none, if that is always the same."""
     before = len(table.report.faults)
     fate = table.choice("fate", "", FATES) if table.has("fate") else ""
     scope = table.choice("scope", Scope.MESSAGE.value, tuple(Scope)) if table.has("scope") else None
@@ -111,17 +146,24 @@ def _rule(table: Table) -> CodeRule:
         table.ask(each)
     if rule == CodeRule() and len(table.report.faults) == before:
         table.fault("fate", f"missing, and nothing else is said; write one of {', '.join(FATES)}, or remove the line")
-    _agrees(table, rule)
+    _agrees(table, rule, usual)
+    if rule.max_attempts is not None and rule.max_attempts > most:
+        text = f"is more than the {most} that [retry] and its profiles grant, and a line only ever lowers that"
+        table.warn("max_attempts", f"{text}; it counts only for messages that ask for more themselves")
     table.done()
     return rule
 
 
-def _agrees(table: Table, rule: CodeRule) -> None:
-    """Note what a fate excludes."""
-    excluded, why = _WITHOUT.get(rule.fate, ((), ""))
+def _agrees(table: Table, rule: CodeRule, usual: str) -> None:
+    """Note what a fate excludes, the line's own or the one that such an answer always has."""
+    excluded, why = _WITHOUT.get(rule.fate or usual, ((), ""))
     for key in excluded:
-        if table.has(key):
+        if not table.has(key):
+            continue
+        if rule.fate:
             table.fault(key, f'contradicts fate = "{rule.fate}": {why}; remove one or the other')
+        else:
+            table.fault(key, f'counts for nothing: {why}; remove it, or add fate = "retry"')
     scopes = _SCOPES.get(rule.fate)
     if scopes is not None and rule.scope is not None and rule.scope not in scopes:
         table.fault("scope", f'of fate = "{rule.fate}" must be {" or ".join(scopes)}; got {rule.scope.value!r}')

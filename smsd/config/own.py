@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast, runtime_checkable
 
 from smsd.config.sources import Secret
 from smsd.config.tables import Fault, Table
@@ -24,6 +24,14 @@ from smsd.providers.base import Provider
 
 MAX_INT: Final = 1 << 53
 """Whole numbers beyond it are slips of the pen; what a field allows its class judges."""
+
+
+@runtime_checkable
+class _Several(Protocol):
+    """A ValueError of an adapter that found more than one of its settings wrong."""
+
+    faults: tuple[tuple[str, str], ...]
+    """Key and message of each."""
 
 
 def own_fields(adapter: type[Any]) -> Iterator[Field[Any]]:
@@ -46,7 +54,7 @@ def adapter_of(table: Table, name: str, adapter: type[Any]) -> Provider | None:
     try:
         return cast(Provider, adapter(name=name, **settings))
     except ValueError as error:
-        table.report.faults.append(_judged(table, adapter, str(error)))
+        table.report.faults.extend(_judged(table, adapter, error))
         return None
 
 
@@ -70,12 +78,19 @@ def _elsewhere(own: Field[Any]) -> str:
     return " or a reference such as {env = ...}" if _kind(own) in _TEXT else ""
 
 
-def _judged(table: Table, adapter: type[Any], text: str) -> Fault:
-    """The fault of an adapter's own checks, which name the key before the colon."""
-    key, colon, message = text.partition(": ")
-    if colon and key.partition(".")[0] in {own.name for own in own_fields(adapter)}:
+def _judged(table: Table, adapter: type[Any], error: ValueError) -> list[Fault]:
+    """The faults that an adapter's own checks found, each under its key."""
+    if isinstance(error, _Several):
+        return [_under(table, adapter, key, message) for key, message in error.faults]
+    key, colon, message = str(error).partition(": ")
+    return [_under(table, adapter, key if colon else "", message if colon else str(error))]
+
+
+def _under(table: Table, adapter: type[Any], key: str, message: str) -> Fault:
+    """The fault under `key` (which may go on within the key's value: "errors.0.code") if the dialect has that key."""
+    if key.partition(".")[0] in {own.name for own in own_fields(adapter)}:
         return Fault(f"{table.path}.{key}", message)
-    return Fault(table.path, text)
+    return Fault(table.path, f"{key}: {message}" if key else message)
 
 
 def _value(table: Table, own: Field[Any]) -> object | None:

@@ -39,7 +39,10 @@ def routing(table: Table) -> RoutingRules:
     strategy = table.choice("strategy", usual.strategy, STRATEGIES)
     failover_after_ms: int | None = None
     if table.raw("failover_after") != NEVER:
+        before = len(table.report.faults)
         failover_after_ms = table.duration("failover_after", usual.failover_after_ms or 0, 0, DAY)
+        if len(table.report.faults) > before:
+            table.fault("failover_after", f'{table.report.faults.pop().message}; or "{NEVER}"')
     table.done()
     return RoutingRules(strategy, failover_after_ms)
 

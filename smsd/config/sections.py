@@ -145,13 +145,14 @@ def retry(table: Table) -> RetryConfig:
             table.fault("profiles", f"{name!r} is not a name; use at most 64 of A-Z a-z 0-9 - _")
         profiles[name] = _rules(profile, default)
         profile.done()
+    most = max(rules.max_attempts for rules in (default, *profiles.values()))
     found = RetryConfig(
         default=default,
         profiles=MappingProxyType(profiles),
         on_uncertain=table.choice("on_uncertain", usual.on_uncertain, ("retry", "hold")),
         budget=_budget(table, usual.budget),
         network_costs_attempt=table.boolean("network_costs_attempt", usual.network_costs_attempt),
-        codes=code_books(table.table("codes")),
+        codes=code_books(table.table("codes"), most),
     )
     table.done()
     return found

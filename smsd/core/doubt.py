@@ -7,6 +7,7 @@ decides. `resolve` is told what asking brought; how one asks is the dialect's ma
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 
 from smsd.core.account import ProviderRules
@@ -20,6 +21,9 @@ from smsd.core.verdict import Category
 ASK_AGAIN_MS = 5_000
 """After the first look-up that failed; then doubling, up to `ASK_AGAIN_MAX_MS`."""
 ASK_AGAIN_MAX_MS = 60_000
+
+LOOK_UP_FAILED = ". The last look-up failed: "
+"""Between why a message is uncertain and why that is not cleared up yet."""
 
 EMPTY_ANSWERS = 2
 """Look-ups that must answer and not find it before it counts as not there."""
@@ -59,11 +63,13 @@ def resolve(
     spread: float,
     *,
     provider_message_id: str | None = None,
+    detail: str = "",
 ) -> Settlement:
     """The settlement of an uncertain message after a look-up (or without one: UNASKABLE).
 
     `quality` is the provider's: none, fuzzy or exact (ValueError else). `provider_message_id` comes with FOUND and is
-    not bound to another message; if all that were found are, the finding is ABSENT. No look-up is charged.
+    not bound to another message; if all that were found are, the finding is ABSENT. `detail`: why one is UNANSWERED.
+    No look-up is charged.
     """
     proof = Quality(quality)
     if finding is Finding.FOUND:
@@ -73,7 +79,7 @@ def resolve(
     if finding is Finding.UNASKABLE or proof is Quality.NONE:
         return _unproven(message, "the provider cannot be asked", rules, retry, now, spread)
     if finding is Finding.UNANSWERED:
-        return _unanswered(message, rules, retry, now, spread)
+        return _unanswered(message, detail, rules, retry, now, spread)
     empty = message.lookups + 1
     if empty < EMPTY_ANSWERS:
         due = now + rules.reconcile_again_ms
@@ -92,7 +98,9 @@ def postpone(message: Message, due: Instant, now: Instant) -> Settlement:
     return settled(message, Event.DOUBT, now, due=due, error=message.error, lookups=message.lookups)
 
 
-def _unanswered(message: Message, rules: ProviderRules, retry: RetryRules, now: Instant, spread: float) -> Settlement:
+def _unanswered(
+    message: Message, detail: str, rules: ProviderRules, retry: RetryRules, now: Instant, spread: float
+) -> Settlement:
     """The look-up failed: asked again, less and less often, until `reconcile_timeout` since the doubt began."""
     waited = now - _since(message, now)
     if waited >= rules.reconcile_timeout_ms:
@@ -100,7 +108,10 @@ def _unanswered(message: Message, rules: ProviderRules, retry: RetryRules, now: 
         return _unproven(message, why, rules, retry, now, spread)
     # As long as it has waited already, it waits again: that doubles, and needs no count of failed look-ups.
     pause = min(max(waited, ASK_AGAIN_MS), ASK_AGAIN_MAX_MS, rules.reconcile_timeout_ms - waited)
-    return postpone(message, now + pause, now)
+    error = message.error
+    if error is not None and detail:
+        error = replace(error, message=f"{error.message.split(LOOK_UP_FAILED)[0]}{LOOK_UP_FAILED}{detail}")
+    return settled(message, Event.DOUBT, now, due=now + pause, error=error, lookups=message.lookups)
 
 
 def _unproven(

@@ -20,6 +20,7 @@ class Kind(StrEnum):
     MESSAGE_SENT = "message.sent"
     MESSAGE_RETRY_SCHEDULED = "message.retry_scheduled"
     MESSAGE_THROTTLED = "message.throttled"
+    MESSAGE_DEFERRED = "message.deferred"
     MESSAGE_FAILED = "message.failed"
     MESSAGE_EXPIRED = "message.expired"
     MESSAGE_CANCELLED = "message.cancelled"
@@ -56,6 +57,7 @@ class Level(StrEnum):
 
 LEVELS: dict[Kind, Level] = {
     Kind.MESSAGE_THROTTLED: Level.WARNING,
+    Kind.MESSAGE_DEFERRED: Level.WARNING,
     Kind.MESSAGE_FAILED: Level.ERROR,
     Kind.MESSAGE_EXPIRED: Level.WARNING,
     Kind.MESSAGE_UNCERTAIN: Level.WARNING,

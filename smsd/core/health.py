@@ -54,6 +54,8 @@ class Health:
     """Units a minute that it was found to take; None: nothing was learnt."""
     learnt_at: Instant | None = None
     """When that was last learnt or put to the test."""
+    halted_since: Instant | None = None
+    paused_since: Instant | None = None
 
     def standing(self, now: Instant, probe_due: bool | None = None) -> Standing:
         """The gravest fact in force: a pause (it is meant), a halt, a cooldown, an open breaker.
@@ -114,13 +116,26 @@ class Health:
         """The cooldown is over."""
         return replace(self, cooling_since=None, cooling_until=None, cooling_reason="")
 
-    def halt(self, reason: str, probe_at: Instant | None = None) -> Health:
+    def halt(self, reason: str, probe_at: Instant | None = None, since: Instant | None = None) -> Health:
         """The provider refuses us. `probe_at`: when it is tried again by itself; None: never."""
-        return replace(self, halted=reason, probe_at=probe_at, broken_since=None, broken_reason="")
+        halted = replace(self, halted=reason, halted_since=since, probe_at=probe_at)
+        return replace(halted, broken_since=None, broken_reason="")
 
-    def pause(self, reason: str) -> Health:
+    def pause(self, reason: str, since: Instant | None = None) -> Health:
         """An operator wants no calls."""
-        return replace(self, paused=reason)
+        return replace(self, paused=reason, paused_since=since)
+
+    def since(self, now: Instant) -> Instant | None:
+        """When the standing began; None: it is open, or nobody knows."""
+        match self.standing(now):
+            case Standing.PAUSED:
+                return self.paused_since
+            case Standing.COOLING:
+                return self.cooling_since
+            case Standing.HALTED | Standing.BROKEN | Standing.HALF_OPEN:
+                return self.broken_since if self.halted is None else self.halted_since
+            case Standing.OPEN:
+                return None
 
     def broken(self, now: Instant, probe_at: Instant, reason: str) -> Health:
         """Its breaker opens."""
@@ -132,7 +147,9 @@ class Health:
 
     def mended(self) -> Health:
         """A probe succeeded: breaker and halt end."""
-        return replace(self, halted=None, broken_since=None, broken_reason="", probe_at=None, strikes=0)
+        return replace(
+            self, halted=None, halted_since=None, broken_since=None, broken_reason="", probe_at=None, strikes=0
+        )
 
     def resume(self) -> Health:
         """An operator wants calls again: whatever stood in the way is lifted. What was learnt of its rate stays."""
@@ -148,4 +165,4 @@ class Health:
         """The cause of a halt is mended; everything else stays."""
         if self.halted is None:
             return self
-        return replace(self, halted=None, probe_at=None, strikes=0)
+        return replace(self, halted=None, halted_since=None, probe_at=None, strikes=0)

@@ -15,6 +15,9 @@ from smsd.core.health import Standing
 from smsd.core.message import FINAL, Instant, Message, State
 from smsd.core.units import rfc3339
 
+SCATTER_MS = 1_000
+"""By so much at most a throttled message is due later than its provider's rest ends (see policy)."""
+
 
 class Reason(StrEnum):
     """The closed list; values are public."""
@@ -82,9 +85,18 @@ def explain(message: Message, carriers: Mapping[str, Outlook], *, store_full: bo
     reasons = [*_own(message, now), *_of_route(message, carriers, now)]
     if store_full:
         reasons.append(Waiting(Reason.STORE, None, "The outbox has no room to record a call. Free disk space."))
+    _one_rest(reasons)
     if not reasons:
         return Waiting(Reason.QUEUE, None, "It is due and waits for its turn in the queue.")
     return max(reasons, key=lambda waiting: float("inf") if waiting.until is None else waiting.until)
+
+
+def _one_rest(reasons: list[Waiting]) -> None:
+    """A message that was throttled comes back a moment after its provider: that is one reason, the provider's."""
+    ends = {waiting.reason: waiting.until for waiting in reasons}
+    due, rest = ends.get(Reason.RETRY), ends.get(Reason.PROVIDER_COOLDOWN)
+    if due is not None and rest is not None and rest <= due <= rest + SCATTER_MS:
+        reasons[:] = [waiting for waiting in reasons if waiting.reason is not Reason.RETRY]
 
 
 def _processing(message: Message) -> Waiting:

@@ -204,6 +204,7 @@ class Attempts:
             segments=message.segments,
             expires_at=message.expires_at,
             now=self._clock.wall(),
+            asked=message.asked_sender is not None,
         )
 
     async def doubt(self, lane: Lane, message: Message) -> Settlement | None:

@@ -311,7 +311,9 @@ class Lane:
 
         `by`: who said so; for the log and operators, while `reason` is shown to whoever has a message waiting.
         """
-        await self._become(self.health.pause(reason), (Kind.PROVIDER_PAUSED, {"reason": reason, "by": by}))
+        await self._become(
+            self.health.pause(reason, self._clock.wall()), (Kind.PROVIDER_PAUSED, {"reason": reason, "by": by})
+        )
 
     async def resume(self, by: str) -> None:
         """An operator's word; lifts pause, halt, cooldown, an open breaker and the rests of pairs. Raises StoreError as

@@ -126,7 +126,7 @@ class Learning:
             return
         self._out_of_order_us = self._clock.boot()
         probe_at = self._clock.wall() + HALT_PROBE_MS if self.rules.halt_probe else None
-        lesson.health = lesson.health.halt(effect.reason, probe_at)
+        lesson.health = lesson.health.halt(effect.reason, probe_at, self._clock.wall())
         lesson.news.append((Kind.PROVIDER_HALTED, {"reason": effect.reason}))
 
     def _answered(self, lesson: Lesson, verdict: Verdict, started: int, cost: int) -> None:

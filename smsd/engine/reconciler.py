@@ -18,12 +18,13 @@ import structlog
 
 from smsd.clock import Clock
 from smsd.core.account import ProviderRules
+from smsd.core.codes import overrule, rule_for
 from smsd.core.doubt import Finding, postpone, resolve
 from smsd.core.lifecycle import Event
 from smsd.core.message import Attempt, Instant, Message
 from smsd.core.policy import decide
 from smsd.core.settlement import Settlement
-from smsd.core.verdict import Fate
+from smsd.core.verdict import Category, Fate, Verdict
 from smsd.engine.askable import Askable, carrier_of
 from smsd.engine.carrier import Carrier
 from smsd.engine.fleet import LOOKUPS_PER_PROVIDER
@@ -40,10 +41,21 @@ log = structlog.get_logger("smsd.reconciler")
 AT_ONCE = 100
 """Uncertain messages of one provider held in memory at most, so that a sick one blocks no other."""
 
+TOLD_AGAIN_US = 60_000_000
+
 AGAIN_MS = 1_000
 """After a look-up: are there more, or was it not written down?"""
 
 LOOK_AGAIN_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What asking brought; `detail`: why nothing."""
+
+    finding: Finding
+    id: str | None = None
+    detail: str = ""
 
 
 @dataclass(slots=True)
@@ -87,6 +99,8 @@ class Reconciler:
         """Settled while the outbox was being read: what it shows of them is stale."""
         self._asked: Counter[str] = Counter()
         """How many of them are each provider's."""
+        self._told: dict[str, int] = {}
+        """When the failing look-ups of a provider are told again (boot time, us); bounded by the names configured."""
         self._promised: dict[tuple[tuple[str, str], str], int] = {}
         """Provider ids found by a look-up that is being written down, and for which message: never given twice."""
 
@@ -169,16 +183,30 @@ class Reconciler:
         async with self._turns.setdefault(setting.name, asyncio.Semaphore(LOOKUPS_PER_PROVIDER)):
             if quality == "key":
                 return await self._send_again(setting, message)
-            finding, provider_message_id = await self._ask(setting, message)
-        return Resolved(self._conclude(message, finding, quality, rules, provider_message_id))
+            looked = await self._ask(setting, message)
+        return Resolved(self._conclude(message, looked.finding, quality, rules, looked.id, looked.detail))
 
     def _conclude(
-        self, message: Message, finding: Finding, quality: str, rules: ProviderRules, id: str | None = None
+        self,
+        message: Message,
+        finding: Finding,
+        quality: str,
+        rules: ProviderRules,
+        id: str | None = None,
+        detail: str = "",
     ) -> Settlement:
         retry = self._retries.rules_for(message, rules)
+        now = self._clock.wall()
         return resolve(
-            message, finding, quality, rules, retry, self._clock.wall(), self._dice(), provider_message_id=id
+            message, finding, quality, rules, retry, now, self._dice(), provider_message_id=id, detail=detail
         )
+
+    def _tell_unanswered(self, name: str, detail: str) -> None:
+        """Once a minute for each provider: hundreds of messages may wait for the same look-ups."""
+        now = self._clock.boot()
+        if now >= self._told.get(name, now):
+            self._told[name] = now + TOLD_AGAIN_US
+            log.warning("a look-up of an uncertain message failed; asked again", provider=name, detail=detail)
 
     async def _send_again(self, setting: Setting, message: Message) -> Resolved:
         """The same bytes with the same key: taken before or taken now, it is taken once."""
@@ -218,15 +246,19 @@ class Reconciler:
             provider_message_id=verdict.provider_message_id,
             trace=answer.trace,
         )
+        rule = rule_for(verdict, record.http_status, rules.codes)
+        if rule is not None:
+            verdict = overrule(verdict, rule)
         retry = self._retries.rules_for(message, rules)
         settlement = decide(message, verdict, rules, retry, self._clock.wall(), self._dice())
         heard = Heard(verdict, settlement.effect, wall, record.started_boot, record.cost)
         if verdict.fate is Fate.ACCEPTED:
             id = verdict.provider_message_id
             settlement = self._conclude(message, Finding.FOUND, "key", rules, id)
-        elif settlement.event is not Event.FAIL or verdict.fate is not Fate.REFUSE:
+        elif settlement.event is not Event.FAIL or verdict.fate is not Fate.REFUSE or _by_status_alone(verdict):
             # Neither taken nor refused for good: that says nothing of the first time.
-            settlement = self._conclude(message, Finding.UNANSWERED, "key", rules)
+            self._tell_unanswered(setting.name, verdict.message)
+            settlement = self._conclude(message, Finding.UNANSWERED, "key", rules, None, verdict.message)
         settlement.charged = message.charged  # by the attempt that is settled now: it was one
         return Resolved(settlement, lane, record, heard)
 
@@ -242,9 +274,10 @@ class Reconciler:
             segments=message.segments,
             expires_at=message.expires_at,
             now=message.claimed_at or message.created_at,
+            asked=message.asked_sender is not None,
         )
 
-    async def _ask(self, setting: Setting, message: Message) -> tuple[Finding, str | None]:
+    async def _ask(self, setting: Setting, message: Message) -> Looked:
         call = self._call(message)
         try:
             answer = await self._carrier.send(
@@ -262,18 +295,25 @@ class Reconciler:
             case Found(ids):
                 return await self._bind(setting, message, ids)
             case Absent():
-                return Finding.ABSENT, None
-            case Unanswered():
-                return Finding.UNANSWERED, None
+                return Looked(Finding.ABSENT)
+            case Unanswered(detail):
+                self._tell_unanswered(setting.name, detail)
+                return Looked(Finding.UNANSWERED, None, detail)
 
-    async def _bind(self, setting: Setting, message: Message, ids: tuple[str, ...]) -> tuple[Finding, str | None]:
+    async def _bind(self, setting: Setting, message: Message, ids: tuple[str, ...]) -> Looked:
         """The first candidate that is not another message's: equal texts to one number look alike to the provider."""
         if any(each.calls_alike(message) for each in self._lanes.values()):
-            return Finding.UNANSWERED, None
+            return Looked(Finding.UNANSWERED, None, "a call with the same text to the same number is under way")
         taken = await self._records.bound(ids, self._askable.strangers(setting))
         carrier = carrier_of(setting.provider)
         for id in ids:
             if id not in taken and (carrier, id) not in self._promised:
                 self._promised[carrier, id] = message.seq
-                return Finding.FOUND, id
-        return Finding.ABSENT, None
+                return Looked(Finding.FOUND, id)
+        return Looked(Finding.ABSENT)
+
+
+def _by_status_alone(verdict: Verdict) -> bool:
+    """A refusal that no code explains. To the second sending of a key it may mean: "that one is under way", or "it was
+    taken already"."""
+    return verdict.category is Category.REJECTED and (verdict.code is None or verdict.unlisted)

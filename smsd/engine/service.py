@@ -15,7 +15,7 @@ from datetime import datetime, tzinfo
 from smsd.clock import Clock
 from smsd.core.acceptance import Fault, MessageRules, end_of_life
 from smsd.core.events import Kind, about
-from smsd.core.health import Health, Standing
+from smsd.core.health import Standing
 from smsd.core.message import Attempt, Instant, Message, State
 from smsd.core.schedule import Schedule
 from smsd.core.suppression import Suppression
@@ -317,9 +317,14 @@ class Service:
         waiting = sum(count for (state, _), count in totals.states.items() if state is State.PENDING)
         rates = [lane.rate_now() for lane in self._lanes.values() if lane.standing() is Standing.OPEN]
         total = sum(rate for rate in rates if rate is not None)
-        if not waiting or not rates or None in rates or not total:
+        if not waiting or not rates or None in rates or not total or self._something_rests():
             return None
         return now + int(waiting / total * MINUTE_MS)
+
+    def _something_rests(self) -> bool:
+        """Whether messages wait for a provider that is not called now: nobody knows when they will go."""
+        lanes = {lane for _, _, lane in self._schedule.routes()}
+        return any(name not in self._lanes or self._lanes[name].standing() is not Standing.OPEN for name in lanes)
 
     # -- providers ---------------------------------------------------------------------------------------------------
 
@@ -335,7 +340,7 @@ class Service:
             name=lane.name,
             type=lane.provider.type,
             state=state,
-            since=_since(lane.health, state),
+            since=lane.health.since(lane.now()),
             until=lane.until(),
             reason=lane.reason(),
             rate=lane.pacer.rate_per_minute(),
@@ -362,13 +367,3 @@ class Service:
         if name not in self._lanes:
             raise UnknownProviderError(name, tuple(self._lanes))
         return self._lanes[name]
-
-
-def _since(health: Health, state: Standing) -> Instant | None:
-    match state:
-        case Standing.BROKEN | Standing.HALF_OPEN:
-            return health.broken_since
-        case Standing.COOLING:
-            return health.cooling_since
-        case _:
-            return None

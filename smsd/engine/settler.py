@@ -15,7 +15,7 @@ from smsd.core.events import Kind, about
 from smsd.core.lifecycle import Event
 from smsd.core.message import Attempt, Instant, Message, State
 from smsd.core.retry import RetryRules
-from smsd.core.settlement import Settlement
+from smsd.core.settlement import Halt, Settlement
 from smsd.core.verdict import Category
 from smsd.engine.bus import Bus
 from smsd.engine.feeder import Feeder
@@ -138,6 +138,8 @@ def _kind(settlement: Settlement, *, looked_up: bool) -> Kind:
         case Event.TAKEN:
             return Kind.MESSAGE_RECONCILED if looked_up else Kind.MESSAGE_SENT
         case Event.RETRY:
+            if isinstance(settlement.effect, Halt):
+                return Kind.MESSAGE_DEFERRED  # no retry is scheduled: it waits for a person
             throttled = settlement.error is not None and settlement.error.category is Category.RATE_LIMITED
             return Kind.MESSAGE_THROTTLED if throttled else Kind.MESSAGE_RETRY_SCHEDULED
         case Event.DOUBT:

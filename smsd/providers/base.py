@@ -8,7 +8,7 @@ dataclass whose fields are the keys its `[providers.NAME]` section takes beside 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 from urllib.parse import quote, urlsplit
@@ -16,40 +16,65 @@ from urllib.parse import quote, urlsplit
 from smsd.core.message import Encoding, Instant
 from smsd.core.verdict import Category, Fate, Scope, Verdict
 
-_NUMBER = re.compile(r"[+0-9](?<!\w.)(?:[ ().-]{0,2}[0-9]){6,15}(?!\w)")
+_DIGITS = r"[0-9](?:[ ().-]{0,2}[0-9])"
+_NUMBER = re.compile(
+    rf"(?:\+|%2B|\\u002B)[ ().-]{{0,2}}{_DIGITS}{{6,14}}(?![0-9])|(?<!\w){_DIGITS}{{9,15}}(?!\w)", re.IGNORECASE
+)
 
 
 def hide_numbers(text: str) -> str:
     """The text with everything that may be a phone number replaced by "[number]".
 
-    A phone number is taken to be 7 to 15 digits after a plus sign, or 10 to 15 digits without one (E.164 allows 15),
-    separated or not, and not part of a word, so that ids, dates and short codes stay readable.
+    A phone number is taken to be 7 to 15 digits after a plus sign (also as a URL or JSON may write it), wherever it
+    stands, or 10 to 16 digits without one that are no part of a word; separated or not. So ids, dates and short codes
+    stay readable. E.164 allows 15 digits.
     """
-    return _NUMBER.sub(_hidden, text)
+    return _NUMBER.sub("[number]", text)
 
 
-def _hidden(found: re.Match[str]) -> str:
-    digits = sum(map(str.isdigit, found[0]))
-    return "[number]" if digits >= (7 if found[0][0] == "+" else 10) else found[0]
+class SettingsError(ValueError):
+    """Settings that cannot work, all faults of them at once; its text is "key: fault and remedy", joined."""
+
+    def __init__(self, *faults: tuple[str, str]) -> None:
+        super().__init__("; ".join(f"{key}: {message}" for key, message in faults))
+        self.faults = faults
+        """(key, what is wrong and the remedy), in the order of the checks."""
+
+
+def check_each(*checks: Callable[[], None]) -> None:
+    """Makes all checks and raises one SettingsError with the faults of all that raised one."""
+    faults: list[tuple[str, str]] = []
+    for check in checks:
+        try:
+            check()
+        except SettingsError as error:
+            faults += error.faults
+    if faults:
+        raise SettingsError(*faults)
 
 
 def check_url(key: str, url: str, example: str) -> None:
-    """Raises ValueError, naming the key, for what is not a plain http(s) URL without credentials, query, fragment."""
+    """Raises SettingsError for what is not a plain http(s) URL without credentials, query and fragment."""
     try:
         parts = urlsplit(url)
         sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         sound = False
     if not sound or parts.username or parts.query or parts.fragment or not url.isascii() or " " in url:
-        raise ValueError(f'{key}: is not a plain http(s) URL; write it like "{example}"')
+        raise SettingsError((key, f'is not a plain http(s) URL; write it like "{example}"'))
 
 
-def check_secret(key: str, value: str, source: str) -> None:
-    """Raises ValueError, naming the key and not the value, for what can be no token. `source`: where it is found."""
+def check_secret(key: str, value: str, source: str, *, spaces: bool = True) -> None:
+    """Raises SettingsError, which shows nothing of it, for what can be no token. `source`: where it is found.
+
+    `spaces`: a space may be part of it, as in a password; the keys that providers issue have none.
+    """
     if not value.strip():
-        raise ValueError(f"{key}: is empty; copy it from {source}")
+        raise SettingsError((key, f"is empty; copy it from {source}"))
     if not value.isascii() or not value.isprintable():
-        raise ValueError(f"{key}: holds characters that no token has; copy it again from {source}")
+        raise SettingsError((key, f"holds characters that no token has; copy it again from {source}"))
+    if " " in value and not spaces:
+        raise SettingsError((key, f"holds a space; copy it again from {source}, without what stands around it"))
 
 
 def marked_callback(url: str, id: str, attempt: int | None) -> str:
@@ -77,6 +102,8 @@ class Call:
     now: Instant
     """When the request is prepared. For a look-up of an uncertain attempt: when that attempt was claimed."""
     callback_url: str | None = None
+    asked: bool = False
+    """Whether the caller named the sender; else it was chosen from what is configured."""
 
 
 @dataclass(slots=True)

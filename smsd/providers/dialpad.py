@@ -10,8 +10,9 @@ here is what its users see. What matters most: a 200 may say that the message al
 sent, and a 403 means "not allowed" or, as users report, "too fast". Where its words do not tell which, the verdict is
 only `suspect`, and what is known of the provider decides; a customer's message never fails by it.
 
-An error has no code of its own beside the status: its words are searched, and only where it is said in words. A body
-that repeats a text of ours could else opt a recipient out by the word STOP in it.
+An error has no code of its own beside the status: its words are searched, and only where it is said in words. What it
+quotes is taken out before, and a mere STOP is no opt-out: a body that repeats a text of ours would else suppress its
+recipient. Any pattern is searched in MAX_WORDS characters at most and takes time in proportion to them.
 """
 
 from __future__ import annotations
@@ -28,14 +29,27 @@ import msgspec
 
 from smsd.core.units import MINUTE
 from smsd.core.verdict import Category, Fate, Scope, Verdict, accepted
-from smsd.providers.base import Call, Finding, ReceiptReading, Request, Response, check_secret, check_url
-from smsd.providers.readings import Reading, by_status, json_object, retry_after_ms, text_of
+from smsd.providers.base import (
+    Call,
+    Finding,
+    ReceiptReading,
+    Request,
+    Response,
+    SettingsError,
+    check_each,
+    check_secret,
+    check_url,
+)
+from smsd.providers.readings import Reading, as_id, by_status, json_object, retry_after_ms, text_of
 
 MAX_ID = 64
 """An id is a number of 64 bits; what is much longer than its digits is none."""
 
 MAX_PAGE = 4_096
 """Bytes of an answer that is no JSON which are searched."""
+
+MAX_WORDS = 2_000
+"""Characters of an error's words that are searched."""
 
 _MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 
@@ -101,23 +115,35 @@ STATUSES: Mapping[int, Reading] = MappingProxyType(
 _RATE_EXCEEDED = re.compile(r"rate[ _-]?limit[ _-]?exceeded|too many requests", re.IGNORECASE)
 """Said under any status. Less than this may be about the request: "too many characters"."""
 
+_NAMED = re.compile(r"""(?<!\w)(['"`])(\w{1,40})\1(?!\w)""")
+_QUOTED = re.compile(
+    r"""(?<!\w)(?:'(?:.*'(?!\w)|.*)|"(?:.*"|.*)|`(?:.*`|.*)|\u201c(?:.*\u201d|.*)|\u2018(?:.*\u2019|.*))""", re.DOTALL
+)
+"""From the first mark to the last, for what is quoted may hold such marks; to the end where none closes it."""
+
 _FROM = r"\bfrom_?number\b|\bfrom number\b|\buser_id\b|\bsender"
 _TO = r"\bto_?numbers?\b|\bto number\b|\brecipients?\b|\bdestination"
+_OPTED = r"(?<![a-z])opted[ _-]?out(?![a-z])|\b(?:has|have|is|was|been|recipient|contact|number) unsubscribed\b"
+_OPT_OUT = r"(?<![a-z])opt[_-]out(?![a-z])"
+_TELLS_HOW = r"\A(?!.*\b(?:stop|reply|txt|to opt-out)\b)"
+"""Words that do not tell how to opt out, as texts do: "reply STOP to opt-out"."""
 
-WORDS: Mapping[int, tuple[tuple[re.Pattern[str], Reading], ...]] = MappingProxyType(
+WORDS: Mapping[int, tuple[tuple[tuple[re.Pattern[str], ...], Reading], ...]] = MappingProxyType(
     {
-        status: tuple((re.compile(pattern, re.IGNORECASE), reading) for pattern, reading in rules)
+        status: tuple((tuple(re.compile(each, re.I | re.S) for each in each_of), reading) for *each_of, reading in rules)
         for status, rules in {
             400: (
-                (r"opt(ed)?[ _-]?out|unsubscrib", OPTED_OUT),
-                (rf"(?=.*(?:{_FROM}))(?=.*(?:{_TO}))", CONTENT),
+                (_OPTED, OPTED_OUT),
+                (_OPT_OUT, _TELLS_HOW, OPTED_OUT),
+                (_FROM, _TO, CONTENT),
                 (_FROM, SENDER),
                 (_TO, INVALID),
                 (r"\bspam|\bcontent\b|\btext\b|\bmedia\b|too long", CONTENT),
             ),
             403: (
-                (r"rate[ _-]?limit|too many|quota|throttl", THROTTLED),
-                (r"opt(ed)?.?out|unsubscrib|\bstop\b", OPTED_OUT),
+                (r"rate[ _-]?limit|too many|too fast|slow down|quota|throttl", THROTTLED),
+                (_OPTED, OPTED_OUT),
+                (_OPT_OUT, _TELLS_HOW, OPTED_OUT),
                 (r"a2p|regist", SETUP),
                 (r"permission|scope|admin|not allowed", AUTH),
             ),
@@ -125,7 +151,7 @@ WORDS: Mapping[int, tuple[tuple[re.Pattern[str], Reading], ...]] = MappingProxyT
         }.items()
     }
 )
-"""What an error's words mean under its status; the first that is found counts."""
+"""What an error's words mean under its status; the first whose patterns are all found counts."""
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,14 @@ MAX_MESSAGE = 200
 MAX_CODE = 64
 """Characters of a code that are kept."""
 
+MAX_ID = 128
+"""Characters of a provider's id at most; what is longer is none."""
+
 MAX_WAIT_MS = 366 * 86_400_000
 """A provider's wait beyond a year is read as a year: the number stays an ordinary one."""
 
+_AMOUNT = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,12})?")
+_CURRENCY = re.compile(r"[A-Za-z]{3}")
 _RATE = re.compile(rb"rate[ _-]?limit|too many|quota|throttl", re.IGNORECASE)
 
 
@@ -49,7 +54,7 @@ class Reading:
         wait = None
         if self.fate is Fate.DEFER:
             wait = self.wait_ms if wait_ms is None else wait_ms
-        code = None if code is None else _cut(code, MAX_CODE)
+        code = None if code is None else _cut(_line(code), MAX_CODE) or None
         return Verdict(self.fate, self.category, self.scope, plain(message), code, retry_after_ms=wait)
 
 
@@ -99,7 +104,8 @@ def _sentence(status: int, answer: Mapping[str, object] | None, code: str | None
         return f"The provider answered HTTP {status}, but the answer cannot be read"
     if 300 <= status < 400:
         return f"The provider answered HTTP {status}, a redirect: base_url is probably wrong"
-    return f"The provider answered HTTP {status}{f' with code {code}' if code else ''} and no explanation"
+    silent = f"The provider answered HTTP {status}{f' with code {code}' if code else ''} and no explanation"
+    return f"{silent}: its URL (base_url) is probably wrong" if status in {404, 405} and code is None else silent
 
 
 def plain(message: str) -> str:
@@ -107,7 +113,11 @@ def plain(message: str) -> str:
 
     A message's text that they repeat is still in them; the engine, which knows the text, hides it.
     """
-    return _cut(hide_numbers(" ".join(message.split())), MAX_MESSAGE)
+    return _cut(_line(message), MAX_MESSAGE)
+
+
+def _line(text: str) -> str:
+    return hide_numbers(" ".join(text.split()))
 
 
 def _cut(text: str, limit: int) -> str:
@@ -130,6 +140,19 @@ def text_of(answer: Mapping[str, object] | None, key: str) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**64:
         return str(value)
     return value or None if isinstance(value, str) else None
+
+
+def as_id(value: str | None, limit: int = MAX_ID) -> str | None:
+    """The value if it can be a provider's id: printable ASCII without spaces, at most `limit` characters; else None."""
+    sound = value is not None and 0 < len(value) <= limit and value.isascii() and value.isprintable()
+    return value if sound and value is not None and " " not in value else None
+
+
+def as_price(amount: str | None, currency: str | None) -> str | None:
+    """ "0.0075 USD"; None unless it is a plain number (a sign, which tells who pays, is dropped) and three letters."""
+    if amount is None or currency is None or not _AMOUNT.fullmatch(amount) or not _CURRENCY.fullmatch(currency):
+        return None
+    return f"{amount.removeprefix('-')} {currency}"
 
 
 def retry_after_ms(response: Response) -> int | None:

@@ -10,9 +10,10 @@ a send may have been sent; a body's code decides before the HTTP status does.
 
 How the look-up reads: a listed message is ours when recipient and text agree, it has not failed, and it was created no
 earlier than SKEW_MS before the attempt was claimed. The skew is generous, because finding an older equal text costs
-little (ids that belong to another message are never bound again) while missing ours would double it. One page of 50 is
-asked for, newest first; when nothing on a full page matches and the page does not reach back to the attempt, the
-answer is "unanswered", never "absent". The same holds when Twilio withholds texts (ContentRetention=discard).
+little (ids that belong to another message are never bound again, and of several the nearest in time is the first)
+while missing ours, where our clock is ahead of Twilio's, would double it. One page of 50 is asked for, newest first;
+when nothing on a full page matches and the page does not reach back to the attempt, the answer is "unanswered", never
+"absent". The same holds when Twilio withholds texts (ContentRetention=discard) or lists what cannot be read.
 """
 
 from __future__ import annotations
@@ -37,13 +38,25 @@ from smsd.providers.base import (
     ReceiptReading,
     Request,
     Response,
+    SettingsError,
     Unanswered,
+    check_each,
     check_secret,
     check_url,
+    marked_callback,
 )
-from smsd.providers.readings import Reading, by_status, http_date, json_object, retry_after_ms, text_of
+from smsd.providers.readings import (
+    Reading,
+    as_id,
+    as_price,
+    by_status,
+    http_date,
+    json_object,
+    retry_after_ms,
+    text_of,
+)
 
-SKEW_MS = 60_000
+SKEW_MS = 10 * MINUTE
 """How far Twilio's clock may be behind ours before a look-up misses a message."""
 
 PAGE_SIZE = 50
@@ -91,15 +104,19 @@ def _each(reading: _Meaning, codes: Iterable[int]) -> Iterator[tuple[str, _Meani
 CODES: Mapping[str, Reading] = MappingProxyType(
     dict(
         (
-            # credentials, funds, suspension, actions that are switched off; 63038: the account's daily cap
-            *_each(AUTH, (*range(20002, 20008), 20009, 20010, 20403, 10001, 30002, 63038)),
+            # credentials, funds, suspension, actions that are switched off
+            *_each(AUTH, (*range(20002, 20008), 20009, 20010, 20403, 10001, 30002)),
             *_each(AUTH, (*range(20101, 20108), *range(20151, 20161))),
-            # too fast: the account's concurrent requests; its scheduled messages (they go out by the hour)
+            # too fast: the account's concurrent requests; its scheduled messages (they go out by the hour), and its
+            # daily cap, which ends by itself at an hour that Twilio does not say
             *_each(_throttled(Scope.PROVIDER), (20429,)),
-            *_each(_throttled(Scope.PROVIDER, HOUR), (35125,)),
-            # a sender's queue holds ten hours of segments; more than 15 messages of a pair in 30 s look like a loop
+            *_each(_throttled(Scope.PROVIDER, HOUR), (35125, 63038)),
+            # a sender's queue holds ten hours of segments; its campaign's rate
             *_each(_throttled(Scope.SENDER, 5 * MINUTE), (21611,)),
+            *_each(_throttled(Scope.SENDER), (30022,)),
+            # more than 15 messages of a pair in 30 s look like a loop; fraud protection blocks for 15 to 30 minutes
             *_each(_throttled(Scope.RECIPIENT, 30 * SECOND), (14107,)),
+            *_each(_throttled(Scope.RECIPIENT, 15 * MINUTE), (30450,)),
             # not processed, may pass later; 20500 may have been sent
             *_each(LATER, (20503, 21730, 20409, 20162)),
             *_each(UNCERTAIN, (20500,)),
@@ -107,10 +124,10 @@ CODES: Mapping[str, Reading] = MappingProxyType(
             *_each(INVALID, (21211, 21214, 21217, 21265, 21268, 21612, 21614, 21635)),
             *_each(OPTED_OUT, (21610,)),
             # text or media refused
-            *_each(CONTENT, (21605, 21617, 21618, 21620, 21623, 21654, 21655, 21656, 21658)),
-            # From: not valid, not ours, cannot send SMS, ambiguous, a name that is not allowed
+            *_each(CONTENT, (21605, 21617, 21618, 21620, 21623, 21654, 21655, 21656, 21658, 30007)),
+            # From: not valid, not ours, cannot send SMS, ambiguous, a name that is not allowed, not registered
             *_each(SENDER, (21212, 21267, 21407, 21601, 21603, 21606, 21607, 21616)),
-            *_each(SENDER, (21657, 21659, 21660, 21661, 21708, 21709)),
+            *_each(SENDER, (21657, 21659, 21660, 21661, 21708, 21709, 30032, 30034)),
             # To and Body: one of them is missing, To is From, not verified by a trial account, or in a region that is
             # not enabled; no sender of the service reaches it
             *_each(VALUE, (21219, 21266, 21408, 21602, 21604, 21608, 21619, 21703)),
@@ -158,24 +175,28 @@ Only what surely left nothing with a carrier is sent again without being told to
 
 @dataclass(frozen=True)
 class Twilio:
-    """An account at Twilio. Raises ValueError (naming field and remedy) for settings that cannot work."""
+    """An account at Twilio. Raises SettingsError (naming fields and remedies) for settings that cannot work."""
 
     name: str
     account_sid: str
     auth_token: str = field(repr=False, metadata={"secret": True})
     base_url: str = "https://api.twilio.com"
     messaging_service_sid: str | None = None
-    """MG...: Twilio chooses the sender from this service's pool, and no From is sent."""
+    """MG...: Twilio chooses the sender from this service's pool; From is sent only where the caller named one."""
+    api_key_sid: str | None = None
+    """SK...: an API key, whose secret is then `auth_token`. It authorises; the URL names the account all the same."""
 
     type: ClassVar[str] = "twilio"
     lookup: ClassVar[str] = "fuzzy"
 
     def __post_init__(self) -> None:
-        check_secret("account_sid", self.account_sid, "the Twilio console")
-        check_secret("auth_token", self.auth_token, "the Twilio console")
-        if not self.account_sid.isalnum():
-            raise ValueError("account_sid: holds other characters than letters and digits; it looks like AC0123...")
-        check_url("base_url", self.base_url, "https://api.twilio.com")
+        check_each(
+            lambda: _check_sid("account_sid", self.account_sid, "AC"),
+            lambda: check_secret("auth_token", self.auth_token, "the Twilio console", spaces=False),
+            lambda: check_url("base_url", self.base_url, "https://api.twilio.com"),
+            lambda: _check_sid("messaging_service_sid", self.messaging_service_sid, "MG"),
+            lambda: _check_sid("api_key_sid", self.api_key_sid, "SK"),
+        )
 
     @property
     def picks_sender(self) -> bool:
@@ -192,7 +213,8 @@ class Twilio:
 
     @cached_property
     def _authorization(self) -> Mapping[str, str]:
-        credentials = base64.b64encode(f"{self.account_sid}:{self.auth_token}".encode()).decode()
+        user = self.api_key_sid or self.account_sid
+        credentials = base64.b64encode(f"{user}:{self.auth_token}".encode()).decode()
         return MappingProxyType({"Authorization": f"Basic {credentials}"})
 
     def prepare(self, call: Call) -> Request:
@@ -200,24 +222,27 @@ class Twilio:
 
         What has less than ten hours to live says so, lest Twilio's queue delivers it after its end.
         """
-        origin = f"From={quote_plus(call.sender)}"
+        origin = f"&From={quote_plus(call.sender)}" if self._names_sender(call) else ""
         if self.messaging_service_sid:
-            origin = f"MessagingServiceSid={quote_plus(self.messaging_service_sid)}"
-        form = f"To={quote_plus(call.recipient)}&{origin}&Body={quote_plus(call.text)}"
+            origin += f"&MessagingServiceSid={quote_plus(self.messaging_service_sid)}"
+        form = f"To={quote_plus(call.recipient)}{origin}&Body={quote_plus(call.text)}"
         if call.callback_url:
-            mark = "&" if "?" in call.callback_url else "?"
-            form += f"&StatusCallback={quote_plus(f'{call.callback_url}{mark}m={quote(call.id)}&a={call.attempt}')}"
+            form += f"&StatusCallback={quote_plus(marked_callback(call.callback_url, call.id, call.attempt))}"
         left_s = (call.expires_at - call.now) // SECOND
         if left_s < VALIDITY_S:
             form += f"&ValidityPeriod={max(1, left_s)}"
         return Request("POST", self._url, self._headers, form.encode("ascii"), (call.text, call.recipient))
 
+    def _names_sender(self, call: Call) -> bool:
+        """From and MessagingServiceSid may stand together: the service then sends from that one of its senders."""
+        return call.asked or not self.messaging_service_sid
+
     def classify(self, response: Response) -> Verdict:
         """What the answer to a send means: an sid in a 2xx; else the body's code; else the HTTP status."""
         answer = json_object(response.body)
         if answer is not None and 200 <= response.status < 300:
-            sid = text_of(answer, "sid")
-            return by_status(response) if sid is None or len(sid) > MAX_SID else _accepted(sid, answer)
+            sid = _sid(answer)
+            return by_status(response) if sid is None else _accepted(sid, answer)
         code = _code(answer)
         reading = None if code is None else CODES.get(code)
         if reading is None:
@@ -232,7 +257,7 @@ class Twilio:
         No date filter: it works on the sent date, which a message just accepted does not have.
         """
         query = f"To={quote(call.recipient, safe='')}"
-        if not self.messaging_service_sid:
+        if self._names_sender(call):
             query += f"&From={quote(call.sender, safe='')}"
         return Request(
             "GET",
@@ -252,19 +277,33 @@ class Twilio:
         since = call.now - SKEW_MS
         near = [item for item in items if (created := _created_ms(item)) is None or created >= since]
         ours = [item for item in near if _is_ours(item, call)]
-        if ours:
-            ours.sort(key=lambda item: abs((_created_ms(item) or call.now) - call.now))
-            return Found(tuple(str(item["sid"]) for item in ours))
-        if any(not item.get("body") for item in near):
+        ours.sort(key=lambda item: abs((_created_ms(item) or call.now) - call.now))
+        sids = tuple(filter(None, map(_sid, ours)))
+        if sids:
+            return Found(sids)
+        if ours or len(items) < len(listed):
+            return Unanswered("the list holds messages that cannot be read")
+        if not all(text_of(item, "body") for item in near):
             return Unanswered("Twilio withholds the texts of this account, so messages cannot be compared")
         if (len(items) >= PAGE_SIZE or answer.get("next_page_uri")) and len(near) == len(items):
             return Unanswered(f"the newest {PAGE_SIZE} messages do not reach back to the attempt")
         return Absent()
 
     def fingerprint(self) -> str:
-        """SHA-256 over account, token, service and URL."""
-        parts = (self.account_sid, self.auth_token, self.messaging_service_sid or "", self.base_url)
+        """SHA-256 over account, key, token, service and URL."""
+        parts = [self.account_sid, self.auth_token, self.messaging_service_sid or "", self.base_url]
+        parts += [self.api_key_sid] if self.api_key_sid else []
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _check_sid(key: str, sid: str | None, prefix: str) -> None:
+    """Raises SettingsError for what is no sid of that kind. None is no fault: the key is not set."""
+    if sid is not None and not (sid.startswith(prefix) and sid.isascii() and sid.isalnum()):
+        raise SettingsError((key, f"is no sid that begins with {prefix}; copy it from the Twilio console"))
+
+
+def _sid(item: Mapping[str, object]) -> str | None:
+    return as_id(text_of(item, "sid"), MAX_SID)
 
 
 def _code(answer: Mapping[str, object] | None) -> str | None:
@@ -281,8 +320,7 @@ def _code(answer: Mapping[str, object] | None) -> str | None:
 
 def _accepted(sid: str, answer: Mapping[str, object]) -> Verdict:
     """A price is usually null at first and billed later; Twilio writes costs as negative amounts."""
-    amount, unit = text_of(answer, "price"), text_of(answer, "price_unit")
-    price = f"{amount.lstrip('-')} {unit}" if amount and unit else None
+    price = as_price(text_of(answer, "price"), text_of(answer, "price_unit"))
     return accepted(sid, price=price, segments=_number(text_of(answer, "num_segments")) or None)
 
 
@@ -298,9 +336,9 @@ def _created_ms(item: Mapping[str, object]) -> int | None:
 
 def _is_ours(item: Mapping[str, object], call: Call) -> bool:
     """Recipient and text agree and it has not failed. A message that failed at Twilio was not sent on."""
-    if text_of(item, "sid") is None or item.get("status") in {"failed", "canceled"}:
+    if text_of(item, "status") in {"failed", "canceled"} or text_of(item, "direction") == "inbound":
         return False
-    if item.get("direction") == "inbound" or item.get("to") not in {None, call.recipient}:
+    if text_of(item, "to") not in {None, call.recipient}:
         return False
     text = text_of(item, "body") or ""
     return _same(text, call.text) or _same(text, TRIAL + call.text)

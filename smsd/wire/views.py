@@ -13,7 +13,7 @@ import msgspec
 from smsd.core.message import Attempt, Error, Instant, Message, State
 from smsd.core.suppression import EVERY, Suppression
 from smsd.core.units import rfc3339
-from smsd.core.waiting import Waiting
+from smsd.core.waiting import Reason, Waiting
 
 
 class ErrorView(msgspec.Struct):
@@ -256,7 +256,7 @@ def message_view(message: Message, waiting: Waiting | None) -> MessageView:
         created_at=rfc3339(message.created_at),
         send_at=time_text(message.send_at),
         expires_at=rfc3339(message.expires_at),
-        next_attempt_at=rfc3339(message.due) if message.state is State.PENDING else None,
+        next_attempt_at=_next_attempt(message, waiting),
         sent_at=time_text(message.sent_at),
         processed_at=time_text(message.processed_at),
         delivered_at=time_text(message.delivered_at),
@@ -269,6 +269,16 @@ def message_view(message: Message, waiting: Waiting | None) -> MessageView:
         idempotency_key=message.idempotency_key,
         truncated=message.truncated,
     )
+
+
+def _next_attempt(message: Message, waiting: Waiting | None) -> str | None:
+    """When a pending message is next tried: not before it is due, nor before what it waits for ends; None: nobody knows
+    (its provider is halted, say)."""
+    if message.state is not State.PENDING:
+        return None
+    if waiting is None or waiting.reason is Reason.QUEUE:
+        return rfc3339(message.due)
+    return None if waiting.until is None else rfc3339(max(message.due, waiting.until))
 
 
 def _error_view(error: Error) -> ErrorView:

@@ -93,6 +93,24 @@ CASES: list[tuple[str, str, str]] = [
     ('[retry.codes.twilio]\nNETWROK = {fate = "fail"}', "retry.codes.twilio.NETWROK", "did you mean `NETWORK`?"),
     ('[retry.codes.twilio]\nEXHAUSTED = {fate = "fail"}', "retry.codes.twilio.EXHAUSTED", "never the answer to a call"),
     ('[retry.codes.twilio]\nhttp_3xx = {fate = "fail"}', "retry.codes.twilio.http_3xx", "http_4xx, http_5xx"),
+    ('[retry.codes.twilio]\n40x = {fate = "fail"}', "retry.codes.twilio.40x", "http_4xx, http_5xx"),
+    ('[retry.codes.twilio]\n4XX = {fate = "fail"}', "retry.codes.twilio.4XX", "http_4xx, http_5xx"),
+    ('[retry.codes.twilio]\nhttp5xx = {fate = "fail"}', "retry.codes.twilio.http5xx", "http_4xx, http_5xx"),
+    (
+        '[retry.codes.twilio]\nTIMEOUT = {fate = "fail"}',
+        "retry.codes.twilio.TIMEOUT",
+        "write a provider's code here, or on_uncertain under [retry]",
+    ),
+    (
+        '[retry.codes.twilio]\nREJECTED = {delays = ["1s"]}',
+        "retry.codes.twilio.REJECTED.delays",
+        'counts for nothing: the message fails at once; remove it, or add fate = "retry"',
+    ),
+    (
+        "[retry.codes.twilio]\nRATE_LIMITED = {max_attempts = 2}",
+        "retry.codes.twilio.RATE_LIMITED.max_attempts",
+        "counts for nothing: a throttle costs no attempt",
+    ),
     ('[retry.codes.twilio]\n" " = {fate = "fail"}', 'retry.codes.twilio." "', "is no provider's code"),
     (
         f'[retry.codes.twilio]\n{"x" * 65} = {{fate = "fail"}}',
@@ -105,6 +123,8 @@ CASES: list[tuple[str, str, str]] = [
     ('[routing]\nstrategy = "random"', "routing.strategy", "must be one of priority, weighted, cheapest"),
     ('[routing]\nfailover_after = "always"', "routing.failover_after", "not a span of time"),
     ("[routing]\nfailover_after = 30", "routing.failover_after", "must be a duration"),
+    ("[routing]\nfailover_after = false", "routing.failover_after", 'got true or false; or "never"'),
+    ('[routing]\nfailover_after = "2d"', "routing.failover_after", '; or "never"'),
     ('[routing]\nfailover = "30s"', "routing.failover", "did you mean `failover_after`?"),
     ("[accounts.a]", "accounts.a.rate", 'missing; write what the carrier allows, such as "100/min"'),
     ('[accounts.a]\nrate = "unlimited"', "accounts.a.rate", "write a number per span"),

@@ -38,6 +38,21 @@ class Dialect(Console):
             raise ValueError("errors.boom: is no error; remove it")
         if self.page < 0:
             raise ValueError("a page is never negative: write more")
+        if self.page > 1_000 and self.form:
+            raise SeveralError(
+                ("page", "is too much; write less"),
+                ("errors.401.0", "goes with no form"),
+                ("pages", "is no key of this dialect"),
+                ("", "takes a page or a form"),
+            )
+
+
+class SeveralError(ValueError):
+    """How a dialect says that more than one of its settings is wrong."""
+
+    def __init__(self, *faults: tuple[str, str]) -> None:
+        super().__init__("several settings are wrong")
+        self.faults = faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +126,17 @@ def test_what_is_wrong_is_told_by_its_key(key: str, value: object, path: str, me
     assert found is None
     assert fault.path == f"providers.x.{path}".rstrip(".")
     assert message in fault.message
+
+
+def test_all_that_a_dialect_finds_wrong_is_told_each_by_its_key() -> None:
+    found, report = read({"form": True, "page": 1_001})
+    assert found is None
+    assert [(fault.path, fault.message) for fault in report.faults] == [
+        ("providers.x.page", "is too much; write less"),
+        ("providers.x.errors.401.0", "goes with no form"),
+        ("providers.x", "pages: is no key of this dialect"),
+        ("providers.x", "takes a page or a form"),
+    ]
 
 
 def test_a_field_that_cannot_be_stated_is_a_fault_of_the_program() -> None:

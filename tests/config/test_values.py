@@ -17,7 +17,7 @@ from smsd.core.retry import RetryRules
 from smsd.core.routing import RoutingRules
 from smsd.core.verdict import Category, Scope
 from smsd.providers.sandbox import Sandbox
-from tests.config.files import SANDBOX, load
+from tests.config.files import SANDBOX, TWILIO, load
 
 
 def test_every_section_is_read(tmp_path: Path) -> None:
@@ -196,6 +196,30 @@ def test_what_concerns_routing_is_read(tmp_path: Path) -> None:
 def test_what_is_written_for_nothing_is_told(text: str, warning: str, tmp_path: Path) -> None:
     (found,) = load(tmp_path, f"{SANDBOX}\n{text}").warnings
     assert found.startswith(warning)
+
+
+MOST = "is more than the {0} that [retry] and its profiles grant, and a line only ever lowers that"
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ("20503 = {max_attempts = 6}", f"20503.max_attempts: {MOST.format(5)}"),
+        ("20503 = {max_attempts = 5}", ""),
+        (
+            "http_5xx = {max_attempts = 9}\n[retry.profiles.a]\nmax_attempts = 8",
+            f"http_5xx.max_attempts: {MOST.format(8)}",
+        ),
+        ("NETWORK = {max_attempts = 8}\n[retry.profiles.a]\nmax_attempts = 8", ""),
+        ('30003 = {fate = "retry"}', "30003: comes in delivery receipts only"),
+        ('30002 = {fate = "retry"}', ""),  # in answers too
+    ],
+)
+def test_a_line_for_a_code_that_counts_for_nothing_is_told(text: str, warning: str, tmp_path: Path) -> None:
+    twilio = TWILIO.format('{env = "TWILIO_AUTH_TOKEN"}')
+    found = load(tmp_path, f"{twilio}\n[retry.codes.twilio]\n{text}").warnings
+    assert len(found) == bool(warning)
+    assert "".join(found).startswith(f"retry.codes.twilio.{warning}" if warning else "")
 
 
 def test_equal_weights_are_no_matter(tmp_path: Path) -> None:

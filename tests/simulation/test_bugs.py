@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -177,7 +177,7 @@ class FailsWithoutReason(SqliteOutbox):
 class ForgetsBoundIds(SqliteOutbox):
     """A provider's id may belong to two messages."""
 
-    async def bound(self, provider_message_ids: Sequence[str]) -> set[str]:
+    async def bound(self, provider_message_ids: Sequence[str], without: Collection[str] = ()) -> set[str]:
         return set()
 
 

@@ -3,10 +3,6 @@
 Conditions on status, code, words and places in JSON, read once at the start; what they hold of an answer is a plain
 question. Paths go through JSON by dots ("data.0.id"; a number is a place in a list; a key that itself holds a dot
 cannot be named). Which conditions mean acceptance, refusal or presence is said by those who own them.
-
-A regular expression is the operator's, and Python's can take for ever. So only the first SEARCHED characters of a body
-are searched, a pattern has at most MAX_PATTERN characters, and one that repeats what already repeats ("(a+)+") is
-refused. That catches the usual trap, not every one: a pattern belongs to those who may stop the daemon anyway.
 """
 
 from __future__ import annotations
@@ -14,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 import msgspec
@@ -21,13 +18,14 @@ import msgspec
 from smsd.core.units import duration_ms
 from smsd.core.verdict import Category, Fate, Scope
 from smsd.providers.base import Response
+from smsd.providers.http.faults import gathered
+from smsd.providers.http.patterns import pattern, words_of
 from smsd.providers.readings import Reading
 
-SEARCHED = 4_096
-MAX_PATTERN = 200
-
-_NESTED = re.compile(r"(?:[+*]|\{[0-9]+,\})[?+]?\)(?:[+*]|\{[0-9]+,\})")
 _CLASS = re.compile(r"([1-5])xx")
+_NO_PATH = re.compile(r"[\s\[\]$*/]")
+_ID = re.compile(r"[!-~]{1,128}")
+_PRICE = re.compile(r"-?[0-9]{1,9}(?:\.[0-9]{1,9})?(?: ?[A-Za-z]{3})?")
 
 Path = tuple[str, ...]
 
@@ -37,6 +35,8 @@ def path(key: str, text: object) -> Path:
     if not isinstance(text, str):
         raise ValueError(f'{key}: must be a path such as "data.0.id"')
     parts = tuple(text.split(".")) if text else ()
+    if _NO_PATH.search(text):
+        raise ValueError(f"{key}: dots alone lead through JSON, without brackets, $, *, / and spaces; write data.0.id")
     if not all(parts):
         raise ValueError(f'{key}: has an empty part; write a path such as "data.0.id"')
     return parts
@@ -76,23 +76,23 @@ def text_at(answer: object, where: Path) -> str | None:
             return None
 
 
-def pattern(key: str, text: object) -> re.Pattern[str]:
-    """A regular expression, compiled. Raises ValueError, naming the key."""
-    if not isinstance(text, str) or not text:
-        raise ValueError(f"{key}: must be a regular expression in quotes")
-    if len(text) > MAX_PATTERN:
-        raise ValueError(f"{key}: has more than {MAX_PATTERN} characters; look for less")
-    if _NESTED.search(text):
-        raise ValueError(f"{key}: repeats what already repeats, which can take for ever; write it without (...+)+")
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise ValueError(f"{key}: is no regular expression ({error}); mend it") from None
+def id_at(answer: object, where: Path) -> str | None:
+    """The provider's id that stands there; None for what can be none."""
+    return an_id(text_at(answer, where))
 
 
-def words_of(response: Response) -> str:
-    """What patterns are searched in."""
-    return response.body[: 4 * SEARCHED].decode("utf-8", "replace")[:SEARCHED]
+def an_id(text: str | None) -> str | None:
+    """The text if it can be an id: 1 to 128 visible ASCII characters. Else None."""
+    return text if text is not None and _ID.fullmatch(text) else None
+
+
+def price_at(answer: object, where: Path) -> str | None:
+    """The price that stands there: a number, and a currency of three letters if it names one; None for all else."""
+    value = at(answer, where)
+    if isinstance(value, float) and abs(value) < 10**9:
+        value = f"{value:.9f}".rstrip("0").rstrip(".")
+    text = str(value) if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)) else ""
+    return text.upper() if _PRICE.fullmatch(text) else None
 
 
 def table(key: str, value: object, known: frozenset[str]) -> Mapping[str, object]:
@@ -220,9 +220,10 @@ class ErrorRule:
 
 
 def error_rules(key: str, value: object) -> tuple[ErrorRule, ...]:
-    """The list `errors`. Raises ValueError, naming the key."""
+    """The list `errors`. Raises ValueError, naming the key; SettingsError with the faults of all its lines."""
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise ValueError(f'{key}: must be a list such as [{{status = 429, category = "RATE_LIMITED"}}]')
+    gathered(*(partial(_error_rule, f"{key}.{n}", each) for n, each in enumerate(value)))
     return tuple(_error_rule(f"{key}.{n}", each) for n, each in enumerate(value))
 
 

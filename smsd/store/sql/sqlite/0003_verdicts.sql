@@ -21,6 +21,8 @@ ALTER TABLE providers ADD COLUMN strikes       INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE providers ADD COLUMN rate          REAL;
 ALTER TABLE providers ADD COLUMN learnt        REAL;
 ALTER TABLE providers ADD COLUMN learnt_at     INTEGER;
+ALTER TABLE providers ADD COLUMN halted_since  INTEGER;
+ALTER TABLE providers ADD COLUMN paused_since  INTEGER;
 
 -- Starts that found the message's attempt open after smsd had not ended in order; an operator's retry begins anew.
 ALTER TABLE messages ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;
