@@ -21,19 +21,19 @@ from smsd.listeners.http.access import Access, Token
 def plan_of(config: Config) -> Plan:
     """What the configuration says to the engine."""
     settings = [
-        (Setting(each.name, each.adapter, each.rules, each.needs_sender), each.enabled) for each in config.providers
+        (Setting(each.name, each.adapter, each.rules, each.needs_sender, config.messages.sender), each.enabled)
+        for each in config.providers
     ]
     return Plan(
         settings=tuple(setting for setting, enabled in settings if enabled),
         retired=tuple(setting for setting, enabled in settings if not enabled),
         on_uncertain=config.retry.on_uncertain,
         rules=config.messages,
-        retries=RetryBook(config.retry.default, config.retry.profiles),
+        retries=RetryBook(config.retry.default, config.retry.profiles, config.retry.budget),
         zone=zone_of(config.daemon.timezone),
         max_backlog=config.outbox.max_backlog,
         routing=config.routing,
         accounts=config.accounts,
-        budget=config.retry.budget,
     )
 
 

@@ -156,11 +156,14 @@ class Daemon:
         self._notifier.close()
         return EX_SOFTWARE if self._failure is not None else EX_OK
 
+    async def _stop_engine(self) -> None:
+        await self._engine.stop(orderly=self._failure is None)
+
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         self._bus.subscribe(self._logs.events)
         await self._exchange.start()
         stack.push_async_callback(self._exchange.close)
-        stack.push_async_callback(self._engine.stop)
+        stack.push_async_callback(self._stop_engine)
         await self._engine.start()
         self._ready = True
         self._engine.service.store_full = self._full

@@ -30,20 +30,13 @@ ANSWERS: Final = tuple(
     category
     for category in Category
     if category
-    not in {
-        Category.TIMEOUT,
-        Category.UNDELIVERED,
-        Category.LIMIT_EXCEEDED,
-        Category.EXHAUSTED,
-        Category.EXPIRED,
-        Category.UNCERTAIN,
-    }
+    not in {Category.UNDELIVERED, Category.LIMIT_EXCEEDED, Category.EXHAUSTED, Category.EXPIRED, Category.UNCERTAIN}
 )
-"""Categories that a line can be about. The others come from receipts or from smsd itself; for TIMEOUT see _NO_WORD."""
+"""What the answer to a call can be; the others come from receipts or from smsd itself."""
 
-_NO_WORD: Final = (
-    "means that nobody knows whether the message was taken, and no line for all such answers counts; "
-    "write a provider's code here, or on_uncertain under [retry]"
+_IN_DOUBT: Final = (
+    "counts for nothing: whether the message was taken is found out first, and then on_uncertain decides; "
+    "remove it, or write a line for the provider's code"
 )
 
 _CATEGORIES: Final = frozenset(category.value for category in Category)
@@ -111,6 +104,9 @@ def _book(table: Table, most: int, in_receipts: frozenset[str]) -> CodeBook:
         else:
             _is_code(table, key)
             codes[key] = rule
+        for each in ("fate", "scope"):
+            if key == Category.TIMEOUT and section.has(each):
+                section.fault(each, _IN_DOUBT)
         if key in in_receipts:
             table.warn(key, "comes in delivery receipts only, which this version does not take: the line does nothing")
     return CodeBook(codes, categories, classes.get("http_4xx"), classes.get("http_5xx"), classes.get("default"))
@@ -119,9 +115,7 @@ def _book(table: Table, most: int, in_receipts: frozenset[str]) -> CodeBook:
 def _is_code(table: Table, key: str) -> None:
     """Note a key that can be no provider's code, or is surely meant to be something else."""
     known = ", ".join(ANSWERS)
-    if key == Category.TIMEOUT:
-        table.fault(key, _NO_WORD)
-    elif key in _CATEGORIES:
+    if key in _CATEGORIES:
         table.fault(key, f"is never the answer to a call; a category here is one of {known}")
     elif key.lower().startswith("http_") or _LIKE_A_CLASS.fullmatch(key):
         table.fault(key, "is no class of answers; write http_4xx, http_5xx, a category or a provider's code")

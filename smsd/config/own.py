@@ -13,25 +13,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields
-from typing import Any, Final, Protocol, cast, runtime_checkable
+from typing import Any, Final, cast
 
 from smsd.config.sources import Secret
 from smsd.config.tables import Fault, Table
 from smsd.config.urls import plain_url
 from smsd.core import units
 from smsd.core.units import DAY
-from smsd.providers.base import Provider
+from smsd.providers.base import Provider, SettingsError
 
 MAX_INT: Final = 1 << 53
 """Whole numbers beyond it are slips of the pen; what a field allows its class judges."""
-
-
-@runtime_checkable
-class _Several(Protocol):
-    """A ValueError of an adapter that found more than one of its settings wrong."""
-
-    faults: tuple[tuple[str, str], ...]
-    """Key and message of each."""
 
 
 def own_fields(adapter: type[Any]) -> Iterator[Field[Any]]:
@@ -41,20 +33,30 @@ def own_fields(adapter: type[Any]) -> Iterator[Field[Any]]:
 
 def adapter_of(table: Table, name: str, adapter: type[Any]) -> Provider | None:
     """The dialect with its own keys, which are the fields of its class; None after a fault."""
-    before = len(table.report.faults)
+    faults = table.report.faults
+    before = len(faults)
     settings: dict[str, object] = {}
+    readable = True
     for own in own_fields(adapter):
+        known = len(faults)
         value = _value(table, own)
         if value is not None:
             settings[own.name] = value
         elif own.default is MISSING and own.default_factory is MISSING and not table.has(own.name):
             table.fault(own.name, f"missing; write its value{_elsewhere(own)}")
-    if len(table.report.faults) > before:
-        return None
+        # A text that is refused here can still be judged beside the others; what could not be read cannot.
+        readable = readable and (len(faults) == known or isinstance(value, str))
+    made = _made(table, name, adapter, settings) if readable else None
+    return made if len(faults) == before else None
+
+
+def _made(table: Table, name: str, adapter: type[Any], settings: Mapping[str, object]) -> Provider | None:
+    """The dialect; None when its own checks find faults, which are noted where none was."""
+    noted = {fault.path for fault in table.report.faults}
     try:
         return cast(Provider, adapter(name=name, **settings))
     except ValueError as error:
-        table.report.faults.extend(_judged(table, adapter, error))
+        table.report.faults += [fault for fault in _judged(table, adapter, error) if fault.path not in noted]
         return None
 
 
@@ -80,7 +82,7 @@ def _elsewhere(own: Field[Any]) -> str:
 
 def _judged(table: Table, adapter: type[Any], error: ValueError) -> list[Fault]:
     """The faults that an adapter's own checks found, each under its key."""
-    if isinstance(error, _Several):
+    if isinstance(error, SettingsError):
         return [_under(table, adapter, key, message) for key, message in error.faults]
     key, colon, message = str(error).partition(": ")
     return [_under(table, adapter, key if colon else "", message if colon else str(error))]
@@ -120,7 +122,8 @@ def _text(table: Table, own: Field[Any]) -> str | None:
     text = table.referred(own.name)
     if text is None or own.name != "base_url":
         return text
-    return text if plain_url(table, own.name, text, "credentials and texts travel", path=True) else None
+    plain_url(table, own.name, text, "credentials and texts travel", path=True)
+    return text
 
 
 def _texts(table: Table, own: Field[Any]) -> Mapping[str, str]:

@@ -2,14 +2,16 @@
 
 The whole configuration laid out in the sections and keys of `config.toml.example`, for a person (`describe`) and for
 the comparison of two (`compare`). Values that must not be shown are kept as Secrets and become "***" only when they
-are written, so that a changed secret is found and none is ever shown.
+are written, so that a changed secret is found and none is ever shown. Of a value that may be shown in part a dialect
+says how, by {"shown": function} in the metadata of its field.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, field
+from typing import Any
 
 from smsd.config.own import own_fields, shown
 from smsd.config.routing import NEVER, OTHER
@@ -24,6 +26,7 @@ from smsd.core.pacing import Pace, Window
 from smsd.core.retry import RetryRules
 from smsd.core.routing import RoutingRules
 from smsd.core.units import DAY, HOUR, MINUTE, SECOND
+from smsd.providers.base import Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +36,17 @@ class Section:
     path: str
     """Unlike that of any other: `providers.main`, `http.tokens.shop`."""
     values: Mapping[str, object]
-    """Texts, numbers, lists and tables of them; Secrets and Groups; None: the key is not set."""
+    """Texts, numbers, lists and tables of them; Secrets, Masked and Groups; None: the key is not set."""
     header: str = ""
     """What stands in brackets where that is not the path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """A value of which only a part is shown. Compared as a whole; its repr has the part alone."""
+
+    value: object = field(repr=False)
+    shown: object
 
 
 def describe(config: Config) -> str:
@@ -190,7 +201,7 @@ def _shown_provider(provider: ProviderConfig) -> dict[str, object]:
     return {
         "type": provider.type,
         "enabled": provider.enabled,
-        **{each.name: shown(provider.adapter, each) for each in own_fields(type(provider.adapter))},
+        **{each.name: _own(provider.adapter, each) for each in own_fields(type(provider.adapter))},
         "from": list(rules.senders),
         "account": rules.account or None,
         # Beside an account no rate means that the account's alone counts.
@@ -212,6 +223,12 @@ def _shown_provider(provider: ProviderConfig) -> dict[str, object]:
         "weight": rules.weight,
         "price": {prefix or OTHER: price for prefix, price in rules.prices.items()},
     }
+
+
+def _own(adapter: Provider, own: Field[Any]) -> object:
+    """One of a dialect's keys; None: it is not set."""
+    value, part = shown(adapter, own), own.metadata.get("shown")
+    return value if part is None or value is None else Masked(value, part(value))
 
 
 def _shown_breaker(rules: BreakerRules | None) -> object:
@@ -252,6 +269,8 @@ def _toml(value: object) -> str:
             return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
         case Secret():
             return json.dumps(str(value))
+        case Masked():
+            return _toml(value.shown)
         case Group():
             return json.dumps(value.name, ensure_ascii=False)
         case list() | tuple():

@@ -10,9 +10,19 @@ the rate, but never goes below 0.9 of what was just accepted: half, because a fe
 (the carrier may count seconds, we minutes); 0.9, because what was accepted is a fact. Then it climbs to 95 % of what
 was learnt: at the edge itself every jitter is a throttle.
 
-Beyond that only an experiment tells, and a failed one costs a whole cooldown. So one an hour: `learnt` rises by 10 %.
-Where that goes well, by 20 %, 40 %, 80 % and 100 % in the hours after, because a carrier that was slow for an hour must
-not be called slowly for two days; the first throttle starts again at 10 %. Idle time proves nothing and raises nothing.
+A throttle says that the rate is too high only if it was called at that rate. A provider that refuses everything for an
+hour refuses the first call after each rest, and that is one fact, not twelve: unless something was taken since, or the
+last throttle is less than a span ago, the rate stays; and it never sinks below a tenth of the configured one before
+something was taken again.
+
+Where the carrier took less than half of the rate before it throttled, the half is our own guess and its limit is still
+sought: every stretch of full use raises the rate by half, until a throttle shows the limit, or 95 % of the configured
+rate are reached.
+
+Beyond what is known only an experiment tells, and a failed one costs a whole cooldown. So one an hour: `learnt` rises
+by 10 %. Where that goes well, by 20 %, 40 %, 80 % and 100 % in the hours after, because a carrier that was slow for an
+hour must not be called slowly for two days; the first throttle starts again at 10 %. Idle time proves nothing and
+raises nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +41,14 @@ HOUR_US = 3_600_000_000
 FLOOR = 0.1
 """Units in one span at the least: one in ten spans. Something must be called to learn that it is taken again."""
 
+BLIND = 0.1
+"""The share of the configured rate below which it is not lowered before something was taken again."""
+
 _STEP = 0.05
+_SEEK = 1.5
+"""Less than 2: after such a step what was taken before it is more than half of the rate, and so ends the search."""
+_PROOF = 4
+"""Units in a stretch of full use at the least: fewer are chance."""
 _FIRST_PROBE = 0.1
 _IN_USE = 0.5
 _IN_FULL_USE = 0.8
@@ -88,7 +105,20 @@ class Adaptive:
     Memory does not depend on the rate.
     """
 
-    __slots__ = ("_probe", "_stepped_us", "_tally", "base", "learnt", "learnt_at_us", "rate")
+    __slots__ = (
+        "_probe",
+        "_refused_us",
+        "_sought",
+        "_stepped_us",
+        "_stretch",
+        "_stretch_us",
+        "_taken_since",
+        "_tally",
+        "base",
+        "learnt",
+        "learnt_at_us",
+        "rate",
+    )
 
     def __init__(self, base: Base, rate: float | None, learnt: float | None, learnt_at_us: int | None) -> None:
         self.base = base
@@ -102,15 +132,38 @@ class Adaptive:
         self._stepped_us: int | None = None
         """When the rate last changed; None: not since the start."""
         self._probe = _FIRST_PROBE
+        self._refused_us: int | None = None
+        """When the last throttle came; None: not since the start."""
+        self._taken_since = False
+        """Whether a call begun after it was taken."""
+        self._sought = False
+        """Whether the carrier's limit lies somewhere above the rate, nobody knows where."""
+        self._stretch_us: int | None = None
+        """Since when the present rate is looked at, while the limit is sought; None: from the next call on."""
+        self._stretch = 0
+        """Units taken since."""
         self._remember(rate, learnt, learnt_at_us)
 
     def _remember(self, rate: float | None, learnt: float | None, learnt_at_us: int | None) -> None:
         if rate is None or rate >= self.base.limit:
-            self.rate = self.learnt = self.learnt_at_us = None
+            self.forget()
             return
         self.rate = max(rate, FLOOR)
         self.learnt = min(self.rate if learnt is None else max(learnt, FLOOR), self.base.limit / SAFE)
         self.learnt_at_us = learnt_at_us
+        self._stretch_us = None
+        # It was called faster than it was ever seen to take, and did not say no: that rate is a guess.
+        self._sought = self._sought or self._is_above(self.learnt)
+
+    def forget(self) -> None:
+        """It is called as configured again, as if it had never been throttled. What was taken lately stays known."""
+        self.rate = self.learnt = self.learnt_at_us = self._stretch_us = None
+        self._sought = False
+        self._probe = _FIRST_PROBE
+
+    def _is_above(self, level: float) -> bool:
+        """Whether the rate is, by more than the last bit."""
+        return self.rate is not None and self.rate > level * (1 + 1e-9)
 
     def rebase(self, base: Base) -> None:
         """Another rate is configured. What was learnt stays as far as it is still below it."""
@@ -129,17 +182,31 @@ class Adaptive:
         """It said "too fast" of a call that began at `started_us`, after the last cooldown. True: `rate` changed."""
         before = self.rate
         present = self.base.limit if before is None else before
-        taken = self._tally.until(started_us)
-        self.rate = max(FLOOR, present / 2, 0.9 * min(taken, present))
-        # Below one unit in a span nothing can be counted; that the present rate was too much is known all the same.
-        self.learnt = min(present, max(taken, 1))
-        self.learnt_at_us = self._stepped_us = now_us
+        if before is None or self._taken_since or self._is_hard_on_the_last(started_us):
+            self._lower(present, self._tally.until(started_us))
+        self.learnt_at_us = self._stepped_us = self._refused_us = now_us
+        self._taken_since = False
+        self._stretch_us = None
         self._probe = _FIRST_PROBE
         return self.rate != before
+
+    def _is_hard_on_the_last(self, started_us: int) -> bool:
+        """Whether the last throttle is so near that it was called too fast even so, or counts what it refuses."""
+        return self._refused_us is not None and started_us - self._refused_us < self.base.span_us
+
+    def _lower(self, present: float, taken: int) -> None:
+        blind = self.rate is not None and not self._taken_since
+        lowest = min(present, BLIND * self.base.limit) if blind else 0
+        self.rate = max(FLOOR, lowest, present / 2, 0.9 * min(taken, present))
+        # Below one unit in a span nothing can be counted; that the present rate was too much is known all the same.
+        self.learnt = min(present, max(taken, 1))
+        self._sought = self._is_above(self.learnt)
 
     def accepted(self, started_us: int, now_us: int, cost: int) -> bool:
         """It took a call of `cost` units that began at `started_us`. True: `rate` changed."""
         self._tally.add(started_us, cost)
+        if self._refused_us is None or started_us > self._refused_us:
+            self._taken_since = True
         if self.rate is None or self.learnt is None:
             return False
         taken = self._tally.until(started_us)
@@ -149,8 +216,9 @@ class Adaptive:
             self._stepped_us = now_us
         if self.learnt_at_us is None:
             self.learnt_at_us = now_us
-        pause = min(max(self.base.span_us, 1_000_000), 60_000_000)
-        if now_us - self._stepped_us < pause or taken < _IN_USE * self.rate:
+        if self._sought:
+            return self._seek(self.rate, started_us, now_us, cost)
+        if now_us - self._stepped_us < self._pause_us or taken < _IN_USE * self.rate:
             return False
         if self.rate >= SAFE * self.learnt and now_us - self.learnt_at_us >= HOUR_US:
             if taken < _IN_FULL_USE * self.rate:
@@ -161,6 +229,32 @@ class Adaptive:
             self._probe = min(1.0, 2 * self._probe)
         return self._climb(self.rate, self.learnt, now_us)
 
+    @property
+    def _pause_us(self) -> int:
+        """Between two steps at the least: a span, but never less than a second or more than a minute."""
+        return min(max(self.base.span_us, 1_000_000), 60_000_000)
+
+    def _seek(self, rate: float, started_us: int, now_us: int, cost: int) -> bool:
+        """While nobody knows the carrier's limit: a stretch of full use is proof enough for the next step."""
+        if self._stepped_us is not None and started_us <= self._stepped_us:
+            return False
+        if self._stretch_us is None:
+            self._stretch_us, self._stretch = started_us, 0
+            return False
+        self._stretch += cost
+        lasted = started_us - self._stretch_us
+        if lasted < max(self._pause_us, _PROOF * self.base.span_us / rate):
+            return False
+        self._stretch_us = None
+        if self._stretch < _IN_FULL_USE * rate * lasted / self.base.span_us:
+            return False
+        top = max(rate, SAFE * self.base.limit)
+        self.rate = min(top, _SEEK * rate)
+        # At the top the rate is no guess any more: the last step is the experiment's, an hour later.
+        self._sought = self.rate < top
+        self._stepped_us = self.learnt_at_us = now_us
+        return self.rate != rate
+
     def _climb(self, rate: float, learnt: float, now_us: int) -> bool:
         target = SAFE * learnt
         if rate >= target:
@@ -169,8 +263,7 @@ class Adaptive:
         self.rate = min(target, rate + _STEP * learnt)
         # A target of the configured rate may miss it by the last bit.
         if self.rate >= self.base.limit * (1 - 1e-9):
-            self.rate = self.learnt = self.learnt_at_us = None
-            self._probe = _FIRST_PROBE
+            self.forget()
         return True
 
     # -- what follows ------------------------------------------------------------------------------------------------
@@ -190,6 +283,6 @@ class Adaptive:
 
         None: nothing was learnt, or not enough: it is called faster than that and has not said no again.
         """
-        if self.rate is None or self.learnt is None or self.rate > SAFE * self.learnt * (1 + 1e-9):
+        if self.learnt is None or self._sought or self._is_above(SAFE * self.learnt):
             return None
         return SAFE * self.learnt * 60_000_000 / self.base.span_us

@@ -25,6 +25,10 @@ ASK_AGAIN_MAX_MS = 60_000
 LOOK_UP_FAILED = ". The last look-up failed: "
 """Between why a message is uncertain and why that is not cleared up yet."""
 
+KEY_KEPT_MS = 82_800_000
+"""23 h. So long the same bytes are sent again by their key: that never doubles, as long as the provider remembers it
+(providers keep keys for 24 h), and whatever else one might do could."""
+
 EMPTY_ANSWERS = 2
 """Look-ups that must answer and not find it before it counts as not there."""
 
@@ -64,12 +68,13 @@ def resolve(
     *,
     provider_message_id: str | None = None,
     detail: str = "",
+    most: int | None = None,
 ) -> Settlement:
     """The settlement of an uncertain message after a look-up (or without one: UNASKABLE).
 
     `quality` is the provider's: none, fuzzy or exact (ValueError else). `provider_message_id` comes with FOUND and is
     not bound to another message; if all that were found are, the finding is ABSENT. `detail`: why one is UNANSWERED.
-    No look-up is charged.
+    `most`: see settlement.again. No look-up is charged.
     """
     proof = Quality(quality)
     if finding is Finding.FOUND:
@@ -77,20 +82,21 @@ def resolve(
             raise ValueError("a message that was found has a provider_message_id")
         return settled(message, Event.TAKEN, now, provider_message_id=provider_message_id)
     if finding is Finding.UNASKABLE or proof is Quality.NONE:
-        return _unproven(message, "the provider cannot be asked", rules, retry, now, spread)
+        return _unproven(message, "the provider cannot be asked", rules, retry, now, spread, most)
     if finding is Finding.UNANSWERED:
-        return _unanswered(message, detail, rules, retry, now, spread)
+        patience = KEY_KEPT_MS if proof is Quality.KEY else rules.reconcile_timeout_ms
+        return _unanswered(message, detail, patience, rules, retry, now, spread, most)
     empty = message.lookups + 1
     if empty < EMPTY_ANSWERS:
         due = now + rules.reconcile_again_ms
         return settled(message, Event.DOUBT, now, due=due, error=message.error, lookups=empty)
     if proof is Quality.FUZZY:
         why = "the provider's list does not show it, which is no proof"
-        return _unproven(message, why, rules, retry, now, spread)
+        return _unproven(message, why, rules, retry, now, spread, most)
     error = Error(
         Category.TIMEOUT, "The provider was asked and does not have it: it was not taken", now, None, message.provider
     )
-    return again(message, error, now, due=_after_doubt(message, retry, now, spread), charged=message.charged)
+    return again(message, error, now, due=_after_doubt(message, retry, now, spread), charged=message.charged, most=most)
 
 
 def postpone(message: Message, due: Instant, now: Instant) -> Settlement:
@@ -99,15 +105,22 @@ def postpone(message: Message, due: Instant, now: Instant) -> Settlement:
 
 
 def _unanswered(
-    message: Message, detail: str, rules: ProviderRules, retry: RetryRules, now: Instant, spread: float
+    message: Message,
+    detail: str,
+    patience_ms: int,
+    rules: ProviderRules,
+    retry: RetryRules,
+    now: Instant,
+    spread: float,
+    most: int | None,
 ) -> Settlement:
     """The look-up failed: asked again, less and less often, until `reconcile_timeout` since the doubt began."""
     waited = now - _since(message, now)
-    if waited >= rules.reconcile_timeout_ms:
-        why = f"the provider did not answer our look-ups for {duration_text(rules.reconcile_timeout_ms)}"
-        return _unproven(message, why, rules, retry, now, spread)
+    if waited >= patience_ms:
+        why = f"the provider did not answer our look-ups for {duration_text(patience_ms)}"
+        return _unproven(message, why, rules, retry, now, spread, most)
     # As long as it has waited already, it waits again: that doubles, and needs no count of failed look-ups.
-    pause = min(max(waited, ASK_AGAIN_MS), ASK_AGAIN_MAX_MS, rules.reconcile_timeout_ms - waited)
+    pause = min(max(waited, ASK_AGAIN_MS), ASK_AGAIN_MAX_MS, patience_ms - waited)
     error = message.error
     if error is not None and detail:
         error = replace(error, message=f"{error.message.split(LOOK_UP_FAILED)[0]}{LOOK_UP_FAILED}{detail}")
@@ -115,7 +128,13 @@ def _unanswered(
 
 
 def _unproven(
-    message: Message, why: str, rules: ProviderRules, retry: RetryRules, now: Instant, spread: float
+    message: Message,
+    why: str,
+    rules: ProviderRules,
+    retry: RetryRules,
+    now: Instant,
+    spread: float,
+    most: int | None,
 ) -> Settlement:
     """Nobody can say whether it was taken: `on_uncertain` decides, and its end of life forbids a second sending."""
     if rules.on_uncertain == "hold":
@@ -124,7 +143,7 @@ def _unproven(
     if due >= message.expires_at:
         return _held(message, f"{why}; not sent again, because that would be past its end of life", now)
     error = Error(Category.TIMEOUT, f"It may have been sent: {why}", now, None, message.provider)
-    return again(message, error, now, due=due, charged=message.charged)
+    return again(message, error, now, due=due, charged=message.charged, most=most)
 
 
 def _held(message: Message, why: str, now: Instant) -> Settlement:

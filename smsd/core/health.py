@@ -66,9 +66,11 @@ class Health:
             return Standing.PAUSED
         if probe_due is None:
             probe_due = self.probe_at is not None and now >= self.probe_at
+        cooling = self.cooling_until is not None and now < self.cooling_until
         if self.halted is not None:
-            return Standing.HALF_OPEN if probe_due and self.probe_at is not None else Standing.HALTED
-        if self.cooling_until is not None and now < self.cooling_until:
+            tried = probe_due and self.probe_at is not None and not cooling
+            return Standing.HALF_OPEN if tried else Standing.HALTED
+        if cooling:
             return Standing.COOLING
         if self.broken_since is not None:
             return Standing.HALF_OPEN if probe_due else Standing.BROKEN
@@ -152,8 +154,12 @@ class Health:
         )
 
     def resume(self) -> Health:
-        """An operator wants calls again: whatever stood in the way is lifted. What was learnt of its rate stays."""
-        return Health(self.name, self.fingerprint, rate=self.rate, learnt=self.learnt, learnt_at=self.learnt_at)
+        """An operator wants calls again, as configured: whatever stood in the way is lifted, the learnt rate too."""
+        return Health(self.name, self.fingerprint)
+
+    def unlearnt(self) -> Health:
+        """It is called at the configured rate again."""
+        return replace(self, rate=None, learnt=None, learnt_at=None)
 
     def with_credentials(self, fingerprint: str) -> Health:
         """The credentials that are configured now; a halt ends when they changed."""

@@ -33,6 +33,9 @@ MIN_WAIT_MS = 1_000
 SCATTER_MS = 1_000
 """Added at random to what waits for a provider, so that not all come back in the same millisecond."""
 
+SENDER_WAIT_MS = 600_000
+"""Between two calls as a tenant's sender that the provider does not know."""
+
 UNREACHED_WAIT_MS = 300_000
 """Longest wait after a call that reached nobody, however often that was: the provider may be back at any time, and its
 breaker sees to it that few messages try. Delays that the operator wrote down are kept as they are."""
@@ -51,8 +54,12 @@ class Around:
     """It tried a provider that is out of order: its failure says nothing about the message."""
     other: str | None = None
     """The route by which the message goes if it was surely not taken; None: it stays."""
+    over_ms: int | None = None
+    """A rest longer than this is not waited for where `other` is there (`failover_after`); None: it always is."""
     most: int | None = None
     """Attempts that the provider's own retry profile grants; None: it has none."""
+    bound_sender: bool = False
+    """The sender is one that the configuration gives the message's tenant."""
 
 
 ALONE = Around()
@@ -92,9 +99,13 @@ def decide(
     if verdict.fate is Fate.UNKNOWN:
         due = now + rules.reconcile_after_ms
         return settled(message, Event.DOUBT, now, due=due, charged=message.charged + 1, error=error)
+    if around.bound_sender and _is_about_sender(verdict) and message.asked_sender is not None:
+        return _sender_refused(message, error, now)
     refuses_us = _refuses_us(message, verdict)
-    if refuses_us and (rules.on_auth_failure != "retry" or _says(around, "halt")):
-        return _refused_us(message, error, rules, now, halt=_says(around, "halt"))
+    # A refusal without a reason halts whatever is configured: no customer's message fails for it.
+    must_halt = _says(around, "halt") or verdict.suspect
+    if refuses_us and (rules.on_auth_failure != "retry" or must_halt):
+        return _refused_us(message, error, rules, now, halt=must_halt)
     if verdict.fate is Fate.REFUSE and not refuses_us:
         return _refused(message, error, verdict, now)
     if verdict.category is Category.RATE_LIMITED:
@@ -107,9 +118,8 @@ def release(message: Message, now: Instant) -> Settlement:
     return settled(message, Event.RETRY, now, due=message.due, released=True)
 
 
-def hold_back(message: Message, until: Instant, now: Instant, spread: float) -> Settlement:
-    """The claim is given back, because its sender (or sender and recipient) rests at this provider until then."""
-    due = until + _scatter(spread)
+def hold_back(message: Message, due: Instant, now: Instant) -> Settlement:
+    """The claim is given back, because its sender (or sender and recipient) rests at this provider; it is due then."""
     text = f"Rate limited for this sender, retrying at {rfc3339(due)}"
     error = Error(Category.RATE_LIMITED, text, now, None, message.provider)
     return settled(message, Event.RETRY, now, due=due, error=error, released=True)
@@ -136,8 +146,19 @@ def _refuses_us(message: Message, verdict: Verdict) -> bool:
     """
     if verdict.category is Category.AUTH_FAILED:
         return True
-    ours = verdict.scope is Scope.PROVIDER or (verdict.scope is Scope.SENDER and message.asked_sender is None)
+    ours = verdict.scope is Scope.PROVIDER or (_is_about_sender(verdict) and message.asked_sender is None)
     return verdict.category is Category.CONFIG_ERROR and ours
+
+
+def _is_about_sender(verdict: Verdict) -> bool:
+    return verdict.category is Category.CONFIG_ERROR and verdict.scope is Scope.SENDER
+
+
+def _sender_refused(message: Message, error: Error, now: Instant) -> Settlement:
+    """A tenant's sender is configured and the provider does not know it: what has it waits until that is mended, and
+    nobody else."""
+    due = now + SENDER_WAIT_MS
+    return settled(message, Event.RETRY, now, due=due, error=error, effect=Rest(message.sender or "", None, due))
 
 
 def _refused_us(message: Message, error: Error, rules: ProviderRules, now: Instant, *, halt: bool) -> Settlement:
@@ -169,20 +190,27 @@ def _throttled(
     )
     effect: Effect
     # Charged calls do not grow while it is throttled; calls do, so that the waits grow as well.
-    calls = max(1, message.attempt)
+    calls = _calls(message)
     if verdict.scope is Scope.PROVIDER:
         wait = _rest(verdict, rules, around.rule, asked, calls)
         effect = Cooldown(now + wait, verdict.message or "The provider says: too fast")
         due = now + wait + _scatter(spread)
+        if around.other is not None and around.over_ms is not None and wait > around.over_ms:
+            due = now  # another provider of its route has it, as it has what is accepted from now on
     else:
         by_rule = around.rule is not None and bool(around.rule.delays_ms)
         wait = backoff(_by_rule(retry, around.rule), calls, spread) if asked is None or by_rule else asked
         due = now + wait + (0 if asked is None else _scatter(spread))
         recipient = message.recipient if verdict.scope is Scope.RECIPIENT else None
         effect = Rest(message.sender or "", recipient, due)
-    text = f"Rate limited, retrying at {rfc3339(due)}"
+    text = f"Rate limited, retrying at {rfc3339(due)}" if due > now else "Rate limited, going by another provider"
     error = Error(Category.RATE_LIMITED, text, now, verdict.code, message.provider)
     return settled(message, Event.RETRY, now, due=due, error=error, effect=effect)
+
+
+def _calls(message: Message) -> int:
+    """Calls of this round, as far as they are known: an operator's retry begins anew."""
+    return max(1, message.attempt if message.round == 0 else message.charged + 1)
 
 
 def _rest(verdict: Verdict, rules: ProviderRules, rule: CodeRule | None, asked: int | None, calls: int) -> int:
@@ -211,17 +239,19 @@ def _later(
     free = around.probe or (unreached and not rules.network_costs_attempt)
     charged = message.charged + (0 if free else 1)
     route = around.other if verdict.category in FAILS_OVER else None
-    if route is not None and message.attempt % (route.count(",") + 1):
+    if route is not None and _calls(message) % (route.count(",") + 1):
         # Not all of its providers have been tried in this turn: the next one has it at once.
         wait = 0
     elif around.probe:
         wait = 0  # its provider rests, and the message in place with it
     else:
-        wait = backoff(retry, message.attempt if free else charged or 1, spread)
+        wait = backoff(retry, _calls(message) if free else charged or 1, spread)
         if free and not retry.delays_ms:
             wait = min(wait, UNREACHED_WAIT_MS)
     if verdict.retry_after_ms is not None and rules.retry_after != "ignore" and route is None:
         wait = max(wait, _believed(verdict.retry_after_ms) + _scatter(spread))
+    if free:
+        return settled(message, Event.RETRY, now, due=now + wait, charged=charged, error=error, route=route)
     return again(message, error, now, due=now + wait, charged=charged, most=_most(around), route=route)
 
 

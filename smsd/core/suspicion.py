@@ -35,7 +35,7 @@ class Evidence:
     """What is known of a provider when it refuses without a reason."""
 
     accepted_at: Instant | None
-    """When it last took a message; None: never, as far as anybody remembers."""
+    """When it last took a message, by the clock of `now`; None: never, as far as anybody remembers."""
     strikes: int
     """Suspect refusals in a row before this one."""
     load: float

@@ -72,6 +72,8 @@ class Verdict:
     """How many the provider counted, where it says so."""
     unlisted: bool = False
     """Its code is in no table of the dialect: what it means was guessed from the HTTP status."""
+    guessed: bool = False
+    """Read off the HTTP status alone: nothing that the dialect knows explains it."""
     suspect: bool = False
     """Too fast or not allowed, the answer does not say: what is known of the provider decides (`suspicion`)."""
     cooldown_ms: int | None = None

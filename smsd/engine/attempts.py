@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from smsd.clock import Clock
-from smsd.core.budget import RetryBudget
+from smsd.core.bounds import UNBOUND
 from smsd.core.codes import overrule, rule_for
 from smsd.core.doubt import postpone
-from smsd.core.lifecycle import Event
 from smsd.core.message import Attempt, Instant, Message
 from smsd.core.policy import ALONE, Around, decide, hold_back, release
 from smsd.core.routing import RoutingRules, next_route
 from smsd.core.settlement import Settlement
+from smsd.core.submission import TenantRules
 from smsd.core.verdict import Category, Fate, Scope, Verdict
 from smsd.engine.carrier import Carrier
 from smsd.engine.exchange import Answer
@@ -52,7 +52,7 @@ class Attempts:
         dice: Callable[[], float],
         default_sender: str,
         routing: RoutingRules,
-        budget: float | None,
+        tenants: Mapping[str, TenantRules],
     ) -> None:
         self._lanes = lanes
         self._carrier = carrier
@@ -62,16 +62,21 @@ class Attempts:
         self._dice = dice
         self._default_sender = default_sender
         self._routing = routing
-        self._share = budget
-        self._budget = RetryBudget(budget)
+        self._tenants = tenants
+        self._withdrawn: set[int] = set()
+        """Claims that a proof has overtaken; those of them that wait at a gate are given back there."""
+        self._at_gate: set[int] = set()
         self._unlisted: set[tuple[str, str]] = set()
         """Codes of dialects that were told."""
 
-    def follow(self, default_sender: str, routing: RoutingRules, budget: float | None) -> None:
+    def follow(self, default_sender: str, routing: RoutingRules, tenants: Mapping[str, TenantRules]) -> None:
         """Other rules count from now on."""
-        self._default_sender, self._routing = default_sender, routing
-        if budget != self._share:
-            self._share, self._budget = budget, RetryBudget(budget)
+        self._default_sender, self._routing, self._tenants = default_sender, routing, tenants
+
+    def withdraw(self, seq: int) -> None:
+        """The message was proven sent, or is about to be: if its call has not begun, it need not."""
+        if seq in self._at_gate:
+            self._withdrawn.add(seq)
 
     async def make(self, lane: Lane, message: Message, passed: Callable[[], None]) -> Settlement | None:
         """From the gate to the settlement, which is durable when it comes back; None: late news.
@@ -86,15 +91,15 @@ class Attempts:
             return await self._settle(lane, message, _unprepared(lane), None)
         prepared_at = self._clock.wall()
         rested = lane.resting_until(message)
-        started = None if rested is not None else await lane.gate.enter(message.segments)
+        started = None if rested is not None else await self._enter(lane, message)
         passed()
         wall = self._clock.wall()
         if started is None or wall >= message.expires_at:
             # Turned away; or its end of life came while it waited for its slot, and the janitor expires it.
-            settlement = release(message, wall) if rested is None else hold_back(message, rested, wall, self._dice())
+            settlement = release(message, wall) if rested is None else hold_back(message, rested, wall)
             return settlement if await self._settler.write(None, settlement, None) else None
         probe = lane.begin_call(message, started)
-        self._budget.called(wall)
+        self._retries.called(wall)
         try:
             if lane.provider is not provider or wall - prepared_at > STALE_MS:
                 # A reload came while it waited; or what it says of its end of life is not true any more.
@@ -106,6 +111,16 @@ class Attempts:
             return await self._learn(provider, lane, message, answer, wall, left, probe=probe)
         finally:
             lane.end_call(message)
+
+    async def _enter(self, lane: Lane, message: Message) -> int | None:
+        """When its call was charged; None: it must not begin."""
+        self._at_gate.add(message.seq)
+        try:
+            started = await lane.gate.enter(message.segments)
+            return None if message.seq in self._withdrawn else started
+        finally:
+            self._at_gate.discard(message.seq)
+            self._withdrawn.discard(message.seq)
 
     def _prepare(self, provider: Provider, message: Message) -> Request | None:
         try:
@@ -155,8 +170,14 @@ class Attempts:
         if rule is not None:
             verdict = overrule(verdict, rule)
         verdict = lane.weigh(verdict, wall)
-        other = self._other(lane, message, verdict)
-        return verdict, Around(rule, probe, other, self._retries.most_for(message, lane.rules))
+        return verdict, Around(
+            rule=rule,
+            probe=probe,
+            other=self._other(lane, message, verdict),
+            over_ms=self._routing.failover_after_ms,
+            most=self._retries.most_for(message, lane.rules),
+            bound_sender=message.sender in self._tenants.get(message.tenant, UNBOUND).senders,
+        )
 
     def _tell_unlisted(self, lane: Lane, verdict: Verdict, status: int | None) -> None:
         """Loudly, and once for each code in a run: somebody should add it to the table, or to [retry.codes]."""
@@ -186,11 +207,10 @@ class Attempts:
         retry = self._retries.rules_for(message, lane.rules)
         now = self._clock.wall()
         settlement = decide(message, verdict, lane.rules, retry, now, self._dice(), around)
-        if settlement.event is Event.RETRY and settlement.effect is None:
-            settlement.due = self._budget.reserve(settlement.due, now)
+        settlement = self._retries.paced(message, settlement, now)
         heard = Heard(verdict, settlement.effect, now, None)
         if record is not None:
-            heard = Heard(verdict, settlement.effect, record.started_at, record.started_boot, record.cost)
+            heard = Heard(verdict, settlement.effect, record.started_at, record.started_boot, message.segments)
         return settlement if await self._settler.write(lane, settlement, record, heard) else None
 
     def _call(self, message: Message) -> Call:

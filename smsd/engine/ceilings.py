@@ -7,47 +7,108 @@ from those that begin while the outbox is read. What is seen twice counts twice,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from smsd.core.pacing import Pace, Pacer
+from smsd.engine.gate import Line
 from smsd.engine.lane import Lane, Setting
 
 Past = tuple[int, int]
 """A start: boot time in microseconds, cost."""
 
 
-def members_of(settings: Sequence[Setting], account: str) -> tuple[str, ...]:
+def members_of(settings: Sequence[Setting], account: str) -> frozenset[str]:
     """The providers that share the account's rate."""
-    return tuple(setting.name for setting in settings if setting.rules.account == account)
+    return frozenset(setting.name for setting in settings if setting.rules.account == account)
+
+
+class Memory:
+    """What a ceiling that is replaced remembers: at first, and again when the outbox has been read."""
+
+    def __init__(self, old: Pacer, new: Pacer) -> None:
+        self._old = old
+        self.counts = new.unit == old.unit and old.capacity > 0
+        """Whether what it remembers means anything to the new one."""
+        self._before, self.edge = old.history()
+        """`edge`: of what was started after it, nothing is missing."""
+
+    def starts(self) -> list[Past]:
+        """All after the edge."""
+        lately, edge = self._old.history()
+        return [(at, 1) for at in self._before if at <= edge] + [(at, 1) for at in lately]
+
+    @property
+    def filled_at(self) -> int:
+        """When it was last taken as full."""
+        return self._old.filled_at
 
 
 class Shared:
-    """The ceiling that the providers of one account share."""
+    """The ceiling that the providers of one account share.
 
-    def __init__(self, pace: Pace, members: tuple[str, ...]) -> None:
+    A provider that left it, or was disabled, goes on counting with what it called while it belonged to it.
+    """
+
+    def __init__(self, pace: Pace, members: frozenset[str]) -> None:
         self.pacer = Pacer(pace)
+        self.line = Line(self.pacer)
         self.members = members
-        self.past: list[list[Past] | None] = []
+        self.former: dict[str, int] = {}
+        """Until when (boot time, us) those that left belonged to it; bounded by the names ever configured."""
+        self.past: dict[str, list[Past] | None] = {}
         """What the outbox knows of each; None: nobody can tell."""
-        self.filled_at: int | None = None
-        """When the ceiling it replaces was last taken as full."""
-        self._seen: list[list[Past]] = []
+        self._leaving: frozenset[str] = frozenset()
+        self._counted: frozenset[str] = frozenset()
+        """Those whose calls the ceiling it replaces has counted."""
+        self._memory: Memory | None = None
+        self._open: dict[str, list[Past]] = {}
+        self._noted: dict[str, list[Past]] = {}
 
-    def watch(self, lanes: Iterable[Lane]) -> None:
+    @property
+    def whose(self) -> frozenset[str]:
+        """The providers whose calls may count."""
+        return self.members | self._leaving | self.former.keys()
+
+    def follow(self, old: Shared) -> None:
+        """It is to take the place of `old`."""
+        self._leaving = old.members - self.members
+        self.former = {name: until for name, until in old.former.items() if name not in self.members}
+        self._counted = old.members
+        self._memory = Memory(old.pacer, self.pacer)
+
+    def watch(self, lanes: Mapping[str, Lane]) -> None:
         """While the outbox is read: calls that are open, or begin, are not in it yet."""
-        for lane in lanes:
-            self._seen += [lane.open_calls(), lane.note_calls()]
+        for name, lane in lanes.items():
+            self._open[name], self._noted[name] = lane.open_calls(), lane.note_calls()
 
-    def fill(self, past: Sequence[list[Past] | None], now: int) -> None:
+    def fill(self, now: int) -> None:
         """Let it know all that was started by its providers. What is seen and settled meanwhile may count twice."""
-        longest = self.pacer.window_max
-        if any(each is None for each in past) or (self.filled_at is not None and self.filled_at > now - longest):
+        longest, memory = self.pacer.window_max, self._memory
+        if None in self.past.values():
             self.pacer.fill(now)
-            return
-        starts = [start for each in past if each is not None for start in each]
-        starts += [(at, self.pacer.cost(segments)) for calls in self._seen for at, segments in calls]
-        self.pacer.seed(sorted(starts), now - longest)
-        self._seen = []
+        else:
+            if memory is not None and memory.filled_at > now - longest:
+                self.pacer.fill(memory.filled_at)
+            remembered = memory.starts() if memory is not None and memory.counts else []
+            starts = [start for name in self.whose for start in self._starts(name)]
+            self.pacer.seed(sorted(starts + remembered), now - longest)
+        self.former |= dict.fromkeys(self._leaving, now)
+        self._leaving, self._memory = frozenset(), None
+        for seen in (self.past, self._open, self._noted):
+            seen.clear()
+
+    def _starts(self, name: str) -> list[Past]:
+        """The provider's, without what the ceiling remembers that is replaced."""
+        known = self.past.get(name) or []
+        begun, noted = self._costs(self._open.get(name, ())), self._costs(self._noted.get(name, ()))
+        if name in self.former:
+            return [start for start in known + begun if start[0] <= self.former[name]]
+        if name in self._counted and self._memory is not None and self._memory.counts:
+            return [start for start in known + begun if start[0] <= self._memory.edge]
+        return known + begun + noted
+
+    def _costs(self, calls: Iterable[Past]) -> list[Past]:
+        return [(at, self.pacer.cost(segments)) for at, segments in calls]
 
 
 class Repacing:
@@ -63,8 +124,7 @@ class Repacing:
         self.past: list[Past] | None = []
         """What the outbox knows."""
         self.lane = lane
-        self._same_unit = setting.rules.pace.unit == lane.pacer.unit and lane.pacer.capacity > 0
-        self._before, self._edge = lane.pacer.history()
+        self._memory = Memory(lane.pacer, self.pacer)
         self._open = lane.open_calls()
         self._noted = lane.note_calls()
 
@@ -74,23 +134,16 @@ class Repacing:
             self.pacer.fill(now)
             self.lane.gate.change(self.pacer)
             return
-        old = self.lane.pacer
-        if old.filled_at > now - self.pacer.window_max:
-            self.pacer.fill(old.filled_at)
-        past = self._remembered(old) if self._same_unit else self._known(self.past)
+        memory = self._memory
+        if memory.filled_at > now - self.pacer.window_max:
+            self.pacer.fill(memory.filled_at)
+        if memory.counts:
+            further = [start for start in self.past + self._costs(self._open) if start[0] <= memory.edge]
+            past = further + memory.starts()
+        else:  # one that was settled meanwhile may count twice
+            past = self.past + self._costs(self._open) + self._costs(self._noted)
         self.pacer.seed(sorted(past), now - self.pacer.window_max)
         self.lane.gate.change(self.pacer)
-
-    def _remembered(self, old: Pacer) -> list[Past]:
-        """By the old pace, and further back by the outbox and the calls that are open."""
-        lately, edge = old.history()
-        since = [(at, 1) for at in self._before if at <= edge] + [(at, 1) for at in lately]
-        further = [past for past in self.past or () if past[0] <= self._edge]
-        return further + [past for past in self._costs(self._open) if past[0] <= self._edge] + since
-
-    def _known(self, past: list[Past]) -> list[Past]:
-        """By the outbox and the calls themselves; one that was settled meanwhile may count twice."""
-        return past + self._costs(self._open) + self._costs(self._noted)
 
     def _costs(self, calls: list[Past]) -> list[Past]:
         return [(at, self.pacer.cost(segments)) for at, segments in calls]

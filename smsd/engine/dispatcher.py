@@ -17,7 +17,7 @@ import structlog
 from smsd.clock import Clock
 from smsd.core.events import Kind, of_failure
 from smsd.core.health import Standing
-from smsd.core.message import Message, State
+from smsd.core.message import Message, Priority, State
 from smsd.core.routing import RoutingRules, sender_for
 from smsd.core.schedule import Schedule, Ticket, Work
 from smsd.core.settlement import Settlement
@@ -138,9 +138,12 @@ class Dispatcher:
             return
         work: list[tuple[Ticket, Lane]] = []
         for ticket in tickets:
-            lane = self._probe_for(ticket) or self._lanes[ticket.flow.lane]
+            home = self._lanes[ticket.flow.lane]
+            if home.gate.line is not None:
+                home.gate.line.take_up()
+            lane = self._probe_for(ticket) or home
             lane.in_flight += 1
-            lane.unstarted += 1
+            lane.gate.unstarted += 1
             self._unstarted.add(ticket)
             work.append((ticket, lane))
         self._start(self._begin(work))
@@ -150,9 +153,13 @@ class Dispatcher:
         others of its flow go on by another provider."""
         if "," not in ticket.flow.route or self._routing.failover_after_ms is None:
             return None
+        urgent = ticket.flow.priority is Priority.HIGH
         for name in ticket.flow.route.split(","):
             lane = self._lanes.get(name)
-            if lane is not None and name != ticket.flow.lane and lane.standing() is Standing.HALF_OPEN and lane.room(1):
+            if lane is None or name == ticket.flow.lane or lane.standing() is not Standing.HALF_OPEN:
+                continue
+            # An urgent message is not risked on it as long as others come by.
+            if lane.room(1, in_turn=False) and (not urgent or lane.probe_is_overdue()):
                 return lane
         return None
 
@@ -213,7 +220,7 @@ class Dispatcher:
         """The call begins, or never will: the slot it was claimed for is no longer owed."""
         if ticket in self._unstarted:
             self._unstarted.remove(ticket)
-            lane.unstarted -= 1
+            lane.gate.unstarted -= 1
             self._kick.set()
 
     def _leave(self, ticket: Ticket, lane: Lane) -> None:

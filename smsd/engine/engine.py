@@ -72,8 +72,6 @@ class Plan:
     routing: RoutingRules = field(default_factory=RoutingRules)
     accounts: Mapping[str, Pace] = field(default_factory=dict)
     """`[accounts.NAME]`: ceilings that providers share."""
-    budget: float | None = 0.2
-    """Share of the calls that retries may be; None: any."""
 
     @property
     def configured(self) -> tuple[Setting, ...]:
@@ -144,7 +142,7 @@ class Engine:
         self._askable = Askable(plan.configured, plan.rules_of_gone)
         self.feeder = Feeder(self.schedule, self._store, self.fleet.lanes, clock, self._kick)
         self.feeder.failover_after_ms = plan.routing.failover_after_ms
-        await self.fleet.open(plan.settings, recovery, plan.accounts)
+        await self.fleet.open(plan.settings, recovery, plan.accounts, plan.retired)
         self.settler = Settler(self._store, self.feeder, bus, self._doubt, self._notice_expiry, self.meters.attempted)
         self._compose_sending()
         self.janitor = Janitor(self._store, clock, bus, self.schedule.drop)
@@ -174,7 +172,7 @@ class Engine:
             self._dice,
             plan.rules.sender,
             plan.routing,
-            plan.budget,
+            plan.rules.tenants,
         )
         self.dispatcher = Dispatcher(
             self.schedule,
@@ -208,6 +206,7 @@ class Engine:
             self.meters,
             plan.zone,
             plan.rules,
+            self.attempts.withdraw,
         )
         self.service.cursor_key = cursor_key
 
@@ -251,10 +250,12 @@ class Engine:
         )
 
     async def _seed_counts(self, recovery: Recovery) -> None:
-        totals = await self._store.totals(self._clock.wall() // 60_000 - 59)
+        now, boot = self._clock.wall(), self._clock.boot()
+        totals = await self._store.totals(now // 60_000 - 59)
         for row in totals.minutes:
             if row.sent and row.provider in self.lanes:
-                self.lanes[row.provider].experience.accepted_at = row.minute * 60_000
+                ago_ms = max(0, now - row.minute * 60_000)
+                self.lanes[row.provider].experience.accepted_us = boot - ago_ms * 1_000
         backlog = sum(
             count for (state, _), count in recovery.counts.items() if state in {State.PENDING, State.PROCESSING}
         )
@@ -281,7 +282,7 @@ class Engine:
         size of the window stays. `also` is called in the same breath: what else is to count from that moment on. Raises
         StoreError, and then nothing has changed.
         """
-        prepared = await self.fleet.prepare(plan.settings, plan.accounts)
+        prepared = await self.fleet.prepare(plan.settings, plan.accounts, plan.retired)
         self._apply(plan, prepared)
         also()
         for lane in [*self.lanes.values()]:
@@ -300,7 +301,7 @@ class Engine:
             self.feeder.lane_gone(name)
         self._retries.become(plan.retries)
         self._askable.become(plan.configured, plan.rules_of_gone, self._clock.wall())
-        self.attempts.follow(plan.rules.sender, plan.routing, plan.budget)
+        self.attempts.follow(plan.rules.sender, plan.routing, plan.rules.tenants)
         self.dispatcher.follow(plan.rules.sender, plan.routing)
         self.feeder.failover_after_ms = plan.routing.failover_after_ms
         self.intake.rule(plan.rules, self._routes(), plan.max_backlog)
@@ -318,15 +319,15 @@ class Engine:
         self.intake.draining = True
         return await self.dispatcher.drain(timeout_s)
 
-    async def stop(self) -> None:
-        """End the loop and close the outbox. Idempotent; also undoes half a start."""
+    async def stop(self, *, orderly: bool = True) -> None:
+        """End the loop and close the outbox. Idempotent; also undoes half a start. `orderly`: see Outbox.close."""
         for task in reversed(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._tasks:
             await self.dispatcher.drain(0)
         self._tasks.clear()
-        await self._store.close()
+        await self._store.close(orderly=orderly)
 
     # -- how it is ---------------------------------------------------------------------------------------------------
 

@@ -12,51 +12,64 @@ from smsd.core.adaptive import Adaptive, Base
 from smsd.core.breaker import Breaker
 from smsd.core.health import Health
 from smsd.core.message import Instant
-from smsd.core.pacing import Pace, Pacer
+from smsd.core.pacing import MAX_LIMIT, Pace, Pacer, Window
 
 MINUTE_US = 60_000_000
+
+LONGEST_US = 3_600_000_000
+"""Of several ceilings, one over a longer span than this is a quota: a throttle says nothing of it, and keeping half of
+it evenly would put minutes between two calls."""
 
 
 class Experience:
     """Of one provider. Times are boot time in microseconds unless said."""
 
-    def __init__(self, rules: ProviderRules, shared: Pace | None) -> None:
+    def __init__(self, rules: ProviderRules) -> None:
         self.breaker: Breaker | None = None
         self.adaptive: Adaptive | None = None
-        self.accepted_at: Instant | None = None
-        """When it last took a message (wall time); None: not in this run, nor in the hour before it."""
+        """None: no rate is learnt, or `follow_rate` was not told yet beside which."""
+        self.accepted_us: int | None = None
+        """When it last took a message; None: not in this run, nor in the hour before it."""
         self.opening: int | None = None
         """Calls that may be in flight while it comes back; one more after each that goes well. None: all."""
-        self._unit = "messages"
+        self._unit: str | None = None
+        """What the rate counts; None: it never had one."""
         self._span_us = MINUTE_US
-        self.follow(rules, shared)
+        self.follow(rules)
 
-    def follow(self, rules: ProviderRules, shared: Pace | None) -> None:
-        """These rules count from now on; what was learnt stays as far as it makes sense."""
+    def follow(self, rules: ProviderRules) -> None:
+        """These rules count from now on, except for the rate."""
         if rules.breaker is None:
             self.breaker = None
         elif self.breaker is None or self.breaker.rules != rules.breaker:
             self.breaker = Breaker(rules.breaker)
-        pace = rules.pace if rules.pace.windows else shared
-        if not rules.adaptive or pace is None or not pace.windows:
+
+    def follow_rate(
+        self, rules: ProviderRules, shared: Pace | None, health: Health, wall: Instant, boot_us: int
+    ) -> None:
+        """These ceilings count from now on: its own, and its account's.
+
+        What was learnt stays as far as it is below them, and so does what was accepted lately. `health`: what an
+        earlier run learnt; it is asked only when nothing is known here. Another unit begins anew.
+        """
+        unit, ceilings = _ceilings(rules.pace, shared)
+        if not rules.adaptive or not ceilings:
             self.adaptive = None
             return
-        base = Base(pace.shortest.limit, pace.shortest.span_us)
-        if self.adaptive is None or self._unit != pace.unit or self._span_us != base.span_us:
+        tightest = min(ceilings, key=lambda window: (window.limit / window.span_us, window.span_us))
+        base = Base(tightest.limit, tightest.span_us)
+        if self._unit is not None and self._unit != unit:
             self.adaptive = Adaptive(base, None, None, None)
+        elif self.adaptive is None:
+            self.adaptive = _remembered(base, health, wall, boot_us)
         else:
             self.adaptive.rebase(base)
-        self._unit, self._span_us = pace.unit, base.span_us
+        self._unit, self._span_us = unit, base.span_us
 
-    def remember(self, health: Health, wall: Instant, boot_us: int) -> None:
-        """What an earlier run, or another pace, learnt of its rate."""
-        if self.adaptive is None or health.rate is None:
-            return
-        at = None if health.learnt_at is None else boot_us - max(0, wall - health.learnt_at) * 1_000
-        scale = self._span_us / MINUTE_US
-        learnt = None if health.learnt is None else health.learnt * scale
-        base = self.adaptive.base
-        self.adaptive = Adaptive(base, min(health.rate * scale, base.limit), learnt, at)
+    def forget_rate(self) -> None:
+        """It is called as configured again."""
+        if self.adaptive is not None:
+            self.adaptive.forget()
 
     @property
     def rate(self) -> float | None:
@@ -86,21 +99,28 @@ class Experience:
     def _a_minute(self, units: float | None) -> float | None:
         return None if units is None else units * MINUTE_US / self._span_us
 
-    def pacer(self, configured: Pacer) -> Pacer | None:
-        """The lower ceiling that it was taught, knowing what the configured one knows; None: none."""
+    def pacer(self, *ceilings: Pacer | None) -> Pacer | None:
+        """The lower ceiling that it was taught; None: none.
+
+        It knows the starts that the first of `ceilings` knows which counts the same unit.
+        """
         window = None if self.adaptive is None else self.adaptive.window()
-        if window is None:
+        if window is None or self._unit is None:
             return None
         pacer = Pacer(Pace((window,), unit=self._unit))
-        starts, since = configured.history()
-        pacer.seed([(at, 1) for at in starts], since)
+        for ceiling in ceilings:
+            if ceiling is not None and ceiling.pace.windows and ceiling.unit == self._unit:
+                starts, since = ceiling.history()
+                pacer.seed([(at, 1) for at in starts], since)
+                break
         return pacer
 
     # -- answers -----------------------------------------------------------------------------------------------------
 
-    def took(self, wall: Instant, started_us: int, now_us: int, cost: int) -> bool:
-        """It took a message. True: its rate changed."""
-        self.accepted_at = wall
+    def took(self, started_us: int, now_us: int, segments: int) -> bool:
+        """It took a message of that many segments. True: its rate changed."""
+        self.accepted_us = now_us
+        cost = max(1, segments) if self._unit == "segments" else 1
         return self.adaptive is not None and self.adaptive.accepted(started_us, now_us, cost)
 
     def throttled(self, started_us: int, now_us: int) -> bool:
@@ -118,3 +138,31 @@ class Experience:
         self.opening = 1
         if self.breaker is not None:
             self.breaker.reset()
+
+
+def _ceilings(own: Pace, shared: Pace | None) -> tuple[str, list[Window]]:
+    """All that bound its rate in one unit, and that unit: its own, or its account's if it has none. Where the two count
+    different units its own decide, for one throttle can teach only one rate."""
+    own_windows = [*own.windows]
+    if own.min_gap_us:
+        # One in each gap, counted over a minute or more: carriers count minutes, and one call tells nothing.
+        calls = min(max(60, MINUTE_US // own.min_gap_us), MAX_LIMIT)
+        own_windows.append(Window(calls, calls * own.min_gap_us))
+    account = [] if shared is None else [*shared.windows]
+    if shared is None or not account:
+        unit, found = own.unit, own_windows
+    elif not own_windows:
+        unit, found = shared.unit, account
+    else:
+        unit, found = own.unit, own_windows + (account if shared.unit == own.unit else [])
+    return unit, [window for window in found if window.span_us <= LONGEST_US] or found
+
+
+def _remembered(base: Base, health: Health, wall: Instant, boot_us: int) -> Adaptive:
+    """With what an earlier run learnt, which is kept in units a minute."""
+    if health.rate is None:
+        return Adaptive(base, None, None, None)
+    at = None if health.learnt_at is None else boot_us - max(0, wall - health.learnt_at) * 1_000
+    scale = base.span_us / MINUTE_US
+    learnt = None if health.learnt is None else health.learnt * scale
+    return Adaptive(base, min(health.rate * scale, base.limit), learnt, at)

@@ -4,7 +4,7 @@ The lanes of the enabled providers, by name in routing order, made at the start 
 configured no more stays known: its calls in flight end and are settled, and if it comes back it remembers its ceiling.
 A ceiling counts from what was really started: after a start from the outbox, after a change of the pace from what the
 old pace saw and, further back, from the outbox. Providers of one account share one more ceiling, which counts the calls
-of all of them.
+of all of them: those of disabled ones too, and what one called before it left the account.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from smsd.core.pacing import Pace, Pacer
 from smsd.engine.bus import Bus
 from smsd.engine.ceilings import Past, Repacing, Shared, members_of
 from smsd.engine.lane import Lane, Setting
+from smsd.providers.base import Provider
 from smsd.store import Outbox, Records, Recovery
 
 LONGEST_COOLDOWN_MS = 3_600_000
@@ -52,26 +53,38 @@ class Fleet:
         self._doubtful = False
         """Messages were uncertain at the start: some may just have been sent again by their key, unrecorded."""
 
-    async def open(self, settings: Sequence[Setting], recovery: Recovery, accounts: Mapping[str, Pace]) -> None:
-        """At start: make the lanes, with the health that was written down and the ceilings filled from the outbox."""
+    async def open(
+        self,
+        settings: Sequence[Setting],
+        recovery: Recovery,
+        accounts: Mapping[str, Pace],
+        retired: Sequence[Setting] = (),
+    ) -> None:
+        """At start: make the lanes, with the health that was written down and the ceilings filled from the outbox.
+        `retired`: disabled providers, whose calls count in their accounts."""
         self._kept = {health.name: health for health in recovery.providers}
         self._latest = recovery.latest
         self._unknown_before = recovery.unknown_before
         self._doubtful = recovery.next_uncertain is not None
         for setting in settings:
             self.lanes[setting.name] = self.known[setting.name] = await self._new(setting)
+        configured = (*settings, *retired)
         for name, pace in accounts.items():
-            shared = Shared(pace, members_of(settings, name))
-            past = [await self._past(member, shared.pacer) for member in shared.members]
-            shared.fill(past, self.now())
-            self.accounts[name] = shared
+            members = members_of(configured, name)
+            shared = self.accounts[name] = Shared(pace, members)
+            for member in members:
+                shared.past[member] = await self._past(member, shared.pacer)
+            shared.fill(self.now())
+            for setting in configured:
+                if setting.name in members:
+                    self._allow_for_doubt(setting.provider, shared.pacer)
         for lane in self.lanes.values():
             self._join(lane, lane.rules.account)
 
     def _join(self, lane: Lane, account: str) -> None:
         """Let the lane charge its account's ceiling."""
         shared = self.accounts.get(account)
-        lane.gate.share(None if shared is None else shared.pacer)
+        lane.gate.share(None if shared is None else shared.line)
         lane.follow_rate()
 
     async def _new(self, setting: Setting) -> Lane:
@@ -80,9 +93,15 @@ class Fleet:
         await self._seed_from_outbox(lane)
         return lane
 
+    def _allow_for_doubt(self, provider: Provider, pacer: Pacer) -> None:
+        """What may have been sent again by its key just before the start, and not been recorded, counts."""
+        if self._doubtful and provider.lookup == "key":
+            for _ in range(LOOKUPS_PER_PROVIDER):
+                pacer.force(self.now())
+
     def _known_health(self, setting: Setting, kept: Health | None) -> Health:
         """What was written down, unless credentials changed meanwhile or a wrong clock wrote it."""
-        fingerprint = setting.provider.fingerprint()
+        fingerprint = setting.fingerprint()
         health = (kept or Health(setting.name, fingerprint)).with_credentials(fingerprint)
         now = self._clock.wall()
         furthest = now + max(LONGEST_COOLDOWN_MS, setting.rules.cooldown_ms)
@@ -100,9 +119,7 @@ class Fleet:
             lane.pacer.fill(now)
             return
         lane.pacer.seed(past, now - lane.pacer.window_max)
-        if self._doubtful and lane.provider.lookup == "key":
-            for _ in range(LOOKUPS_PER_PROVIDER):
-                lane.pacer.force(now)
+        self._allow_for_doubt(lane.provider, lane.pacer)
 
     async def _past(self, name: str, pacer: Pacer) -> list[Past] | None:
         """What the outbox knows of the starts that still count for `pacer`, oldest first; None: nobody can tell."""
@@ -128,9 +145,11 @@ class Fleet:
 
     # -- reload ------------------------------------------------------------------------------------------------------
 
-    async def prepare(self, settings: Sequence[Setting], accounts: Mapping[str, Pace]) -> Prepared:
+    async def prepare(
+        self, settings: Sequence[Setting], accounts: Mapping[str, Pace], retired: Sequence[Setting] = ()
+    ) -> Prepared:
         """Whatever has to be read before the lanes can become what `settings` say; apply it at once. Raises StoreError;
-        nothing has changed then."""
+        nothing has changed then. `retired`: as in `open`."""
         prepared = Prepared(self, settings, accounts)
         try:
             for setting in settings:
@@ -144,7 +163,7 @@ class Fleet:
                     prepared.repacings.append(repacing)
                     repacing.past = await self._past(lane.name, repacing.pacer)
             for name, pace in accounts.items():
-                await self._prepare_account(prepared, name, Shared(pace, members_of(settings, name)))
+                await self._prepare_account(prepared, name, Shared(pace, members_of((*settings, *retired), name)))
         except BaseException:
             prepared.drop()
             raise
@@ -156,9 +175,13 @@ class Fleet:
             prepared.accounts[name] = old
             return
         if old is not None:
-            shared.filled_at = old.pacer.filled_at
-        shared.watch(prepared.made[member] for member in shared.members)
-        shared.past = [await self._past(member, shared.pacer) for member in shared.members]
+            shared.follow(old)
+        known = {**self.known, **prepared.made}
+        watched = {name: known[name] for name in shared.whose if name in known}
+        prepared.watched += watched.values()
+        shared.watch(watched)
+        for member in shared.whose:
+            shared.past[member] = await self._past(member, shared.pacer)
         prepared.accounts[name] = prepared.regrouped[name] = shared
 
     def become(self, settings: Sequence[Setting], made: Mapping[str, Lane]) -> list[str]:
@@ -169,6 +192,9 @@ class Fleet:
         self.known.update(made)
         for name in gone:
             self.known[name].gate.set_open(False)
+        for lane in self.known.values():
+            if lane.name not in made:
+                self._join(lane, lane.rules.account)
         for setting in settings:
             self._join(made[setting.name], setting.rules.account)
             made[setting.name].change(setting)
@@ -190,6 +216,8 @@ class Prepared:
         self.accounts: dict[str, Shared] = {}
         self.regrouped: dict[str, Shared] = {}
         """Those of them whose pace or providers change."""
+        self.watched: list[Lane] = []
+        """Lanes whose calls those note, some of which may leave."""
 
     def apply(self) -> list[str]:
         """Let it count; the names of the providers that are gone."""
@@ -197,11 +225,11 @@ class Prepared:
         for repacing in self.repacings:
             repacing.finish(self._fleet.now())
         for shared in self.regrouped.values():
-            shared.fill(shared.past, self._fleet.now())
+            shared.fill(self._fleet.now())
         self._fleet.accounts = self.accounts
         return self._fleet.become(self._settings, self.made)
 
     def drop(self) -> None:
         """The lanes need not note what begins any more."""
-        for lane in self.made.values():
+        for lane in (*self.made.values(), *self.watched):
             lane.noted = None

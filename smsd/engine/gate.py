@@ -7,25 +7,102 @@ not passed: their calls have not begun, so their messages simply go back.
 
 Up to three ceilings stand in one gate, and all must agree: the provider's own as configured, the one it shares with
 other providers of its account (`shared`), and the lower one that throttles have taught it (`learnt`).
+
+The gates of one account stand in one line: its slots are claimed in turn, never more of them than come next, and calls
+begin in the order in which their attempts arrived. A gate without an account knows nothing of that.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from itertools import count
 
 from smsd.clock import Clock
 from smsd.core.pacing import Pacer
+
+_ARRIVALS = count()
 
 
 class _Turn:
     """One attempt's place in the queue."""
 
-    __slots__ = ("call", "segments")
+    __slots__ = ("arrival", "call", "segments")
 
     def __init__(self, segments: int) -> None:
         self.segments = segments
+        self.arrival = next(_ARRIVALS)
         self.call: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+
+class Line:
+    """What the gates of one account share: its ceiling, and the order in which they use it.
+
+    Everything here is O(gates of the account).
+    """
+
+    def __init__(self, pacer: Pacer) -> None:
+        self.pacer = pacer
+        self.gates: list[Gate] = []
+        self._wishes: dict[Gate, None] = {}
+        """Gates that could use a slot and got none, or too few: the one that waits longest comes first."""
+        self._asked: set[Gate] = set()
+        """Those that asked in the present round: without waiting in between, each asks at most once."""
+        self._promised = 0
+        """Granted in this round and not yet among the `unstarted` of a gate."""
+
+    @property
+    def claimed(self) -> int:
+        """Claims whose call has not begun, of all gates."""
+        return self._promised + sum(gate.unstarted for gate in self.gates)
+
+    def free(self, now_us: int, horizon_us: int, limit: int) -> int:
+        """Slots that come until then and are claimed by nobody, at most `limit`."""
+        claimed = self.claimed
+        return max(0, self.pacer.allowance(now_us, horizon_us, limit + claimed) - claimed)
+
+    def grant(self, gate: Gate, wanted: int, now_us: int, horizon_us: int) -> int:
+        """How many of the slots that come until then the gate may claim. `wanted`: how many it could use now, by its
+        own ceilings. What is free is shared out equally; what does not go round goes to those who waited longest."""
+        if not self._asked:
+            asyncio.get_running_loop().call_soon(self._end_round)
+        self._asked.add(gate)
+        if wanted <= 0:
+            self._wishes.pop(gate, None)
+            return 0
+        order = [each for each in self._wishes if each is gate or each not in self._asked]
+        place = order.index(gate) if gate in self._wishes else len(order)
+        sharers = max(len(order), place + 1)
+        each, over = divmod(self.free(now_us, horizon_us, wanted * sharers), sharers)
+        granted = min(wanted, each + (place < over))
+        if granted:
+            self._wishes.pop(gate, None)
+            self._promised += granted
+        if granted < wanted:
+            self._wishes[gate] = None
+        return granted
+
+    def take_up(self) -> None:
+        """One that was granted in this round is about to be counted by a gate; or by another line's."""
+        self._promised = max(0, self._promised - 1)
+
+    def _end_round(self) -> None:
+        """Who did not ask while others did has no wish any more: nothing of it is due, or its gate is closed."""
+        self._wishes = {gate: None for gate in self._wishes if gate in self._asked}
+        self._asked.clear()
+        self._promised = 0
+
+    def first(self, now_us: int) -> _Turn | None:
+        """Who is to start next: of those who stand first in an open gate and whom their own ceilings let start, the one
+        that came first."""
+        heads = [gate.head for gate in self.gates if gate.may_start(now_us)]
+        return min((head for head in heads if head is not None), key=lambda head: head.arrival, default=None)
+
+    def arm(self, now_us: int) -> None:
+        """Whose turn it is may have changed."""
+        first = self.first(now_us)
+        for gate in self.gates:
+            gate.arm(now_us, first)
 
 
 class Gate:
@@ -34,8 +111,10 @@ class Gate:
     def __init__(self, pacer: Pacer, clock: Clock) -> None:
         self.pacer = pacer
         """The provider's own ceiling, as configured."""
-        self.shared: Pacer | None = None
-        """Its account's; other gates charge it too."""
+        self.line: Line | None = None
+        """Its account's gates; None: it has no account."""
+        self.unstarted = 0
+        """Attempts claimed for this gate whose call has not begun: being claimed, or waiting here."""
         self.learnt: Pacer | None = None
         self._pacers: tuple[Pacer, ...] = ()
         self._gather()
@@ -47,6 +126,11 @@ class Gate:
 
     def _gather(self) -> None:
         self._pacers = tuple(each for each in (self.pacer, self.shared, self.learnt) if each is not None)
+
+    @property
+    def shared(self) -> Pacer | None:
+        """Its account's ceiling; other gates charge it too."""
+        return None if self.line is None else self.line.pacer
 
     @property
     def waiting(self) -> int:
@@ -61,7 +145,7 @@ class Gate:
         """
         if not self._open:
             return None
-        if not self._queue and (started := self._start(segments)) is not None:
+        if not self._queue and (started := self._start(segments, None)) is not None:
             return started
         turn = _Turn(segments)
         self._queue.append(turn)
@@ -69,7 +153,7 @@ class Gate:
         try:
             while await turn.call and self._open:
                 turn.call = asyncio.get_running_loop().create_future()
-                if self._queue[0] is turn and (started := self._start(segments)) is not None:
+                if self._queue[0] is turn and (started := self._start(segments, turn)) is not None:
                     return started
                 self._arm()
             return None
@@ -96,10 +180,16 @@ class Gate:
         self._gather()
         self._arm()
 
-    def share(self, pacer: Pacer | None) -> None:
-        """Its account's ceiling is this one from now on; None: it has no account."""
-        self.shared = pacer
-        self._gather()
+    def share(self, line: Line | None) -> None:
+        """It stands in this line from now on; None: it has no account."""
+        if self.line is not line:
+            if self.line is not None:
+                self.line.gates.remove(self)
+                self.line.arm(self._clock.boot())
+            if line is not None:
+                line.gates.append(self)
+            self.line = line
+            self._gather()
         self._arm()
 
     def learn(self, pacer: Pacer | None) -> None:
@@ -126,27 +216,76 @@ class Gate:
             limit = each.allowance(now_us, horizon_us, limit)
         return limit
 
+    def room(self, places: int, horizon_us: int, *, in_turn: bool = True) -> int:
+        """How many more attempts, at most `places`, may be claimed for the slots that come until then.
+
+        `in_turn`: the account's slots are shared out among those who want them; else the next free ones are its own.
+        """
+        now, line = self._clock.boot(), self.line
+        slots = 0
+        if places > 0:
+            slots = self.pacer.allowance(now, horizon_us, places + self.unstarted)
+            if self.learnt is not None:
+                slots = self.learnt.allowance(now, horizon_us, slots)
+            slots = max(0, min(places, slots - self.unstarted))
+        if line is None:
+            return slots
+        return line.grant(self, slots, now, horizon_us) if in_turn else line.free(now, horizon_us, slots)
+
+    def load(self, now_us: int) -> float:
+        """See Pacer.load: the larger one of its own ceiling and its account's, as configured."""
+        own = self.pacer.load(now_us)
+        return own if self.shared is None else max(own, self.shared.load(now_us))
+
     def left(self, start_us: int, left_us: int) -> None:
         """See Pacer.left."""
         for each in self._pacers:
             each.left(start_us, left_us)
 
-    def _start(self, segments: int) -> int | None:
+    def _start(self, segments: int, turn: _Turn | None) -> int | None:
         now = self._clock.boot()
         if self.ready_at(now, segments) > now:
+            return None
+        if self.line is not None and self.line.first(now) is not turn:
             return None
         for each in self._pacers:
             each.start(now, each.cost(segments))
         return now
 
+    # -- whose turn it is --------------------------------------------------------------------------------------------
+
+    @property
+    def head(self) -> _Turn | None:
+        """Who stands first in this gate."""
+        return self._queue[0] if self._queue else None
+
+    def may_start(self, now_us: int) -> bool:
+        """Whether somebody waits here whom nothing but the account's ceiling, or its other gates, can hold up."""
+        return self._open and bool(self._queue) and self._own_ready_at(now_us, self._queue[0].segments) <= now_us
+
+    def _own_ready_at(self, now_us: int, segments: int) -> int:
+        ready = self.pacer.ready_at(now_us, self.pacer.cost(segments))
+        return ready if self.learnt is None else max(ready, self.learnt.ready_at(now_us, self.learnt.cost(segments)))
+
     def _arm(self) -> None:
-        """Wake the first in the queue when its slot comes. A timer may fire early; whoever is woken looks again."""
+        now = self._clock.boot()
+        if self.line is None:
+            self.arm(now, None)
+        else:
+            self.line.arm(now)
+
+    def arm(self, now: int, first: _Turn | None) -> None:
+        """Wake the first in the queue when its slot comes. A timer may fire early; whoever is woken looks again.
+
+        `first`: whose turn it is in the line. Whoever else could start now is woken when that one has gone.
+        """
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if not self._queue or self._queue[0].call.done():
             return
-        now = self._clock.boot()
+        if first is not None and first is not self._queue[0] and self.may_start(now):
+            return
         wait = self.ready_at(now, self._queue[0].segments) - now
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(wait / 1e6, self._wake) if wait > 0 else loop.call_soon(self._wake)

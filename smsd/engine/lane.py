@@ -8,6 +8,7 @@ is the schedule's affair, what an answer means is the dialect's.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from smsd.core.verdict import Fate, Verdict
 from smsd.engine.bus import Bus
 from smsd.engine.experience import Experience
 from smsd.engine.gate import Gate
-from smsd.engine.learning import HALT_PROBE_MS, Heard, Learning, News
+from smsd.engine.learning import HALT_PROBE_MS, Heard, Learning, News, shown
 from smsd.engine.rests import Rests
 from smsd.providers.base import Provider
 from smsd.store import Outbox, StoreError
@@ -35,6 +36,9 @@ log = structlog.get_logger("smsd.lane")
 
 CLAIM_AHEAD_US = 20_000
 """How far ahead of their slots attempts are claimed, so that their claims share a commit."""
+
+PROBE_PATIENCE_MS = 60_000
+"""How long a probe waits for a message that is not urgent, where others can carry those that are."""
 
 NORMAL = frozenset({Standing.OPEN, Standing.HALF_OPEN})
 """Standings in which calls may begin."""
@@ -49,6 +53,15 @@ class Setting:
     rules: ProviderRules
     needs_sender: bool = False
     """It cannot send without a sender and owns none (see core.routing.Candidate)."""
+    default_sender: str = ""
+    """As whom it sends if it owns no sender and nobody names one: `[messages] from`."""
+
+    def fingerprint(self) -> str:
+        """A digest that changes with all that may be the cause of a halt and can be mended by configuration: account,
+        credentials, URL, and the senders that smsd chooses."""
+        senders = self.rules.senders or ((self.default_sender,) if self.default_sender else ())
+        parts = "\0".join((self.provider.fingerprint(), *senders))
+        return hashlib.sha256(parts.encode()).hexdigest()
 
 
 class Lane:
@@ -67,28 +80,30 @@ class Lane:
         self.provider = setting.provider
         self.rules = setting.rules
         self.needs_sender = setting.needs_sender
+        self._fingerprint = setting.fingerprint()
         self._clock = clock
         self.health = health = self._as_configured(health)
         self.gate = Gate(Pacer(setting.rules.pace), clock)
-        self.experience = Experience(setting.rules, None)
+        self.experience = Experience(setting.rules)
         self._learning = Learning(self.experience, setting.rules, clock)
         self.rests = Rests()
         self.in_flight = 0
         """Attempts claimed and not settled."""
-        self.unstarted = 0
-        """Those of them whose call has not begun: being claimed, or waiting at the gate."""
         self.calls_to: Counter[tuple[str, str]] = Counter()
         """(recipient, text) of calls under way: an answer may bind the provider id that a look-up sees as free."""
         self._open_calls: dict[int, tuple[int, int]] = {}
         self.noted: list[tuple[int, int]] | None = None
         """While set: every call that begins is noted here, as in open_calls()."""
-        self._senders_changed = False
         self._outbox = outbox
         self._bus = bus
         self._changed = changed
         self._cool_until_us = self._boot_of(health.cooling_until)
         self._probe_at_us = self._boot_of(health.probe_at)
         self._half_open_told = False
+        self._unbroken = False
+        """Its breaker was open when the configuration took it away; that is to be told."""
+        self._rate_dropped = False
+        """A reload ended what was learnt of its rate; that is to be told."""
 
     def _as_configured(self, health: Health) -> Health:
         """Without what its rules do not know any more, or do not allow: an open breaker, probes of a halt."""
@@ -175,14 +190,10 @@ class Lane:
         """One sentence on the state; empty when open."""
         return self.health.reason(self.now())
 
-    def room(self, wanted: int) -> int:
-        """How many of `wanted` attempts may be claimed now: in-flight places, and slots that come soon."""
-        places = min(wanted, self._places() - self.in_flight)
-        if places <= 0:
-            return 0
-        ahead = self.unstarted
-        slots = self.gate.allowance(self._clock.boot(), CLAIM_AHEAD_US, places + ahead) - ahead
-        return max(0, min(places, slots))
+    def room(self, wanted: int, *, in_turn: bool = True) -> int:
+        """How many of `wanted` attempts may be claimed now: in-flight places, and slots that come soon. `in_turn`: see
+        Gate.room."""
+        return self.gate.room(min(wanted, self._places() - self.in_flight), CLAIM_AHEAD_US, in_turn=in_turn)
 
     def _places(self) -> int:
         if self._probe_at_us is not None and self.standing() is Standing.HALF_OPEN:
@@ -196,18 +207,27 @@ class Lane:
 
     def room_in_us(self) -> int | None:
         """Microseconds until a slot comes near enough to claim for; None: only a call that begins or ends makes it."""
-        if self.in_flight >= self._places() or self.unstarted:
+        line = self.gate.line
+        if self.in_flight >= self._places() or (self.gate.unstarted if line is None else line.claimed):
             return None
         now = self._clock.boot()
         return max(0, self.gate.ready_at(now) - now - CLAIM_AHEAD_US)
 
+    def probe_is_overdue(self) -> bool:
+        """Whether its probe has been due for a while, and nothing else came to try it."""
+        left = self._left_ms(self._probe_at_us)
+        return left is not None and left <= -PROBE_PATIENCE_MS
+
     # -- calls -------------------------------------------------------------------------------------------------------
 
     def resting_until(self, message: Message) -> Instant | None:
-        """When the message's sender may text its recipient again (wall time); None: now."""
+        """When it is the message's turn once its sender may text its recipient again (wall time); None: now. Asked once
+        for each claim."""
         now = self._clock.boot()
         until = self.rests.until(message.sender or "", message.recipient, now)
-        return None if until is None else self._clock.wall() + (until - now) // 1_000
+        if until is None:
+            return None
+        return self._clock.wall() + (until + self.rests.turn_us(message.sender or "") - now) // 1_000
 
     def begin_call(self, message: Message, started: int) -> bool:
         """A call begins; it was charged at `started` (boot time, us). True: it is a probe."""
@@ -243,26 +263,44 @@ class Lane:
 
     def change(self, setting: Setting) -> None:
         """Other rules count from now on. The ceilings are the fleet's to change, before this."""
-        if setting.provider.fingerprint() != self.provider.fingerprint():
+        fingerprint = setting.fingerprint()
+        if fingerprint != self._fingerprint:
+            self._fingerprint = fingerprint
             self._learning.renewed()
-        self._senders_changed = setting.rules.senders != self.rules.senders
         self.provider, self.rules, self.needs_sender = setting.provider, setting.rules, setting.needs_sender
         self._learning.rules = setting.rules
         self.follow_rate()
+        was_broken = self.health.broken_since is not None
         self._set(self._as_configured(self.health))
+        self._unbroken = was_broken and self.health.broken_since is None
+        if self.health.rate is not None and self.experience.rate is None:
+            # Nothing learns any more, or it is called no faster than that anyway: not to come back by a later reload.
+            self._set(self.health.unlearnt())
+            self._rate_dropped = True
 
     def follow_rate(self) -> None:
         """Rules or ceilings are others now: what was learnt of its rate is put beside them."""
-        self.experience.follow(self.rules, None if self.gate.shared is None else self.gate.shared.pace)
-        self.experience.remember(self.health, self._clock.wall(), self._clock.boot())
-        self.gate.learn(self.experience.pacer(self.pacer))
+        shared = None if self.gate.shared is None else self.gate.shared.pace
+        self.experience.follow(self.rules)
+        self.experience.follow_rate(self.rules, shared, self.health, self._clock.wall(), self._clock.boot())
+        self._keep_rate()
+
+    def _keep_rate(self) -> None:
+        """The rate that was learnt is the gate's from now on."""
+        gate = self.gate
+        gate.learn(self.experience.pacer(gate.pacer, gate.learnt, gate.shared))
 
     async def trust(self) -> None:
         """Note the credentials that are configured now. A halt ends when they, or the senders, were changed."""
-        trusted = self.health.with_credentials(self.provider.fingerprint())
-        if self._senders_changed:
-            trusted = trusted.unhalted()
-        self._senders_changed = False
+        if self._rate_dropped:
+            self._rate_dropped = False
+            await self._tell([self._as_fast_as_configured()])
+        trusted = self.health.with_credentials(self._fingerprint)
+        if self._unbroken:
+            self._unbroken = False
+            self.experience.begin_slowly()
+            await self._learnt(trusted, (Kind.PROVIDER_BREAKER_CLOSED, {"reason": "it has no breaker any more"}))
+            return
         if trusted is self.health:
             return
         if self.health.halted is not None:
@@ -278,7 +316,7 @@ class Lane:
         """What a refusal without a reason means, given what is known of the provider (see core.suspicion)."""
         if not verdict.suspect:
             return verdict  # the load is dear to know: it looks at every start of a window
-        return self._learning.weigh(verdict, self.health, started_at, self.now(), self.pacer.load(self._clock.boot()))
+        return self._learning.weigh(verdict, self.health, started_at, self.now(), self.gate.load(self._clock.boot()))
 
     def hear(self, heard: Heard) -> Coroutine[object, object, None] | None:
         """What a call's end says about the provider. It counts at once; what is worth keeping and telling, if anything,
@@ -289,7 +327,7 @@ class Lane:
             self._rest(heard.effect)
         lesson = self._learning.hear(self.health, heard)
         if lesson.new_rate:
-            self.gate.learn(self.experience.pacer(self.pacer))
+            self._keep_rate()
         if lesson.health is self.health:
             return None
         self._set(lesson.health)
@@ -321,7 +359,15 @@ class Lane:
         self.rests.clear()
         if self.health.standing(self.now()) is not Standing.OPEN:
             self.experience.begin_slowly()
-        await self._become(self.health.resume(), (Kind.PROVIDER_RESUMED, {"by": by}))
+        news: list[News] = [(Kind.PROVIDER_RESUMED, {"by": by})]
+        if self.health.rate is not None:
+            self.experience.forget_rate()
+            self._keep_rate()
+            news.append(self._as_fast_as_configured())
+        await self._become(self.health.resume(), *news)
+
+    def _as_fast_as_configured(self) -> News:
+        return Kind.PROVIDER_RATE_CHANGED, {"rate": shown(self.experience.base_rate), "learnt": None}
 
     async def _learnt(self, health: Health, *news: News) -> None:
         """What the provider itself said holds, whether or not there is room to write it down."""

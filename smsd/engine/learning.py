@@ -38,7 +38,8 @@ class Heard:
     """Wall time."""
     started_boot: int | None
     """Boot time, us; None: no call was made, it is known just now."""
-    cost: int = 1
+    segments: int = 1
+    """Of the message: what a rate is charged for it depends on the rate's unit."""
 
 
 @dataclass(slots=True)
@@ -78,8 +79,10 @@ class Learning:
         ):
             # Begun before the rest that another answer brought: it waits with it and is no further strike.
             return replace(verdict, cooldown_ms=health.cooling_until - now)
-        evidence = Evidence(self._experience.accepted_at, health.strikes, load)
-        judged, self._strikes = weigh(verdict, evidence, self._clock.wall())
+        # By boot time: how long ago it was is what matters, whatever is done to the wall clock.
+        accepted_us = self._experience.accepted_us
+        evidence = Evidence(None if accepted_us is None else accepted_us // 1_000, health.strikes, load)
+        judged, self._strikes = weigh(verdict, evidence, self._clock.boot() // 1_000)
         return judged
 
     def as_ever(self, health: Health, heard: Heard) -> bool:
@@ -90,7 +93,7 @@ class Learning:
             return False
         now = self._clock.boot()
         experience.answered(now, failed=False, places=self.rules.max_in_flight)
-        experience.took(self._clock.wall(), heard.started_boot, now, heard.cost)
+        experience.took(heard.started_boot, now, heard.segments)
         return True
 
     def hear(self, health: Health, heard: Heard) -> Lesson:
@@ -104,7 +107,7 @@ class Learning:
             case _:
                 pass
         if heard.started_boot is not None:
-            self._answered(lesson, heard.verdict, heard.started_boot, heard.cost)
+            self._answered(lesson, heard.verdict, heard.started_boot, heard.segments)
         return lesson
 
     def _cool(self, lesson: Lesson, heard: Heard, effect: Cooldown) -> None:
@@ -116,26 +119,33 @@ class Learning:
         lesson.health = cooled
         lesson.news.append((Kind.PROVIDER_COOLDOWN, {"until": effect.until, "reason": effect.reason}))
         started = heard.started_boot
+        if heard.verdict.suspect and cooled.strikes > 1:
+            # Refused again after a rest: it may well not be the rate. One such throttle teaches, those after do not.
+            return
         if started is not None and self._experience.throttled(started, self._clock.boot()):
             self._new_rate(lesson)
 
     def _halt(self, lesson: Lesson, heard: Heard, effect: Halt) -> None:
         # A refusal of what was configured when the call began says nothing of what is configured now.
         of_today = heard.started_boot is None or heard.started_boot > self._renewed_us
-        if lesson.health.halted is not None or not of_today:
+        health = lesson.health
+        if health.halted is not None and heard.started_boot is None and health.probe_at is not None:
+            # It was to be tried, and no call could even be made.
+            lesson.health = health.probed(self._clock.wall() + HALT_PROBE_MS)
+        if health.halted is not None or not of_today:
             return
         self._out_of_order_us = self._clock.boot()
         probe_at = self._clock.wall() + HALT_PROBE_MS if self.rules.halt_probe else None
         lesson.health = lesson.health.halt(effect.reason, probe_at, self._clock.wall())
         lesson.news.append((Kind.PROVIDER_HALTED, {"reason": effect.reason}))
 
-    def _answered(self, lesson: Lesson, verdict: Verdict, started: int, cost: int) -> None:
+    def _answered(self, lesson: Lesson, verdict: Verdict, started: int, segments: int) -> None:
         """Whether it answers at all, and how fast it takes what it is given."""
         now = self._clock.boot()
         failed = is_failure(verdict.category)
         opens = self._experience.answered(now, failed=failed, places=self.rules.max_in_flight)
         if verdict.fate is Fate.ACCEPTED:
-            if self._experience.took(self._clock.wall(), started, now, cost):
+            if self._experience.took(started, now, segments):
                 self._new_rate(lesson)
             if lesson.health.strikes:
                 lesson.health = replace(lesson.health, strikes=0)
@@ -181,8 +191,9 @@ class Learning:
             learnt_at=experience.learnt_at(self._clock.wall(), self._clock.boot()),
         )
         rate = experience.rate if experience.rate is not None else experience.base_rate
-        lesson.news.append((Kind.PROVIDER_RATE_CHANGED, {"rate": _shown(rate), "learnt": _shown(experience.learnt)}))
+        lesson.news.append((Kind.PROVIDER_RATE_CHANGED, {"rate": shown(rate), "learnt": shown(experience.learnt)}))
 
 
-def _shown(rate: float | None) -> float | None:
+def shown(rate: float | None) -> float | None:
+    """A rate as events tell it."""
     return None if rate is None else round(rate, 2)

@@ -8,6 +8,7 @@ comes in is not known here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from smsd.clock import Clock
@@ -15,7 +16,7 @@ from smsd.core.events import Kind, about
 from smsd.core.message import State
 from smsd.core.schedule import Schedule
 from smsd.engine.bus import Bus
-from smsd.store import Outbox
+from smsd.store import Outbox, Records
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,18 @@ class Proof:
 class Receipts:
     """Lets proofs count."""
 
-    def __init__(self, outbox: Outbox, schedule: Schedule, bus: Bus, clock: Clock) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        records: Records,
+        schedule: Schedule,
+        bus: Bus,
+        clock: Clock,
+        withdraw: Callable[[int], None],
+    ) -> None:
         self._outbox = outbox
+        self._records = records
+        self._withdraw = withdraw
         self._schedule = schedule
         self._bus = bus
         self._clock = clock
@@ -40,6 +51,12 @@ class Receipts:
     async def prove(self, proof: Proof) -> bool:
         """True: the message is sent by it, which was not known before. Raises StoreError."""
         now = self._clock.wall()
+        message = await self._records.get(proof.id, None)
+        if message is None:
+            return False
+        # An attempt that waits at the gate does not begin while this is written; should nothing come of it, it waits
+        # for its turn again.
+        self._withdraw(message.seq)
         proved = await self._outbox.prove(proof.id, proof.attempt, proof.provider, proof.provider_message_id, now)
         if proved is None or proved.message.state is proved.before:
             return False

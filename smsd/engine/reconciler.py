@@ -12,19 +12,19 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from smsd.clock import Clock
 from smsd.core.account import ProviderRules
-from smsd.core.codes import overrule, rule_for
+from smsd.core.codes import CodeRule, overrule, rule_for
 from smsd.core.doubt import Finding, postpone, resolve
 from smsd.core.lifecycle import Event
-from smsd.core.message import Attempt, Instant, Message
+from smsd.core.message import Attempt, Error, Instant, Message
 from smsd.core.policy import decide
 from smsd.core.settlement import Settlement
-from smsd.core.verdict import Category, Fate, Verdict
+from smsd.core.verdict import Fate, Verdict
 from smsd.engine.askable import Askable, carrier_of
 from smsd.engine.carrier import Carrier
 from smsd.engine.fleet import LOOKUPS_PER_PROVIDER
@@ -155,7 +155,7 @@ class Reconciler:
     async def _settle(self, message: Message) -> None:
         try:
             found = await self._resolve(message)
-            settlement = found.settlement
+            settlement = self._retries.paced(message, found.settlement, self._clock.wall())
             if await self._settler.write(found.lane, settlement, found.record, found.heard):
                 self._settler.apply(message, settlement, looked_up=True)
         except StoreError as error:
@@ -195,10 +195,22 @@ class Reconciler:
         id: str | None = None,
         detail: str = "",
     ) -> Settlement:
-        retry = self._retries.rules_for(message, rules)
-        now = self._clock.wall()
+        retry, most = self._retries.rules_for(message, rules), self._retries.most_for(message, rules)
+        rule = None if message.error is None else _rule_of(message.error, rules)
+        if rule is not None:
+            retry = replace(retry, delays_ms=rule.delays_ms or retry.delays_ms)
+            most = min((n for n in (most, rule.max_attempts) if n is not None), default=None)
         return resolve(
-            message, finding, quality, rules, retry, now, self._dice(), provider_message_id=id, detail=detail
+            message,
+            finding,
+            quality,
+            rules,
+            retry,
+            self._clock.wall(),
+            self._dice(),
+            provider_message_id=id,
+            detail=detail,
+            most=most,
         )
 
     def _tell_unanswered(self, name: str, detail: str) -> None:
@@ -221,6 +233,9 @@ class Reconciler:
             return Resolved(self._conclude(message, Finding.UNASKABLE, "key", rules))
         if lane.is_being_tried():
             return Resolved(self._conclude(message, Finding.UNANSWERED, "key", rules))
+        # While it waited, a reload may have brought other credentials.
+        setting = self._askable.for_message(message) or setting
+        self._retries.called(wall)
         lane.begin_call(message, started)
         try:
             request = setting.provider.prepare(self._call(message))
@@ -246,17 +261,21 @@ class Reconciler:
             provider_message_id=verdict.provider_message_id,
             trace=answer.trace,
         )
+        refused = verdict.fate is Fate.REFUSE and not verdict.guessed
         rule = rule_for(verdict, record.http_status, rules.codes)
         if rule is not None:
             verdict = overrule(verdict, rule)
+        verdict = lane.weigh(verdict, wall)
         retry = self._retries.rules_for(message, rules)
         settlement = decide(message, verdict, rules, retry, self._clock.wall(), self._dice())
-        heard = Heard(verdict, settlement.effect, wall, record.started_boot, record.cost)
+        heard = Heard(verdict, settlement.effect, wall, record.started_boot, message.segments)
         if verdict.fate is Fate.ACCEPTED:
             id = verdict.provider_message_id
             settlement = self._conclude(message, Finding.FOUND, "key", rules, id)
-        elif settlement.event is not Event.FAIL or verdict.fate is not Fate.REFUSE or _by_status_alone(verdict):
-            # Neither taken nor refused for good: that says nothing of the first time.
+            settlement.price = verdict.price
+        elif settlement.event is not Event.FAIL or not refused:
+            # Neither taken nor refused for a reason that the dialect knows ("that key is under way", perhaps): that
+            # says nothing of the first time.
             self._tell_unanswered(setting.name, verdict.message)
             settlement = self._conclude(message, Finding.UNANSWERED, "key", rules, None, verdict.message)
         settlement.charged = message.charged  # by the attempt that is settled now: it was one
@@ -313,7 +332,6 @@ class Reconciler:
         return Looked(Finding.ABSENT)
 
 
-def _by_status_alone(verdict: Verdict) -> bool:
-    """A refusal that no code explains. To the second sending of a key it may mean: "that one is under way", or "it was
-    taken already"."""
-    return verdict.category is Category.REJECTED and (verdict.code is None or verdict.unlisted)
+def _rule_of(error: Error, rules: ProviderRules) -> CodeRule | None:
+    """The operator's word on what left the message in doubt, as far as it is about the calls that follow."""
+    return rule_for(Verdict(Fate.UNKNOWN, error.category, code=error.code), None, rules.codes)

@@ -134,11 +134,12 @@ class Service:
         meters: Meters,
         zone: tzinfo,
         rules: MessageRules,
+        withdraw: Callable[[int], None],
     ) -> None:
         self.intake = intake
         self.stream = stream
         self.meters = meters
-        self.receipts = Receipts(outbox, schedule, bus, clock)
+        self.receipts = Receipts(outbox, records, schedule, bus, clock, withdraw)
         self.snapshots: Snapshots | None = None
         """Copies of the outbox; None: nowhere to put them."""
         self.reloader: Callable[[], Awaitable[Reloaded]] | None = None
@@ -262,7 +263,10 @@ class Service:
         shared = lane.gate.shared
         by_account = shared is not None and opens > boot and shared.opens_at() == opens
         wait_ms = max(0, opens - boot) // 1_000
-        return Outlook(lane.standing(), lane.until(), lane.reason(), now + wait_ms, by_account)
+        standing = lane.standing()
+        if standing is Standing.HALF_OPEN and lane.health.halted is not None:
+            standing = Standing.HALTED  # that one call tries it does not make it anything else to who waits
+        return Outlook(standing, lane.until(), lane.reason(), now + wait_ms, by_account)
 
     # -- counts ------------------------------------------------------------------------------------------------------
 

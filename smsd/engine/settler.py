@@ -11,9 +11,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from smsd.core.account import ProviderRules
+from smsd.core.budget import RetryBudget
 from smsd.core.events import Kind, about
 from smsd.core.lifecycle import Event
-from smsd.core.message import Attempt, Instant, Message, State
+from smsd.core.message import Attempt, Instant, Message, Priority, State
 from smsd.core.retry import RetryRules
 from smsd.core.settlement import Halt, Settlement
 from smsd.core.verdict import Category
@@ -25,15 +26,35 @@ from smsd.store import Due, Outbox
 
 
 class RetryBook:
-    """The default retry rules and the named profiles; a profile that is gone from the configuration is the default."""
+    """The default retry rules and the named profiles; a profile that is gone from the configuration is the default.
 
-    def __init__(self, default: RetryRules, profiles: Mapping[str, RetryRules]) -> None:
+    And how many retries there may be: their share of all calls.
+    """
+
+    def __init__(self, default: RetryRules, profiles: Mapping[str, RetryRules], share: float | None = None) -> None:
         self._default = default
         self._profiles = profiles
+        self._share = share
+        self._budget = RetryBudget(share)
 
     def become(self, other: RetryBook) -> None:
         """Another book's rules count from now on."""
         self._default, self._profiles = other._default, other._profiles
+        if other._share != self._share:
+            self._share, self._budget = other._share, other._budget
+
+    def called(self, now: Instant) -> None:
+        """A call begins."""
+        self._budget.called(now)
+
+    def paced(self, message: Message, settlement: Settlement, now: Instant) -> Settlement:
+        """The settlement, its retry put off as far as the budget says: not one of a `high` message, and never beyond
+        the message's end of life."""
+        retry = settlement.event is Event.RETRY and settlement.effect is None and not settlement.released
+        if retry and message.priority is not Priority.HIGH:
+            due = self._budget.reserve(settlement.due, now)
+            settlement.due = due if due < message.expires_at else settlement.due
+        return settlement
 
     def rules_for(self, message: Message, rules: ProviderRules) -> RetryRules:
         """The rules this message is retried by: its own profile, its provider's, or the default."""
@@ -41,8 +62,9 @@ class RetryBook:
         return self._profiles.get(profile, self._default) if profile else self._default
 
     def most_for(self, message: Message, rules: ProviderRules) -> int | None:
-        """The attempts that its provider's profile grants a message without one; None: the provider has none."""
-        if message.profile or rules.profile not in self._profiles:
+        """The attempts that its provider's profile grants a message without one that only this provider may carry;
+        None: as the message says. (Whose calls they were is not counted by provider.)"""
+        if message.profile or "," in message.route or rules.profile not in self._profiles:
             return None
         return self._profiles[rules.profile].max_attempts
 

@@ -42,6 +42,8 @@ HEADERS = (
 _TEXT = re.compile(
     r'"(body|Body|text|Text|content|Content|message_body|messageText)"\s*:\s*"(?:[^"\\]|\\.)*(?:"|\\?$)', re.DOTALL
 )
+_ERROR = re.compile(r'"errors?"\s*:\s*(?=[\[{])')
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?$)|[\[\]{}]', re.DOTALL)
 _MARGIN = 16_384
 _NUMBER = re.compile(r"\+[0-9]+")
 _CUT = re.compile(r"\.\.\.|\u2026")
@@ -81,10 +83,35 @@ def _header(name: str, value: str) -> str:
 def _body(request: Request, body: bytes) -> str:
     """The first KiB, redacted before it is cut, so that a cut never leaves half a secret."""
     text = body[:_MARGIN].decode("utf-8", "replace")
-    text = _TEXT.sub(r'"\1":"[text]"', text)
+    text = _without_texts(text)
     for private in request.private:
         text = _without(text, _spellings(private, text))
     return hide_numbers(text)[:MAX_BODY]
+
+
+def _without_texts(text: str) -> str:
+    """What stands where a message's text would stand is hidden, but not in an error: there it is the reason.
+
+    An error that repeats our text is caught all the same, because that text is known.
+    """
+    shown, at = [], 0
+    for error in _ERROR.finditer(text):
+        if error.start() >= at:
+            shown.append(_TEXT.sub(r'"\1":"[text]"', text[at : error.end()]))
+            at = _end_of(text, error.end())
+            shown.append(text[error.end() : at])
+    shown.append(_TEXT.sub(r'"\1":"[text]"', text[at:]))
+    return "".join(shown)
+
+
+def _end_of(text: str, start: int) -> int:
+    """Where the list or object ends that begins at `start`; the end of the text if nothing closes it."""
+    depth = 0
+    for token in _TOKEN.finditer(text, start):
+        depth += (token[0] in "[{") - (token[0] in "]}")
+        if depth == 0:
+            return token.end()
+    return len(text)
 
 
 def without_private(verdict: Verdict, request: Request) -> Verdict:

@@ -128,27 +128,31 @@ _OPT_OUT = r"(?<![a-z])opt[_-]out(?![a-z])"
 _TELLS_HOW = r"\A(?!.*\b(?:stop|reply|txt|to opt-out)\b)"
 """Words that do not tell how to opt out, as texts do: "reply STOP to opt-out"."""
 
-WORDS: Mapping[int, tuple[tuple[tuple[re.Pattern[str], ...], Reading], ...]] = MappingProxyType(
+_Rule = tuple[tuple[re.Pattern[str], ...], Reading]
+
+
+def _rule(reading: Reading, *patterns: str) -> _Rule:
+    return tuple(re.compile(pattern, re.IGNORECASE | re.DOTALL) for pattern in patterns), reading
+
+
+_OPT_OUTS = (_rule(OPTED_OUT, _OPTED), _rule(OPTED_OUT, _OPT_OUT, _TELLS_HOW))
+
+WORDS: Mapping[int, tuple[_Rule, ...]] = MappingProxyType(
     {
-        status: tuple((tuple(re.compile(each, re.I | re.S) for each in each_of), reading) for *each_of, reading in rules)
-        for status, rules in {
-            400: (
-                (_OPTED, OPTED_OUT),
-                (_OPT_OUT, _TELLS_HOW, OPTED_OUT),
-                (_FROM, _TO, CONTENT),
-                (_FROM, SENDER),
-                (_TO, INVALID),
-                (r"\bspam|\bcontent\b|\btext\b|\bmedia\b|too long", CONTENT),
-            ),
-            403: (
-                (r"rate[ _-]?limit|too many|too fast|slow down|quota|throttl", THROTTLED),
-                (_OPTED, OPTED_OUT),
-                (_OPT_OUT, _TELLS_HOW, OPTED_OUT),
-                (r"a2p|regist", SETUP),
-                (r"permission|scope|admin|not allowed", AUTH),
-            ),
-            404: ((_FROM, SENDER),),
-        }.items()
+        400: (
+            *_OPT_OUTS,
+            _rule(CONTENT, _FROM, _TO),
+            _rule(SENDER, _FROM),
+            _rule(INVALID, _TO),
+            _rule(CONTENT, r"\bspam|\bcontent\b|\btext\b|\bmedia\b|too long"),
+        ),
+        403: (
+            _rule(THROTTLED, r"rate[ _-]?limit|too many|too fast|slow down|quota|throttl"),
+            *_OPT_OUTS,
+            _rule(SETUP, r"a2p|regist"),
+            _rule(AUTH, r"permission|scope|admin|not allowed"),
+        ),
+        404: (_rule(SENDER, _FROM),),
     }
 )
 """What an error's words mean under its status; the first whose patterns are all found counts."""
@@ -156,13 +160,13 @@ WORDS: Mapping[int, tuple[tuple[tuple[re.Pattern[str], ...], Reading], ...]] = M
 
 @dataclass(frozen=True)
 class Dialpad:
-    """A company at Dialpad. Raises ValueError (naming field and remedy) for settings that cannot work."""
+    """A company at Dialpad. Raises SettingsError (naming fields and remedies) for settings that cannot work."""
 
     name: str
     api_key: str = field(repr=False, metadata={"secret": True})
     base_url: str = "https://dialpad.com"
     user_id: str | None = None
-    """Dialpad sends from this user's number, or its group's, and no from_number is sent."""
+    """Dialpad sends from this user's number, or its group's; from_number is sent only where the caller named one."""
     sender_group_id: str | None = None
     sender_group_type: str | None = None
     """callcenter | department | office"""
@@ -171,18 +175,22 @@ class Dialpad:
     lookup: ClassVar[str] = "none"
 
     def __post_init__(self) -> None:
-        check_secret("api_key", self.api_key, "Dialpad's admin portal (API keys)")
-        check_url("base_url", self.base_url, "https://dialpad.com")
-        for key in ("user_id", "sender_group_id"):
-            id = getattr(self, key)
-            if id is not None and not (id.isascii() and id.isdigit() and len(id) < 20):
-                raise ValueError(f'{key}: is not an id of Dialpad; it is a number, written like "5780678246121472"')
+        check_each(
+            lambda: check_secret("api_key", self.api_key, "Dialpad's admin portal (API keys)", spaces=False),
+            lambda: check_url("base_url", self.base_url, "https://dialpad.com"),
+            lambda: _check_id("user_id", self.user_id),
+            lambda: _check_id("sender_group_id", self.sender_group_id),
+            self._check_group,
+        )
+
+    def _check_group(self) -> None:
         if self.sender_group_type not in {None, *GROUPS}:
-            raise ValueError(f"sender_group_type: not a kind of group; use one of {', '.join(GROUPS)}")
+            raise SettingsError(("sender_group_type", f"not a kind of group; use one of {', '.join(GROUPS)}"))
         if (self.sender_group_id is None) != (self.sender_group_type is None):
-            raise ValueError("sender_group_id: a group needs both sender_group_id and sender_group_type; set both")
+            fault = "a group needs both sender_group_id and sender_group_type; set both"
+            raise SettingsError(("sender_group_id", fault))
         if self.sender_group_id is not None and self.user_id is None:
-            raise ValueError("user_id: missing; Dialpad sends for a group only on behalf of one of its users")
+            raise SettingsError(("user_id", "missing; Dialpad sends for a group only on behalf of one of its users"))
 
     @property
     def picks_sender(self) -> bool:
@@ -207,11 +215,15 @@ class Dialpad:
         return origin
 
     def prepare(self, call: Call) -> Request:
-        """The POST that sends it, to one number: several in one call would share one id."""
+        """The POST that sends it, to one number: several in one call would share one id.
+
+        A sender that the caller named stands alone: Dialpad takes the number that is said over user and group.
+        """
+        origin = self._origin if self._origin and not call.asked else {"from_number": call.sender}
         fields = {
             "text": call.text,
             "to_numbers": [call.recipient],
-            **(self._origin or {"from_number": call.sender}),
+            **origin,
             "infer_country_code": False,
         }
         return Request("POST", self._url, self._headers, msgspec.json.encode(fields), (call.text, call.recipient))
@@ -220,34 +232,16 @@ class Dialpad:
         """What the answer means: a 2xx by what it says became of the message; else the words; else the status."""
         answer = json_object(response.body)
         if 200 <= response.status < 300:
-            return self._taken(response, answer)
+            return _taken(response, answer)
         words, reason = _said(response, answer)
         reading = _by_words(response.status, words) or STATUSES.get(response.status)
         if reading is not None:
-            return self._verdict(reading, words or f"Dialpad answered HTTP {response.status}", reason, response)
+            return reading.verdict(words or _silent(response.status), reason, retry_after_ms(response))
         if response.status == 403:
-            verdict = SUSPECT.verdict(words or "Dialpad answered HTTP 403", reason, retry_after_ms(response))
+            verdict = SUSPECT.verdict(words or _silent(response.status), reason, retry_after_ms(response))
             verdict.suspect = True
             return verdict
         return by_status(response, {"message": words} if words else None, reason)
-
-    def _taken(self, response: Response, answer: Mapping[str, object] | None) -> Verdict:
-        result = text_of(answer, "message_delivery_result") or ""
-        failed = text_of(answer, "message_status") == "failed"
-        code = result or ("failed" if failed else "")
-        reading = CODES.get(code)
-        if reading is not None or failed:
-            verdict = self._verdict(reading or CODES["failed"], f"Dialpad says of the message: {code}", code, response)
-            verdict.unlisted = reading is None
-            return verdict
-        id = text_of(answer, "id")
-        return by_status(response) if id is None or len(id) > MAX_ID else accepted(id)
-
-    def _verdict(self, reading: Reading, words: str, code: str | None, response: Response) -> Verdict:
-        """A sender that Dialpad refuses is the caller's, unless the user whom smsd's configuration names has it."""
-        if reading is SENDER and self.picks_sender:
-            reading = SETUP
-        return reading.verdict(words, code, retry_after_ms(response))
 
     def ask(self, call: Call) -> Request:
         """Never called: lookup is "none". Raises LookupError."""
@@ -263,10 +257,39 @@ class Dialpad:
         return hashlib.sha256("\0".join(part or "" for part in parts).encode()).hexdigest()
 
 
+def _check_id(key: str, id: str | None) -> None:
+    if id is not None and not (id.isascii() and id.isdigit() and len(id) < 20):
+        raise SettingsError((key, 'is not an id of Dialpad; it is a number, written like "5780678246121472"'))
+
+
+def _taken(response: Response, answer: Mapping[str, object] | None) -> Verdict:
+    """The verdict on a 2xx."""
+    result = text_of(answer, "message_delivery_result") or ""
+    failed = text_of(answer, "message_status") == "failed"
+    code = result or ("failed" if failed else "")
+    reading = CODES.get(code)
+    if reading is not None or failed:
+        said = f"Dialpad says of the message: {code}"
+        verdict = (reading or CODES["failed"]).verdict(said, code, retry_after_ms(response))
+        verdict.unlisted = reading is None
+        return verdict
+    id = as_id(text_of(answer, "id"), MAX_ID)
+    return by_status(response) if id is None else accepted(id)
+
+
 def _by_words(status: int, words: str) -> Reading | None:
-    if _RATE_EXCEEDED.search(words):
+    searched = _QUOTED.sub(" ", _NAMED.sub(r" \2 ", words[:MAX_WORDS]))
+    if _RATE_EXCEEDED.search(searched):
         return THROTTLED
-    return next((reading for pattern, reading in WORDS.get(status, ()) if pattern.search(words)), None)
+    for patterns, reading in WORDS.get(status, ()):
+        if all(pattern.search(searched) for pattern in patterns):
+            return reading
+    return None
+
+
+def _silent(status: int) -> str:
+    wrong = ": base_url, or the user or group of the configuration, is probably wrong" if status == 404 else ""
+    return f"Dialpad answered HTTP {status}{wrong}"
 
 
 def _said(response: Response, answer: Mapping[str, object] | None) -> tuple[str, str | None]:

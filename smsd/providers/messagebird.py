@@ -14,10 +14,12 @@ Of several errors in one answer the gravest decides: one that leaves open whethe
 the account or our set-up, then the sender, then the recipient. So no message fails by its number while every message
 would meet the other error too.
 
-How the look-up reads: a listed message is ours when its `reference` is our id and it was created no earlier than
-SKEW_MS before the attempt was claimed (an operator's retry sends the same reference again). The order of the list is
-not documented. So, when no listed message is ours, a page that does not hold the whole list says "unanswered", unless
-it is sorted newest first and reaches back before the attempt; never "absent".
+How the look-up reads: a listed message is ours when its `reference` is our id, whenever it was created: our clock may
+be wrong by up to SKEW_MS, and the ids of earlier attempts (an operator's retry sends the same reference again) are
+known to the engine, which leaves them out. A message with our reference and no usable id, or without a reference at
+all, says "unanswered". The order of the list is not documented. So, when no listed message is ours, a page that does
+not hold the whole list says "unanswered" too, unless it is sorted newest first and reaches back before the attempt;
+never "absent".
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from urllib.parse import quote
 import msgspec
 
 from smsd.core.message import Encoding, Instant
-from smsd.core.units import DAY, MINUTE, SECOND
+from smsd.core.units import DAY, HOUR, MINUTE, SECOND
 from smsd.core.verdict import Category, Fate, Scope, Verdict, accepted
 from smsd.providers.base import (
     Absent,
@@ -46,26 +48,24 @@ from smsd.providers.base import (
     Request,
     Response,
     Unanswered,
+    check_each,
     check_secret,
     check_url,
     marked_callback,
 )
-from smsd.providers.readings import Reading, by_status, json_object, retry_after_ms, text_of
-
-MAX_ID = 64
-"""An id has 32 characters; what is much longer is none."""
+from smsd.providers.readings import Reading, by_status, json_object, plain, retry_after_ms, text_of
 
 MAX_VALIDITY_S = 7 * DAY // SECOND
 """MessageBird's own default, a week. A longer end of life is cut to it, a passed one is 1 s, the least it takes."""
 
-SKEW_MS = MINUTE
-"""How far MessageBird's clock may be behind ours before a look-up misses a message."""
+SKEW_MS = HOUR
+"""How far MessageBird's clock may be off ours, either way, before a look-up misses a message."""
 
-AHEAD_MS = 15 * MINUTE
-"""How long after the claim the message may have been created: the longest timeout of a call, and skew."""
+AHEAD_MS = SKEW_MS + 15 * MINUTE
+"""How long after the claim the message may have been created: skew and more than the longest timeout of a call."""
 
 PAGE_SIZE = 20
-"""The documented default. In AHEAD_MS few messages go to one number, and a larger page has no documented bound."""
+"""The documented default. In these hours few messages go to one number, and a larger page has no documented bound."""
 
 MAX_PAGE = 524_288
 """Bytes of a list's answer: 20 messages of 1,377 characters, each escaped to six, are 0.2 MiB."""
@@ -133,12 +133,15 @@ RECEIPTS: Mapping[str, ReceiptReading] = MappingProxyType(
 
 _ENDED = frozenset({"delivery_failed", "expired"})
 _PARAMETER = re.compile(r"[a-z_]+")
+_AN_ID = re.compile(r"[!-~]{1,64}")
+"""An id has 32 characters; what is much longer is none."""
+_PRICE = re.compile(r"-?[0-9]{1,9}(?:\.[0-9]{1,9})? [A-Za-z]{3}")
 _SCOPES = (Scope.PROVIDER, Scope.SENDER, Scope.RECIPIENT, Scope.MESSAGE)
 
 
 @dataclass(frozen=True)
 class MessageBird:
-    """An account at MessageBird. Raises ValueError (naming field and remedy) for settings that cannot work."""
+    """An account at MessageBird. Raises SettingsError with all settings that cannot work."""
 
     name: str
     access_key: str = field(repr=False, metadata={"secret": True})
@@ -148,8 +151,11 @@ class MessageBird:
     lookup: ClassVar[str] = "exact"
 
     def __post_init__(self) -> None:
-        check_secret("access_key", self.access_key, "MessageBird's dashboard (Developers, API access)")
-        check_url("base_url", self.base_url, "https://rest.messagebird.com")
+        source = "MessageBird's dashboard (Developers, API access)"
+        check_each(
+            lambda: check_secret("access_key", self.access_key, source, spaces=False),
+            lambda: check_url("base_url", self.base_url, "https://rest.messagebird.com"),
+        )
 
     @cached_property
     def _url(self) -> str:
@@ -180,20 +186,20 @@ class MessageBird:
     def classify(self, response: Response) -> Verdict:
         """What the answer means: a 2xx by id and recipient; else the gravest of its errors; else the HTTP status."""
         answer = json_object(response.body)
-        if 200 <= response.status < 300 and answer is not None and "errors" not in answer:
+        if 200 <= response.status < 300 and answer is not None and not answer.get("errors"):
             return _created(answer, response)
         wait = retry_after_ms(response)
         errors = [] if answer is None else _dicts(answer.get("errors"))
         known = [(error, reading) for error in errors if (reading := _reading(error)) is not None]
         if known:
             error, reading = min(known, key=lambda pair: _gravity(pair[1]))
-            code = text_of(error, "code")
+            code = _code(error, "code")
             return reading.verdict(
                 text_of(error, "description") or f"MessageBird refused it with code {code}", code, wait
             )
         first = next(iter(errors), {})
         words = text_of(first, "description")
-        return by_status(response, {"message": words} if words else answer, text_of(first, "code"))
+        return by_status(response, {"message": words} if words else answer, _code(first, "code"))
 
     def ask(self, call: Call) -> Request:
         """The list of messages to the recipient around the attempt (`call.now`: when it was claimed)."""
@@ -207,16 +213,19 @@ class MessageBird:
         listed = None if answer is None else answer.get("items")
         if response.status != 200 or answer is None or not isinstance(listed, list):
             return Unanswered(f"the list of messages could not be read (HTTP {response.status})")
-        items, since = _dicts(listed), call.now - SKEW_MS
-        ours = [item for item in items if _is_ours(item, call.id, since)]
+        items = _dicts(listed)
+        ours = [item for item in items if text_of(item, "reference") == call.id]
+        usable = [item for item in ours if _id(item) is not None]
+        if usable:
+            usable.sort(key=lambda item: (_has_failed(item), abs((_created_ms(item) or call.now) - call.now)))
+            return Found(tuple(id for item in usable if (id := _id(item)) is not None))
         if ours:
-            ours.sort(key=lambda item: (_has_failed(item), abs((_created_ms(item) or call.now) - call.now)))
-            return Found(tuple(str(item["id"]) for item in ours))
-        if len(items) != len(listed):
-            return Unanswered("the list holds what is no message")
+            return Unanswered("the list shows it without a usable id")
+        if len(items) != len(listed) or not all(_has_reference(item) for item in items):
+            return Unanswered("the list holds what is no message with a reference")
         total = answer.get("totalCount")
         whole = len(items) >= total if isinstance(total, int) else len(items) < PAGE_SIZE
-        if not whole and not _reaches_back(items, since):
+        if not whole and not _reaches_back(items, call.now - SKEW_MS):
             return Unanswered(f"a page of {len(items)} messages does not hold all since the attempt")
         return Absent()
 
@@ -248,13 +257,13 @@ def _gravity(reading: Reading) -> tuple[bool, int]:
 
 
 def _created(answer: Mapping[str, object], response: Response) -> Verdict:
-    id = text_of(answer, "id")
-    if id is None or len(id) > MAX_ID:
+    id = _id(answer)
+    if id is None:
         return by_status(response)
     recipient = _recipient(answer)
     if not _has_failed(answer):
         return accepted(id, price=_price(recipient), segments=_count(recipient))
-    code, status = text_of(recipient, "statusErrorCode"), text_of(recipient, "status")
+    code, status = _code(recipient, "statusErrorCode"), text_of(recipient, "status")
     reason = text_of(recipient, "statusReason")
     words = f"MessageBird says of the message: {status}{f' ({reason})' if reason else ''}"
     verdict = FAILED.get(code or "", CONTENT).verdict(words, code or status, None)
@@ -270,7 +279,24 @@ def _recipient(message: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _has_failed(message: Mapping[str, object]) -> bool:
-    return _recipient(message).get("status") in _ENDED
+    return text_of(_recipient(message), "status") in _ENDED
+
+
+def _id(message: Mapping[str, object]) -> str | None:
+    """Its id; None for what can be none."""
+    id = text_of(message, "id")
+    return id if id is not None and _AN_ID.fullmatch(id) else None
+
+
+def _code(error: Mapping[str, object], key: str) -> str | None:
+    """A code, made fit for logs and views as words are; those in the tables stay as they are."""
+    code = text_of(error, key)
+    return None if code is None else plain(code)
+
+
+def _has_reference(item: Mapping[str, object]) -> bool:
+    """Whether it says what its reference is; null says that it has none."""
+    return "reference" in item and not isinstance(item["reference"], dict | list)
 
 
 def _count(recipient: Mapping[str, object]) -> int | None:
@@ -287,7 +313,7 @@ def _price(recipient: Mapping[str, object]) -> str | None:
     text = text_of(price, "amount")
     if isinstance(amount, float) and 0 <= amount < 10**6:
         text = f"{amount:.6f}".rstrip("0").rstrip(".")
-    return f"{text} {currency}" if text and currency else None
+    return f"{text} {currency}" if text and currency and _PRICE.fullmatch(f"{text} {currency}") else None
 
 
 def _rfc3339(at: Instant) -> str:
@@ -301,13 +327,6 @@ def _created_ms(item: Mapping[str, object]) -> Instant | None:
         return round(created.timestamp() * SECOND)
     except (ValueError, OverflowError):
         return None
-
-
-def _is_ours(item: Mapping[str, object], id: str, since: Instant) -> bool:
-    if text_of(item, "reference") != id or not 0 < len(text_of(item, "id") or "") <= MAX_ID:
-        return False
-    created = _created_ms(item)
-    return created is None or created >= since
 
 
 def _reaches_back(items: Sequence[Mapping[str, object]], since: Instant) -> bool:

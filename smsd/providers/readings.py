@@ -92,7 +92,7 @@ def by_status(response: Response, answer: Mapping[str, object] | None = None, co
     if status == 403 and _RATE.search(response.body):
         reading = _THROTTLED
     verdict = reading.verdict(_sentence(status, answer, code), code, retry_after_ms(response))
-    verdict.unlisted = code is not None
+    verdict.guessed, verdict.unlisted = True, code is not None
     return verdict
 
 

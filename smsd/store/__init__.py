@@ -252,8 +252,9 @@ class Outbox(Protocol):
         message's third one parks it: it fails, UNCERTAIN. Raises StoreError when the outbox cannot be used."""
         ...
 
-    async def close(self) -> None:
-        """Finish what waits, write down that smsd ended in order, checkpoint, close, unlock. Idempotent."""
+    async def close(self, *, orderly: bool = True) -> None:
+        """Finish what waits, write down that smsd ended in order, checkpoint, close, unlock. Idempotent. `orderly` False: a
+        fault of the daemon ends it, and what is open now counts as open in a crash."""
         ...
 
     def accept(self, draft: Draft, done: Callable[[AcceptResult], None]) -> None:

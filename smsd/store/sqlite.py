@@ -170,7 +170,7 @@ class SqliteOutbox:
         self._writer.start(full=not roomy)
         return found
 
-    async def close(self) -> None:
+    async def close(self, *, orderly: bool = True) -> None:
         """See Outbox.close. A snapshot that is being taken is abandoned."""
         self._closing = True
         try:
@@ -179,7 +179,7 @@ class SqliteOutbox:
             if self._writer is not None:
                 await self._writer.close()
                 if self._writing is not None and not self.broken:
-                    await self._writing.run(end_in_order)
+                    await self._writing.run(partial(end_in_order, orderly=orderly))
         finally:
             await self._release()
 
@@ -363,14 +363,15 @@ class SqliteOutbox:
             raise StoreError(f"the outbox cannot be read ({describe(error)})") from error
 
 
-def end_in_order(db: Handle) -> None:
-    """Write down that smsd ended in order, and empty the -wal, so that the next start has nothing to replay and a copy
-    of the one file is whole.
+def end_in_order(db: Handle, *, orderly: bool) -> None:
+    """Write down that smsd ended in order, if it did, and empty the -wal, so that the next start has nothing to replay
+    and a copy of the one file is whole.
 
     Want of room or a lock costs only that: what was acknowledged is in the -wal. Any other failure raises StoreError.
     """
     try:
-        recovery.ended_in_order(db)
+        if orderly:
+            recovery.ended_in_order(db)
         db.execute(sql.CHECKPOINT_LAST).fetchone()
     except Exception as error:
         if fault(error) not in {Fault.FULL, Fault.BUSY}:

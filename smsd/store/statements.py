@@ -212,6 +212,7 @@ BOUND_TO_OTHER_BY_ANSWER = (
 
 PROVE = (
     "UPDATE messages SET state = 2, due = ?, charged = ?, provider = ?, provider_message_id = ?, uncertain = 0, "
+    "sender = coalesce(sender, asked_sender), "
     "uncertain_since = NULL, lookups = 0, sent_at = ?, processed_at = ?, error_category = NULL, error_message = NULL, "
     "error_at = NULL, error_code = NULL, error_provider = NULL, error_cause = NULL WHERE seq = ? AND state = ?"
 )

@@ -205,7 +205,9 @@ class Ledger:
         change(db, sql.INSERT_ATTEMPTS, attempts)
         expect(change(db, sql.REROUTE, [(s.seq, s.route, s.flow) for s in rerouted]), len(rerouted))
         # Also of those that came too late: what the recipient wants does not depend on the message.
-        self.optouts.add(db, [s.settlement.suppress for s in settles if s.settlement.suppress is not None])
+        for settle in settles:
+            if settle.settlement.suppress is not None and not self.optouts.add(db, [settle.settlement.suppress]):
+                settle.settlement.suppress = None  # it is no news
 
     def _find_flows(self, db: Handle, rerouted: Sequence[Settlement], open_ones: Mapping[int, list[Any]]) -> None:
         """Find or make the flows of settlements that name a route, and tell them."""

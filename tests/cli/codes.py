@@ -79,7 +79,7 @@ def document() -> str:
 
 def _dialect(kind: str, adapter: type[Any], listed: Mapping[str, Any]) -> Iterator[str]:
     """One type's tables, if it has any. `listed`: its section of meanings.toml, where codes of receipts that mean
-    something else than those of answers have a section of their own."""
+    something else than those of answers have a section of their own, and so have HTTP statuses."""
     module = import_module(adapter.__module__)
     codes = cast(Mapping[str, Reading], getattr(module, "CODES", {}))
     receipts = cast(Mapping[str, ReceiptReading], getattr(module, "RECEIPTS", {}))
@@ -87,14 +87,17 @@ def _dialect(kind: str, adapter: type[Any], listed: Mapping[str, Any]) -> Iterat
     statuses = cast(Mapping[int, Reading], getattr(module, "STATUSES", {}))
     if not (codes or receipts or listed):
         return
-    words = _words({code: said for code, said in listed.items() if code not in {"note", "receipts"}})
+    words = _words({code: said for code, said in listed.items() if code not in {"note", "receipts", "statuses"}})
     of_receipts = {**words, **_words(listed.get("receipts", {}))}
     _must_agree(kind, {*words, *of_receipts}, {*codes, *failed, *receipts})
     yield "\n".join([kind, *textwrap.wrap(listed.get("note", ""), WIDTH)]) + "\n"
     yield from _groups({code: _does(reading, adapter.lookup) for code, reading in codes.items()}, words)
     if statuses:
         yield OWN_STATUSES
-        yield from _groups({str(each): _does(reading, adapter.lookup) for each, reading in statuses.items()}, _STATUS)
+        of_statuses = {**_STATUS, **listed.get("statuses", {})}
+        yield from _groups(
+            {str(each): _does(reading, adapter.lookup) for each, reading in statuses.items()}, of_statuses
+        )
     if failed:
         yield FAILED
         yield from _groups({code: _does(reading, adapter.lookup) for code, reading in failed.items()}, of_receipts)

@@ -85,6 +85,8 @@ UNSET: dict[str, object] = {
     "scope": Scope.SENDER,
     "max_attempts": 2,
     "breaker": BreakerRules(),
+    "messaging_service_sid": "MG1",
+    "api_key_sid": "SK1",
 }
 """Values of what may be unset."""
 

@@ -98,8 +98,8 @@ CASES: list[tuple[str, str, str]] = [
     ('[retry.codes.twilio]\nhttp5xx = {fate = "fail"}', "retry.codes.twilio.http5xx", "http_4xx, http_5xx"),
     (
         '[retry.codes.twilio]\nTIMEOUT = {fate = "fail"}',
-        "retry.codes.twilio.TIMEOUT",
-        "write a provider's code here, or on_uncertain under [retry]",
+        "retry.codes.twilio.TIMEOUT.fate",
+        "remove it, or write a line for the provider's code",
     ),
     (
         '[retry.codes.twilio]\nREJECTED = {delays = ["1s"]}',
@@ -200,6 +200,12 @@ def test_a_provider_needs_a_type_and_a_name(tmp_path: Path) -> None:
 def test_a_real_carrier_is_never_unlimited(tmp_path: Path) -> None:
     text = '[providers.m]\ntype = "twilio"\naccount_sid = "AC1"\nauth_token = "x"\nfrom = "Shop"\nrate = "unlimited"'
     assert "write a number per span" in faults(tmp_path, text)["providers.m.rate"]
+
+
+def test_all_that_a_dialect_finds_wrong_comes_in_one_report(tmp_path: Path) -> None:
+    text = '[providers.m]\ntype = "twilio"\naccount_sid = "SK1"\nauth_token = "x"\nfrom = "Shop"\nrate = "1/s"\n'
+    found = faults(tmp_path, f'{text}base_url = "http://x/?a=b"\nmessaging_service_sid = "AC1"')
+    assert set(found) == {"providers.m.account_sid", "providers.m.base_url", "providers.m.messaging_service_sid"}
 
 
 def test_without_providers_nothing_could_be_sent(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from smsd.config.sources import Secret, Sources
 from smsd.config.tables import Report, Table
 from smsd.core.account import ProviderRules
 from smsd.providers import TYPES
+from smsd.providers.base import SettingsError
 from smsd.providers.console import Console
 
 
@@ -39,20 +40,12 @@ class Dialect(Console):
         if self.page < 0:
             raise ValueError("a page is never negative: write more")
         if self.page > 1_000 and self.form:
-            raise SeveralError(
+            raise SettingsError(
                 ("page", "is too much; write less"),
                 ("errors.401.0", "goes with no form"),
                 ("pages", "is no key of this dialect"),
                 ("", "takes a page or a form"),
             )
-
-
-class SeveralError(ValueError):
-    """How a dialect says that more than one of its settings is wrong."""
-
-    def __init__(self, *faults: tuple[str, str]) -> None:
-        super().__init__("several settings are wrong")
-        self.faults = faults
 
 
 @dataclass(frozen=True, slots=True)

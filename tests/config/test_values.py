@@ -213,6 +213,7 @@ MOST = "is more than the {0} that [retry] and its profiles grant, and a line onl
         ("NETWORK = {max_attempts = 8}\n[retry.profiles.a]\nmax_attempts = 8", ""),
         ('30003 = {fate = "retry"}', "30003: comes in delivery receipts only"),
         ('30002 = {fate = "retry"}', ""),  # in answers too
+        ('TIMEOUT = {max_attempts = 2, delays = ["60s"]}', ""),
     ],
 )
 def test_a_line_for_a_code_that_counts_for_nothing_is_told(text: str, warning: str, tmp_path: Path) -> None:

@@ -323,6 +323,91 @@ def test_segments_count_as_what_they_cost() -> None:
     assert adaptive.learnt == 600
 
 
+# -- a provider that refuses everything --------------------------------------------------------------------------------
+
+
+def refused_for_an_hour(adaptive: Adaptive) -> int:
+    """A throttle after every rest of five minutes, and nothing else; when it ends."""
+    for index in range(12):
+        adaptive.throttled(BOOT + index * 5 * MINUTE, BOOT + index * 5 * MINUTE)
+    return BOOT + HOUR_US
+
+
+def hours_until(adaptive: Adaptive, share: float, start: int) -> float:
+    """How long a backlog takes, from then on taken at once, until it is called at that share of the configured rate."""
+    now = start
+    while adaptive.rate is not None and adaptive.rate < share * adaptive.base.limit:
+        now += int(adaptive.base.span_us / adaptive.rate) + 1
+        adaptive.accepted(now, now, 1)
+    return (now - start) / HOUR_US
+
+
+def test_throttles_with_nothing_taken_between_them_are_one_fact() -> None:
+    adaptive = Adaptive(Base(100, MINUTE), None, None, None)
+    now = refused_for_an_hour(adaptive)
+    assert adaptive.rate == 50
+    adaptive.accepted(now, now, 1)
+    adaptive.throttled(now + 1, now + 1)
+    assert adaptive.rate == 25
+
+
+def test_a_throttle_within_a_span_of_the_last_lowers_again_but_not_below_a_tenth() -> None:
+    adaptive = Adaptive(Base(100, MINUTE), None, None, None)
+    rates = []
+    for index in range(6):
+        adaptive.throttled(BOOT + index * 10 * SECOND, BOOT + index * 10 * SECOND)
+        rates.append(adaptive.rate)
+    assert rates == [50, 25, 12.5, 10, 10, 10]
+
+
+def test_a_throttle_after_a_restart_is_no_news_before_something_was_taken() -> None:
+    adaptive = Adaptive(Base(100, MINUTE), 50, 1, BOOT)
+    assert not adaptive.throttled(BOOT, BOOT)
+    assert adaptive.rate == 50
+
+
+@pytest.mark.parametrize(
+    ("base", "most_hours"),
+    [(Base(100, MINUTE), 0.1), (Base(10, SECOND), 0.1), (Base(600, HOUR_US), 0.5), (Base(1_000, 24 * HOUR_US), 4)],
+    ids=["100/min", "10/s", "600/h", "1000/day"],
+)
+def test_after_an_hour_of_refusals_the_rate_is_soon_back(base: Base, most_hours: float) -> None:
+    adaptive = Adaptive(base, None, None, None)
+    now = refused_for_an_hour(adaptive)
+    assert hours_until(adaptive, 0.9, now) <= most_hours
+    # The last step is the experiment's: an hour later, so that no carrier is tried twice in that time.
+    assert adaptive.rate is not None
+    assert adaptive.rate <= SAFE * base.limit
+
+
+def test_a_limit_that_is_sought_is_found_with_one_throttle_more() -> None:
+    line = Line(Base(700, MINUTE), Carrier(lambda at: 0 if at < BOOT + HOUR_US else 300))
+    line.run(until=BOOT + HOUR_US)
+    assert line.adaptive.rate == 350
+    before = len(line.throttled)
+    line.run(until=BOOT + 2 * HOUR_US)
+    assert len(line.throttled) - before <= 2
+    assert 270 <= (line.adaptive.rate or 0) < 300
+
+
+def test_a_sought_limit_is_not_sought_by_a_few_calls() -> None:
+    adaptive = Adaptive(Base(100, MINUTE), None, None, None)
+    now = refused_for_an_hour(adaptive)
+    for index in range(600):  # 30 a minute: 60 % of the 50
+        adaptive.accepted(now + index * 2 * SECOND, now + index * 2 * SECOND, 1)
+    assert adaptive.rate == 50
+    assert adaptive.recommended() is None
+
+
+def test_what_is_forgotten_is_the_rate_and_not_what_was_taken() -> None:
+    adaptive, now = throttled_at_100()
+    now = fed(adaptive, 100, now)
+    adaptive.forget()
+    assert (adaptive.rate, adaptive.learnt, adaptive.learnt_at_us) == (None, None, None)
+    adaptive.throttled(now, now)
+    assert (adaptive.rate, adaptive.learnt) == (350, 100)
+
+
 # -- for every history -------------------------------------------------------------------------------------------------
 
 BASES = st.builds(Base, st.integers(1, 1_000_000), st.sampled_from([SECOND, MINUTE, 60 * MINUTE, 24 * HOUR_US]))

@@ -248,7 +248,7 @@ def test_an_opt_out_suppresses_the_number_at_that_provider() -> None:
 
 
 def test_held_back_it_waits_as_long_as_its_sender_and_is_charged_nothing() -> None:
-    settlement = hold_back(MESSAGE, NOW + 60_000, NOW, 0.5)
+    settlement = hold_back(MESSAGE, NOW + 60_500, NOW)
     assert (settlement.event, settlement.due, settlement.charged, settlement.released) == (
         E.RETRY,
         NOW + 60_500,

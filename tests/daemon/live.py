@@ -195,10 +195,9 @@ class Live:
         plan = Plan(
             tuple(self.settings),
             self.messages,
-            RetryBook(self.retry, {}),
+            RetryBook(self.retry, {}, self.budget),
             UTC,
             routing=self.routing,
-            budget=self.budget,
         )
         self.engine = Engine(
             plan, self.store, self._exchange, self.clock, bus, self._dice, self._new_id, self._deaths.append

@@ -135,6 +135,8 @@ class Rig:
         """Stands in for the carrier, if set before the start."""
         self.events: list[Event] = []
         self.providers: list[tuple[Provider, ProviderRules]] = [(twilio(), self.rules())]
+        self.settings: tuple[Setting, ...] = ()
+        """In the place of `providers`, if there are any."""
         self.retired: list[tuple[Provider, ProviderRules]] = []
         self.on_uncertain = "retry"
         self.max_backlog = 5_000_000
@@ -191,16 +193,15 @@ class Rig:
     def plan(self) -> Plan:
         """What the engine is told."""
         return Plan(
-            tuple(setting(provider, rules) for provider, rules in self.providers),
+            self.settings or tuple(setting(provider, rules) for provider, rules in self.providers),
             self.messages,
-            RetryBook(self.retry, self.profiles),
+            RetryBook(self.retry, self.profiles, self.budget),
             UTC,
             max_backlog=self.max_backlog,
             retired=tuple(setting(provider, rules) for provider, rules in self.retired),
             on_uncertain=self.on_uncertain,
             routing=self.routing,
             accounts=self.accounts,
-            budget=self.budget,
         )
 
     async def stop(self) -> None:

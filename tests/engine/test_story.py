@@ -102,7 +102,7 @@ def test_cooldown_and_halt_survive_a_restart_and_new_credentials_end_a_halt(rig:
         await rig.seconds(2)
         await rig.stop()
         await rig.start()
-        assert (await rig.waiting(id))[0] == "retry"  # it waits a little longer than the cooldown itself
+        assert (await rig.waiting(id))[0] == "provider_cooldown"
         assert (await rig.waiting(await rig.accepted(text="new")))[0] == "provider_cooldown"
         await rig.seconds(310)
         assert (await rig.waiting(id))[0] == "provider_halted"

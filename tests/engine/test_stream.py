@@ -240,6 +240,9 @@ def test_every_event_about_a_message_says_whose_it_is(rig: Rig) -> None:
         failed = next(event for event in rig.events if event.kind is Kind.MESSAGE_FAILED)
         await rig.engine.service.retry(str(failed.fields["id"]), None, ttl=None, expires_at=None, force=False)
         await rig.seconds(5)
+        rig.carrier.script = [answer(401, code=20003, message="Authenticate")]
+        await rig.accepted(text="Your secret 7")
+        await rig.seconds(5)
         await rig.stop()
 
     rig.run(story)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import time
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
@@ -59,6 +60,32 @@ def test_neither_number_nor_text_is_shown(body: dict[str, str]) -> None:
         trace = trace_of(request(), Response(400, {}, raw.encode()))
         assert "4711" not in trace
         assert "555" not in trace and "0123" not in trace
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        ({"error": {"code": 7, "text": "no funds"}}, '{"error": {"code": 7, "text": "no funds"}}'),
+        ({"errors": [{"content": "no ]} funds"}], "n": 1}, '{"errors": [{"content": "no ]} funds"}], "n": 1}'),
+        (
+            {"text": "hi", "error": {"text": "no", "in": {"errors": [{"body": "x"}]}}, "body": "hi"},
+            '{"text":"[text]", "error": {"text": "no", "in": {"errors": [{"body": "x"}]}}, "body":"[text]"}',
+        ),
+        ({"error": {"text": "refused: Your code is 4711"}}, '{"error": {"text": "refused: [private]"}}'),
+        ({"error": "x", "text": "hi"}, '{"error": "x", "text":"[text]"}'),
+        ({"body": '"error": {', "text": "hi"}, '{"body":"[text]", "text":"[text]"}'),
+    ],
+)
+def test_the_reason_in_an_error_is_shown_under_whatever_name(body: object, shown: str) -> None:
+    assert trace_of(request(), Response(400, {}, json.dumps(body).encode())) == f"HTTP 400\n{shown}"
+
+
+@pytest.mark.parametrize("piece", ['"error":{', '"error": [', '"error":{}', '"error"', '"', "\\", '"text":"', "{", " "])
+def test_a_trace_is_made_in_no_time(piece: str) -> None:
+    raw = (piece * 65_536)[:65_536].encode()
+    before = time.process_time()
+    trace_of(request(), Response(400, {}, raw))
+    assert time.process_time() - before < 0.5
 
 
 def test_a_cut_never_leaves_half_a_text() -> None:
@@ -119,7 +146,7 @@ def test_the_words_of_a_verdict_hold_neither_text_nor_number() -> None:
     )
     assert words("filtered", f"no {TO}: Your+code+is+4711") == (
         "filtered (HTTP 400, code no [number]: [private])",
-        "no [private]: [private]",
+        "no [number]: [private]",
     )
 
 

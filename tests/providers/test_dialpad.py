@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smsd.core.verdict import Category, Fate, Scope
+from smsd.providers.base import SettingsError
 from smsd.providers.dialpad import CODES, RECEIPTS, STATUSES, Dialpad
 from tests.providers import tables
 from tests.providers.calls import CALL, answer, call
@@ -57,6 +59,7 @@ def test_no_repr_shows_what_is_secret() -> None:
         ({"api_key": ""}, "api_key"),
         ({"api_key": "kéy"}, "api_key"),
         ({"api_key": "a\nb"}, "api_key"),
+        ({"api_key": "a b"}, "api_key"),
         ({"base_url": "dialpad.com"}, "base_url"),
         ({"user_id": "Ann"}, "user_id"),
         ({"user_id": ""}, "user_id"),
@@ -72,6 +75,12 @@ def test_settings_that_cannot_work_name_their_key_and_no_secret(changes: dict[st
     with pytest.raises(ValueError, match=f"^{key}: ") as caught:
         Dialpad(**{"name": "main", "api_key": "k"} | changes)
     assert "kéy" not in str(caught.value)
+
+
+def test_all_faults_of_the_settings_are_told_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Dialpad("main", "", base_url="x", user_id="Ann", sender_group_id="8", sender_group_type="team")
+    assert [key for key, _ in caught.value.faults] == ["api_key", "base_url", "user_id", "sender_group_type"]
 
 
 def test_a_fingerprint_follows_credentials_and_url_and_reveals_neither() -> None:
@@ -120,8 +129,9 @@ def test_answers_mean_what_the_case_file_says(case: tables.AnswerCase) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>", b'{"id": 1', {}, {"id": None}, {"id": ""}, [], {"id": [1]}, {"id": "9" * 65}, b"\xff"]
-)
+    "body", [b"", b"<html>", b'{"id": 1', {}, {"id": None}, {"id": ""}, [], {"id": [1]}, {"id": "9" * 65}, b"\xff",
+     {"id": "1 2"}, {"id": "\n\x00+14155550123"}],
+)  # fmt: skip
 def test_a_2xx_that_cannot_be_read_is_uncertain(body: object) -> None:
     found = DIALPAD.classify(answer(200, body))
     assert (found.fate, found.category) == (Fate.UNKNOWN, Category.TIMEOUT)
@@ -144,7 +154,9 @@ def test_other_statuses_are_read_as_everywhere(status: int, category: Category, 
     assert (found.category, found.scope, found.fate) == (category, scope, fate)
 
 
-@pytest.mark.parametrize("words", ["rate limit", "rate_limit", "rate-limit", "TOO MANY", "quota", "throttled"])
+@pytest.mark.parametrize(
+    "words", ["rate limit", "rate_limit", "rate-limit", "TOO MANY", "quota", "throttled", "too fast"]
+)
 def test_a_403_that_speaks_of_the_rate_is_a_throttle_and_no_suspicion(words: str) -> None:
     found = DIALPAD.classify(answer(403, {"error": {"code": 403, "message": words}}))
     assert (found.category, found.suspect, found.retry_after_ms) == (Category.RATE_LIMITED, False, 60_000)
@@ -154,6 +166,60 @@ def test_a_403_that_speaks_of_the_rate_is_a_throttle_and_no_suspicion(words: str
 def test_no_words_whatever_make_an_unexplained_403_a_refusal(status: int) -> None:
     for words in ("", "Forbidden", "no", "blocked", "limited", "stopped"):
         assert DIALPAD.classify(answer(status, {"message": words})).fate is Fate.DEFER
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "recipient opted out",
+        "recipient_opted_out",
+        "The contact has unsubscribed from you",
+        "Recipient unsubscribed",
+        "The number is on the opt-out list",
+        "opt_out",
+        "'to_numbers' has opted out of 'Sale! Bye'",
+    ],
+)
+@pytest.mark.parametrize("status", [400, 403])
+def test_an_opt_out_is_known_by_its_words(status: int, words: str) -> None:
+    assert DIALPAD.classify(answer(status, {"message": words})).category is Category.OPTED_OUT
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Sale! Reply STOP to unsubscribe",
+        "text 'You opted out' is too long",
+        'text "You\'ve opted out", he said "too" long',
+        "text \u201cYou opted out\u201d is too long",
+        "text `You opted out` is too long",
+        "text: 'You opted out of this and th...",
+        "Text STOP to opt-out is not allowed",
+        "adopted outside",
+        "unsubscribed",
+        "stop",
+    ],
+)
+@pytest.mark.parametrize("status", [400, 403])
+def test_words_of_a_text_suppress_nobody(status: int, words: str) -> None:
+    assert DIALPAD.classify(answer(status, {"message": words})).category is not Category.OPTED_OUT
+
+
+PIECES = (
+    "from_number", "from_number ", "to_numbers ", "from", "'", " '", "'a", '"', " \"a", "`", "\u201c", "\u2018",
+    "opt", "opted out", "opted ", "has ", "unsubscribed ", "rate ", "rate limit ", "a", " ", "1", "1 ", "+1", "%2B",
+    "<", "<style", "<style>", "\\", "too ", "stop ", "\n", "; ",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 500])
+def test_the_longest_answers_are_read_in_no_time(status: int) -> None:
+    for piece in PIECES:
+        words = (piece * 65_536)[:65_000]
+        for body in ({"message": words}, words.encode()):
+            before = time.process_time()
+            DIALPAD.classify(answer(status, body))
+            assert time.process_time() - before < 0.3, piece
 
 
 def test_a_number_in_an_error_is_hidden_and_its_words_are_short() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,9 +20,9 @@ from smsd.config.show import describe
 from smsd.core.message import Encoding
 from smsd.core.verdict import Fate
 from smsd.providers import http
-from smsd.providers.base import Absent, Found, Unanswered
+from smsd.providers.base import Absent, Found, SettingsError, Unanswered
 from smsd.providers.http import Http
-from smsd.providers.http.answers import MAX_PATTERN, SEARCHED
+from smsd.providers.http.patterns import MAX_PATTERN, SEARCHED, pattern
 from smsd.providers.http.templates import in_header
 from tests.config.files import load
 from tests.providers import tables
@@ -160,7 +161,7 @@ RULED = gateway(
     errors=[{"code": "x", "category": "REJECTED"}, {"match": "no", "category": "AUTH_FAILED"}],
     look_up={
         "url": "https://sms.example/{id}", "id_path": "id", "items": "data", "where": {"reference": "{id}"},
-        "page_size": 2,
+        "page_size": 2, "match": "a?", "absent_status": 204,
     },
 )  # fmt: skip
 
@@ -175,7 +176,8 @@ def test_no_answer_whatever_raises(status: int, body: object) -> None:
 
 # Look-ups
 
-ONE = {"url": "https://sms.example/by-ref/{id}", "id_path": "data.id"}
+ONE = {"url": "https://sms.example/by-ref/{id}", "id_path": "data.id", "where": {"data.ref": "{id}"}}
+SAID = {**ONE, "where": {}, "match": '"data"|"unknown reference"', "absent_status": 404}
 LIST = {
     "url": "https://sms.example/list?ref={id}&since={since}",
     "items": "data",
@@ -216,7 +218,7 @@ def test_the_look_up_asks_with_the_same_credentials() -> None:
     )  # fmt: skip
     request = tried.ask(CALL)
     assert (tried.lookup, request.method, request.body, dict(request.headers)) == ("exact", "GET", b"", {"X-Y": "z"})
-    assert request.url == (f"https://sms.example/list?ref={CALL.id}&since=2026-09-21T14%3A12%3A20.000Z&key=t%26t")
+    assert request.url == (f"https://sms.example/list?ref={CALL.id}&since=2026-09-21T14%3A03%3A20.000Z&key=t%26t")
     assert asked(FUZZY).lookup == "fuzzy"
     assert asked(FUZZY).ask(CALL).url == "https://sms.example/list?to=%2B14155550123"
 
@@ -227,15 +229,16 @@ FUZZY_ITEM = {"id": "m1", "to": 14155550123, "text": CALL.text + "\r\n"}
 @pytest.mark.parametrize(
     ("look_up", "status", "body", "finding"),
     [
-        (ONE, 200, {"data": {"id": "m1"}}, Found(("m1",))),
-        (ONE, 404, b"", Absent()),
+        (ONE, 200, {"data": {"id": "m1", "ref": CALL.id}}, Found(("m1",))),
         ({**ONE, "absent_status": [204]}, 204, b"", Absent()),
-        ({**ONE, "where": {"data.ref": "{id}"}}, 200, {"data": {"id": "m1", "ref": CALL.id}}, Found(("m1",))),
-        ({**ONE, "match": "fine"}, 200, {"data": {"id": "m1"}, "so": "fine"}, Found(("m1",))),
+        ({**SAID, "absent_status": [204, 404]}, 204, b"", Absent()),
+        (SAID, 200, {"data": {"id": "m1"}}, Found(("m1",))),
+        (SAID, 404, {"error": "unknown reference"}, Absent()),
         (LIST, 200, {"data": []}, Absent()),
         (LIST, 200, {"data": [entry(ref="x"), entry(ref=None)]}, Absent()),
         (LIST, 200, {"data": [entry("m1"), entry("m2"), entry("m3", "x")]}, Found(("m1", "m2"))),
-        ({**LIST, "absent_status": 404}, 404, b"", Absent()),
+        (LIST, 200, {"data": [entry("m1"), {"id": "m2"}]}, Found(("m1",))),
+        ({**LIST, "absent_status": 404, "match": "no such"}, 404, b"no such message", Absent()),
         (FUZZY, 200, {"data": [FUZZY_ITEM]}, Found(("m1",))),
         (FUZZY, 200, {"data": [{**FUZZY_ITEM, "to": 14155550124}]}, Absent()),
         (FUZZY, 200, {"data": [{**FUZZY_ITEM, "text": "other"}]}, Absent()),
@@ -252,14 +255,28 @@ def test_a_look_up_says_whether_it_was_taken(
     [
         (ONE, 200, b"<html>"),
         (ONE, 200, b"{}"),
-        (ONE, 200, {"data": {"id": "i" * 129}}),
+        (ONE, 200, {"data": {"id": "i" * 129, "ref": CALL.id}}),
+        (ONE, 200, {"data": {"id": "a b", "ref": CALL.id}}),
+        (ONE, 200, {"data": {"id": "m1"}}),
+        (ONE, 200, {"data": {"id": "m1", "ref": "other"}}),
+        (ONE, 404, b""),
+        (ONE, 404, {"error": "Not Found"}),
         (ONE, 410, b""),
-        (ONE, 401, {"data": {"id": "m1"}}),
+        (ONE, 401, {"data": {"id": "m1", "ref": CALL.id}}),
         (ONE, 503, b""),
-        ({**ONE, "absent_status": [410]}, 404, b""),
-        ({**ONE, "where": {"data.ref": "{id}"}}, 200, {"data": {"id": "m1", "ref": "other"}}),
-        ({**ONE, "match": "fine"}, 200, {"data": {"id": "m1"}}),
+        (SAID, 404, b""),
+        (SAID, 404, b"<html>404 Not Found"),
+        (SAID, 404, {"error": "no route"}),
+        (SAID, 410, {"error": "unknown reference"}),
+        (SAID, 200, {"message": {"id": "m1"}}),
         (LIST, 404, b""),
+        (LIST, 200, {"data": [{"id": "m1"}]}),
+        (LIST, 200, {"data": [entry(ref="x"), {"id": "m1", "meta": {}}]}),
+        (LIST, 200, {"data": [entry(ref=[CALL.id])]}),
+        (LIST, 200, {"data": [entry(id=None)]}),
+        (LIST, 200, {"data": [entry(id="i" * 129), entry(ref="x")]}),
+        (LIST, 200, {"data": [entry(id=["m1"])]}),
+        (FUZZY, 200, {"data": [{"id": "m1", "to": 14155550124}]}),
         (LIST, 200, {"data": None}),
         (LIST, 200, {"data": ["?"]}),
         (LIST, 200, {"data": [entry(ref="x")] * 3}),
@@ -360,7 +377,7 @@ MISTAKES: list[tuple[str, dict[str, Any]]] = [
     ("look_up", {"look_up": "https://sms.example"}),
     ("look_up.url", {"look_up": {"id_path": "id"}}),
     ("look_up.url", {"look_up": {**ONE, "url": "http://sms.example/{id}"}}),
-    ("look_up.url", {"look_up": {**ONE, "url": "https://sms.example/{to}"}}),
+    ("look_up.url", {"look_up": {**SAID, "url": "https://sms.example/{to}"}}),
     ("look_up.id_path", {"look_up": {"url": "https://sms.example/{id}"}}),
     ("look_up.quality", {"look_up": {**ONE, "quality": "sure"}}),
     ("look_up.where", {"look_up": {**LIST, "where": {}}}),
@@ -368,16 +385,87 @@ MISTAKES: list[tuple[str, dict[str, Any]]] = [
     ("look_up.page_size", {"look_up": {**LIST, "page_size": 0}}),
     ("look_up.page_size", {"look_up": {**ONE, "page_size": 10}}),
     ("look_up.absent_status", {"look_up": {**ONE, "absent_status": [200]}}),
+    ("look_up.absent_status", {"look_up": {**ONE, "absent_status": 404}}),
+    ("look_up.absent_status", {"look_up": {**ONE, "absent_status": 404, "match": "x?"}}),
+    ("look_up.where", {"look_up": {**ONE, "where": {}}}),
+    ("look_up.where", {"look_up": {**LIST, "where": {"type": "sms"}}}),
+    ("look_up.where", {"look_up": {**FUZZY, "where": {"to": "{to}"}}}),
+    ("look_up.where", {"look_up": {**FUZZY, "url": "https://sms.example/", "where": {"t": "{text}"}}}),
+    ("look_up.where", {"look_up": {"url": "https://sms.example/get", "id_path": "id", "quality": "fuzzy"}}),
+    ("look_up.where.a b", {"look_up": {**ONE, "where": {"a b": "{id}"}}}),
+    ("look_up.where", {"look_up": {**ONE, "where": {"": "{id}"}}}),
+    ("look_up.url", {"look_up": {**ONE, "url": "https://sms.example/{id}?api_key=pw"}}),
+    *(("id_path", {"id_path": each}) for each in ("message[0].id", "$.id", "data . id", "a/b", "*.id", "id ")),
+    ("price_path", {"price_path": "$.price"}),
+    ("look_up.id_path", {"look_up": {**ONE, "id_path": "data[0].id"}}),
+    ("look_up.items", {"look_up": {**LIST, "items": "$.data"}}),
+    ("url", {"url": "https://sms.example/send?apikey=pw"}),
+    ("url", {"url": "https://sms.example/send?v=2&PWD=pw"}),
+    *((f"fields.{each}", {"fields": {**PAIR, each: "pw"}})
+      for each in ("pwd", "key", "pin", "auth", "sig", "credential", "userPass", "accessKey", "API-Key", "pin2")),
+    ("fields.pin", {"fields": {**PAIR, "pin": 4711}}),
+    ("fields.account.apikey", {"fields": {**PAIR, "account": {"apikey": "pw"}}}),
+    ("fields.all.0.secret.0", {"fields": {**PAIR, "all": [{"secret": ["pw"]}]}}),
+    ("token", {"auth": "bearer", "token": "Bearer pw"}),
+    ("token", {"auth": "bearer", "token": "a pw"}),
+    ("auth_name", {"auth": "header", "auth_name": "content-type", "token": "t"}),
     ("look_up.found", {"look_up": {**ONE, "found": 1}}),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("key", "changes"), MISTAKES, ids=[f"{n}-{key}" for n, (key, _) in enumerate(MISTAKES)])
 def test_what_cannot_work_is_told_at_the_start_by_its_key(key: str, changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(SettingsError) as caught:
         gateway(**changes)
-    assert str(caught.value).partition(": ")[0] == key
-    assert "pw" not in str(caught.value)
+    assert caught.value.faults[0][0] == key
+    assert "pw" not in re.sub("(?i)fields.pwd|parameter pwd", "", str(caught.value))
+
+
+def test_all_mistakes_are_told_at_once_and_each_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        gateway(
+            url="ftp://x", method="DELETE", fields={"a": "{x}", "b": "{y}"}, auth="bearer", id_path="$.id",
+            price_path="a b", success={"status": 302}, headers={"Host": "x", "A b": "y"},
+            errors=[{"category": "REJECTED"}, {"status": 400, "category": "x"}],
+            look_up={"url": "ftp://y", "id_path": "id", "page_size": 3, "match": "(a+)+"},
+        )  # fmt: skip
+    assert [key for key, _ in caught.value.faults] == [
+        "method", "url", "fields.a", "fields.b", "headers.Host", "headers.A b", "id_path", "price_path",
+        "success.status", "errors.0", "errors.1.category", "look_up.url", "look_up.page_size", "look_up.match", "token",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"^(\w+\s?)*$", "^([a-z]+ ?)+:", "^(a+){1,30}$", "(a|ab)*c", "(?:a?){20}", "((ab?)c)+", "(?P<x>a*)+",
+        "(a{2,})+", "(?i:x|y)+?", "(?:a[)]+)+", r"(\(a*)+", ".*a.*b", ".+a.{2,}b", "(?x)a", "((a*)?)+",
+        "a{99999999999}",
+    ],
+)  # fmt: skip
+def test_a_pattern_that_can_take_for_ever_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^key: "):
+        pattern("key", text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "^OK ([0-9a-f]+)", "(?i)no credit|login", r"(?:[a-z]{2} )+", "(a|b)c?", "(?:ab)*", "[(a*)]+", r"\(a+\)+",
+        "id=(.+)", "[]|a]+", "(a+)?", "a{,3}b{2}", "x{y}", "(?P<id>[0-9]+)-(?P=id)", r"id\s*=\s*(\w+)",
+    ],
+)  # fmt: skip
+def test_an_ordinary_pattern_is_taken(text: str) -> None:
+    assert pattern("key", text).pattern == text
+
+
+@pytest.mark.parametrize("text", ["^OK ([0-9a-f]+)", "a+b", ".*x", r"id\s*=\s*(\w+)", "(?:ab)*c"])
+def test_a_pattern_that_is_taken_ends_soon(text: str) -> None:
+    tried = gateway(errors=[{"match": text, "category": "REJECTED"}])
+    for filling in (b"a", b"ab", b"0", b" ", b"id=", b"OK "):
+        began = time.thread_time()
+        tried.classify(answer(400, filling * 65_536))
+        assert time.thread_time() - began < 1
 
 
 def test_http_is_for_this_machine() -> None:

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smsd.core.verdict import Category, Fate, Scope
-from smsd.providers.base import Action, NoAnswer, NoConnection, ReceiptReading, check_url, hide_numbers, read
+from smsd.providers.base import (
+    Action,
+    NoAnswer,
+    NoConnection,
+    ReceiptReading,
+    SettingsError,
+    check_each,
+    check_secret,
+    check_url,
+    hide_numbers,
+    read,
+)
 from smsd.providers.readings import (
     MAX_MESSAGE,
     MAX_WAIT_MS,
     Reading,
+    as_id,
+    as_price,
     by_status,
     json_object,
     plain,
@@ -201,6 +215,12 @@ def test_a_value_is_text_or_nothing(value: object, text: str | None) -> None:
         ("12345678901234567890", "12345678901234567890"),
         ("+1234567", "[number]"),
         ("+123456", "+123456"),
+        ("To=%2B14155550123&x", "To=[number]&x"),
+        ("to%2b1415555 and", "to[number] and"),
+        ("x+14155550123y", "x[number]y"),
+        ('"\\u002b14155550123"', '"[number]"'),
+        ("+12345678901234567890", "+12345678901234567890"),
+        ("2026-11-22T10:00:00+00:00", "2026-11-22T10:00:00+00:00"),
     ],
 )
 def test_phone_numbers_are_hidden_and_nothing_else(said: str, shown: str) -> None:
@@ -212,3 +232,67 @@ def test_a_providers_words_become_one_short_line() -> None:
     assert len(plain("x" * 10_000)) == MAX_MESSAGE
     verdict = by_status(answer(400), json_object(json.dumps({"detail": "no\n+14155550123"}).encode()), "77")
     assert verdict.message == "no [number] (HTTP 400, code 77)"
+
+
+def test_a_code_is_one_line_without_numbers() -> None:
+    assert by_status(answer(400), None, "no\n+14155550123").code == "no [number]"
+    assert by_status(answer(400), None, " \n").code is None
+
+
+@pytest.mark.parametrize("status", [404, 405])
+def test_a_url_that_leads_nowhere_is_named(status: int) -> None:
+    assert "base_url" in by_status(answer(status, b"<html>")).message
+    assert "base_url" not in by_status(answer(status, b"<html>"), None, "77").message
+
+
+@pytest.mark.parametrize(
+    ("value", "id"),
+    [
+        ("SM1", "SM1"),
+        ("a" * 128, "a" * 128),
+        ("a" * 129, None),
+        ("", None),
+        (None, None),
+        ("a b", None),
+        ("a\n", None),
+        ("\x00", None),
+        ("é", None),
+    ],
+)
+def test_an_id_is_short_plain_ascii(value: str | None, id: str | None) -> None:
+    assert as_id(value) == id
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "price"),
+    [
+        ("-0.0075", "USD", "0.0075 USD"),
+        ("1", "eur", "1 eur"),
+        ("1" * 39_000, "USD", None),
+        ("+14155550123", "USD", None),
+        ("1", "+14155550123", None),
+        ("1\n", "USD", None),
+        ("\u0661", "USD", None),
+        (None, "USD", None),
+        ("1", None, None),
+    ],
+)
+def test_a_price_is_a_number_and_a_currency(amount: str | None, currency: str | None, price: str | None) -> None:
+    assert as_price(amount, currency) == price
+
+
+def test_all_checks_are_made() -> None:
+    check_each(lambda: None)
+    with pytest.raises(SettingsError, match=r"^a: .*; b: ") as caught:
+        check_each(
+            lambda: check_url("a", "", "x"), lambda: None, lambda: check_secret("b", "k k", "there", spaces=False)
+        )
+    assert [key for key, _ in caught.value.faults] == ["a", "b"]
+    check_secret("b", "k k", "there")
+
+
+@pytest.mark.parametrize("piece", ["1", "1 ", "+1", "+", "%2B", "(1", "1)-", "\\u002b", "a", " "])
+def test_numbers_are_sought_in_no_time(piece: str) -> None:
+    before = time.process_time()
+    plain((piece * 65_536)[:65_536])
+    assert time.process_time() - before < 0.5

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from smsd.core.message import Encoding
 from smsd.core.verdict import Category, Fate, Verdict
-from smsd.providers.base import Absent, Found, Unanswered
+from smsd.providers.base import Absent, Found, SettingsError, Unanswered
 from smsd.providers.twilio import CODES, RECEIPTS, SKEW_MS, Twilio
 from tests.providers import tables
 from tests.providers.calls import CALL, answer, call
@@ -48,10 +48,7 @@ def test_the_official_sdk_would_send_the_same(case: tables.RequestCase) -> None:
     request = Twilio("main", **settings_).prepare(said)
     form = dict(parse_qsl(request.body.decode(), strict_parsing=True, keep_blank_values=True))
     left_s = (said.expires_at - said.now) // 1_000
-    sent = sdk_sends(
-        settings_["account_sid"], settings_["auth_token"], said, settings_.get("messaging_service_sid"),
-        form.get("StatusCallback"), left_s,
-    )  # fmt: skip
+    sent = sdk_sends(settings_, said, form.get("StatusCallback"), left_s)
     assert (sent.method, sent.url.replace("https://api.twilio.com", base)) == (request.method, request.url)
     assert dict(sent.fields) == form
     assert request.headers["Authorization"] == _basic(*sent.user)
@@ -81,6 +78,7 @@ def test_every_text_arrives_as_it_is(text: str) -> None:
 def test_a_messaging_service_chooses_the_sender() -> None:
     service = Twilio("main", "AC1", "t", messaging_service_sid="MG1")
     assert "From=" not in service.ask(CALL).url
+    assert "From=%2B15005550006&" in service.ask(call(asked=True)).url
     assert (service.picks_sender, TWILIO.picks_sender) == (True, False)
 
 
@@ -121,7 +119,13 @@ def test_no_repr_shows_what_is_secret() -> None:
     [
         ({"account_sid": ""}, "account_sid"),
         ({"account_sid": "AC1/../AC2"}, "account_sid"),
+        ({"account_sid": "SK1"}, "account_sid"),
+        ({"account_sid": "ACé"}, "account_sid"),
+        ({"messaging_service_sid": "SM1"}, "messaging_service_sid"),
+        ({"messaging_service_sid": ""}, "messaging_service_sid"),
+        ({"api_key_sid": "AC1"}, "api_key_sid"),
         ({"auth_token": " "}, "auth_token"),
+        ({"auth_token": "tok en"}, "auth_token"),
         ({"auth_token": "tök"}, "auth_token"),
         ({"auth_token": "a\nb"}, "auth_token"),
         ({"base_url": "api.twilio.com"}, "base_url"),
@@ -137,6 +141,14 @@ def test_settings_that_cannot_work_name_their_key_and_no_secret(settings_: dict[
     assert "pw" not in str(caught.value) and "tök" not in str(caught.value)
 
 
+def test_all_faults_of_the_settings_are_told_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Twilio("main", "SK1", "", base_url="x", messaging_service_sid="1", api_key_sid="2")
+    keys = ["account_sid", "auth_token", "base_url", "messaging_service_sid", "api_key_sid"]
+    assert [key for key, _ in caught.value.faults] == keys
+    assert str(caught.value) == "; ".join(f"{key}: {message}" for key, message in caught.value.faults)
+
+
 def test_a_fingerprint_follows_credentials_and_url_and_reveals_neither() -> None:
     prints = {
         TWILIO.fingerprint(),
@@ -144,8 +156,9 @@ def test_a_fingerprint_follows_credentials_and_url_and_reveals_neither() -> None
         Twilio("main", "AC2", TWILIO.auth_token).fingerprint(),
         Twilio("main", TWILIO.account_sid, TWILIO.auth_token, base_url="https://other.example").fingerprint(),
         Twilio("main", TWILIO.account_sid, TWILIO.auth_token, messaging_service_sid="MG1").fingerprint(),
+        Twilio("main", TWILIO.account_sid, TWILIO.auth_token, api_key_sid="SK1").fingerprint(),
     }
-    assert len(prints) == 5
+    assert len(prints) == 6
     assert TWILIO.fingerprint() == Twilio("renamed", TWILIO.account_sid, TWILIO.auth_token).fingerprint()
     assert not any("hush" in each for each in prints)
 
@@ -179,8 +192,9 @@ def test_an_sid_is_acceptance(status: int) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"<html>", b'{"sid": "SM', {}, {"sid": None}, {"sid": ""}, [], {"sid": ["SM1"]}, {"sid": "S" * 65}, b"\xff"],
-)
+    [b"", b"<html>", b'{"sid": "SM', {}, {"sid": None}, {"sid": ""}, [], {"sid": ["SM1"]}, {"sid": "S" * 65}, b"\xff",
+     {"sid": "SM 1"}, {"sid": "\n\x00+14155550123"}, {"sid": "SMé"}],
+)  # fmt: skip
 def test_a_2xx_that_cannot_be_read_is_uncertain(body: object) -> None:
     found = TWILIO.classify(answer(201, body))
     assert (found.fate, found.category) == (Fate.UNKNOWN, Category.TIMEOUT)
@@ -253,6 +267,15 @@ def test_no_answer_whatever_raises(status: int, body: object, wait: str) -> None
     assert isinstance(TWILIO.find(raw, CALL), Found | Absent | Unanswered)
 
 
+@given(st.integers(200, 201), st.sampled_from(sorted(created())), JSON)
+@settings(max_examples=200, deadline=None)
+def test_no_field_of_another_kind_raises(status: int, key: str, value: object) -> None:
+    odd = created(**{key: value})
+    found = TWILIO.classify(answer(status, odd))
+    assert found.price is None or len(found.price) < 32
+    assert isinstance(TWILIO.find(answer(200, listed(odd)), CALL), Found | Absent | Unanswered)
+
+
 # Look-ups
 
 
@@ -291,7 +314,9 @@ def test_the_look_up_asks_for_the_pair_newest_first_without_a_date() -> None:
         (listed(item(date_created=None)), Found(("SM1",))),
         (listed(item("SM9", 40), item("SM3", 3), item("SM5", -5)), Found(("SM3", "SM5", "SM9"))),
         (listed(*(item(f"SM{n}", 300 - n, body="x") for n in range(49)), item("SM9")), Found(("SM9",))),
-        (listed(*(item(f"SM{n}", 300 - n, body="x") for n in range(49)), item("SM9", -90)), Absent()),
+        (listed(*(item(f"SM{n}", 300 - n, body="x") for n in range(49)), item("SM9", -700)), Absent()),
+        (listed(item(seconds=-300)), Found(("SM1",))),
+        (listed(item(sid="\n"), item()), Found(("SM1",))),
     ],
 )
 def test_the_list_says_whether_it_was_taken(body: object, finding: object) -> None:
@@ -311,6 +336,10 @@ def test_the_list_says_whether_it_was_taken(body: object, finding: object) -> No
         (200, listed(*(item(f"SM{n}", 300 - n, body="x") for n in range(50)))),
         (200, listed(item(body="x"), more=True)),
         (200, listed(item(body=""))),
+        (200, listed(item(body=["x"]))),
+        (200, listed(item() | {"sid": None})),
+        (200, listed(item(sid="S M"))),
+        (200, {"messages": ["x"]}),
     ],
 )
 def test_a_list_that_proves_nothing_is_no_absence(status: int, body: object) -> None:

@@ -44,14 +44,17 @@ class Capture:
         return Response(201 if method == "POST" else 200, json.dumps(self.answer))
 
 
-def sdk_sends(account_sid: str, token: str, call: Call, service: str | None, callback: str | None, left_s: int) -> Sent:
+def sdk_sends(settings: Mapping[str, str], call: Call, callback: str | None, left_s: int) -> Sent:
     """The SDK's request for this call."""
+    account_sid, token, service = settings["account_sid"], settings["auth_token"], settings.get("messaging_service_sid")
     http = Capture({"sid": "SM1"})
     fields: dict[str, object] = {"to": call.recipient, "body": call.text}
-    fields |= {"from_": call.sender} if service is None else {"messaging_service_sid": service}
+    fields |= {"from_": call.sender} if service is None or call.asked else {}
+    fields |= {} if service is None else {"messaging_service_sid": service}
     fields |= {} if callback is None else {"status_callback": callback}
     fields |= {"validity_period": left_s} if left_s < 36_000 else {}
-    Client(account_sid, token, http_client=http).messages.create(**fields)
+    client = Client(settings.get("api_key_sid", account_sid), token, account_sid, http_client=http)
+    client.messages.create(**fields)
     return http.sent[0]
 
 

@@ -274,10 +274,11 @@ class Line:
             network.loop.now_us,
         )
         verdict = read(DIALECTS[account.lookup](call.provider), outcome)
-        status, rule = outcome.status if isinstance(outcome, Response) else None, None
-        if not call.again:
-            rule = rule_for(verdict, status, account.rules.codes)
-            verdict = verdict if rule is None else overrule(verdict, rule)
+        status = outcome.status if isinstance(outcome, Response) else None
+        rule = rule_for(verdict, status, account.rules.codes)
+        verdict = verdict if rule is None else overrule(verdict, rule)
+        if call.again:
+            rule = None  # it says what the answer means, and not how long to wait for a message that is in doubt
         call.answer, call.end_us = self._word(call, verdict), now_us
         if call.answer == "throttled" and verdict.scope is not Scope.PROVIDER:
             call.rests = "recipient" if verdict.scope is Scope.RECIPIENT else "sender"

@@ -113,14 +113,13 @@ class World:
         return Plan(
             settings=settings,
             rules=rules,
-            retries=RetryBook(self.retry, profiles),
+            retries=RetryBook(self.retry, profiles, self.budget),
             zone=UTC,
             max_backlog=self.max_backlog,
             retired=retired,
             window=self.capacity,
             routing=self.routing,
             accounts=self.accounts,
-            budget=self.budget,
         )
 
 

@@ -270,8 +270,10 @@ class ForgetsWindowsAtReload(OtherFleet):
     """A changed pace begins with empty windows."""
 
     class kind(Fleet):  # noqa: N801
-        async def prepare(self, settings: Sequence[Setting], accounts: Mapping[str, Pace]) -> Prepared:
-            prepared = await super().prepare(settings, accounts)
+        async def prepare(
+            self, settings: Sequence[Setting], accounts: Mapping[str, Pace], retired: Sequence[Setting] = ()
+        ) -> Prepared:
+            prepared = await super().prepare(settings, accounts, retired)
             for each in prepared.repacings:
                 put(each, "finish", partial(self._begin_empty, each))
             return prepared
@@ -294,7 +296,7 @@ class ForgetsHalts(OtherFleet):
 
     class kind(Fleet):  # noqa: N801
         def _known_health(self, setting: Setting, kept: Health | None) -> Health:
-            return Health(setting.name, setting.provider.fingerprint())
+            return Health(setting.name, setting.fingerprint())
 
 
 class SharesNothing(OtherFleet):
@@ -485,7 +487,7 @@ class RetriesAtWill(Altered):
     """Retries have no budget."""
 
     def alter(self) -> None:
-        put(self.attempts, "_budget", RetryBudget(None))
+        put(self._retries, "_budget", RetryBudget(None))
 
 
 class RestsNobody(Altered):

@@ -329,7 +329,7 @@ class Run:
     def _take_stock(self, database: sqlite3.Connection) -> None:
         """At the end of a life: what SQLite saw, whether the kept counts are a recount's, what is kept of providers."""
         for name, duty in self.history.duties.items():
-            fingerprint = self.config.providers[name].setting().provider.fingerprint()
+            fingerprint = self.config.providers[name].setting().fingerprint()
             duty.take_stock(look.written(database, name, fingerprint))
         self.history.moves += moves(database)
         self.history.recounts += look.recount(database)

@@ -140,7 +140,9 @@ async def test_an_outbox_of_version_2_goes_on(opening: Opening, path: Path) -> N
         providers = db.execute("SELECT * FROM providers").fetchall()
     opened = await opening(now=LATER)
     assert sorted(astuple(health)[:7] for health in opened.recovery.providers) == sorted(providers)
-    assert {astuple(health)[7:] for health in opened.recovery.providers} == {(None, "", None, 0, None, None, None)}
+    assert {astuple(health)[7:] for health in opened.recovery.providers} == {
+        (None, "", None, 0, None, None, None, None, None)
+    }
     assert (opened.recovery.reopened, opened.recovery.parked) == (1, ())
     messages = (await opened.box.page(Query())).items
     assert Counter(m.state.label for m in messages) == {"pending": 6, "processing": 2, "sent": 1, "failed": 1}

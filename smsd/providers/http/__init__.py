@@ -6,7 +6,9 @@ nothing between calls. All that is described is read and judged at the start.
 
 An answer is read in this order: the first of `errors` whose conditions hold, except that one with `match` cannot turn
 an accepted answer into an error (an answer may repeat the message's text); then `success`, which also needs the id;
-then the HTTP status. A 2xx that is neither is uncertain: it may have been taken, and is never just sent again.
+then the HTTP status. A 2xx that is neither is uncertain: it may have been taken. So is an answer for which `success`
+holds but that has no id where `id_path` or `id_match` says; its verdict tells so. An id is visible ASCII of at most 128
+characters, a price a number with or without a currency of three letters; what is neither is not kept.
 
 A gateway that takes JSON::
 
@@ -64,21 +66,24 @@ from urllib.parse import quote_plus, urlencode
 
 import msgspec
 
-from smsd.core.verdict import Fate, Verdict
+from smsd.core.verdict import Category, Fate, Scope, Verdict
 from smsd.providers.base import Call, Finding, Request, Response
-from smsd.providers.http.answers import json_value, text_at, words_of
-from smsd.providers.http.lookup import MAX_ID, LookUp
+from smsd.providers.http.answers import an_id, id_at, json_value, price_at, text_at
+from smsd.providers.http.lookup import LookUp
+from smsd.providers.http.patterns import words_of
 from smsd.providers.http.settings import Settings
 from smsd.providers.http.templates import Values, in_header, in_path, json_of, pairs_of, values_of
-from smsd.providers.readings import by_status, retry_after_ms
+from smsd.providers.readings import Reading, by_status, plain, retry_after_ms
 
 MAX_PAGE = 1_048_576
 """Bytes of a look-up's answer."""
 
+_UNCERTAIN = Reading(Category.TIMEOUT, Scope.MESSAGE, Fate.UNKNOWN)
+
 
 @dataclass(frozen=True)
 class Http(Settings):
-    """A gateway described in the configuration. Raises ValueError (naming key and remedy) for what cannot work."""
+    """A gateway described in the configuration. Raises SettingsError with all faults of it."""
 
     type: ClassVar[str] = "http"
 
@@ -104,15 +109,23 @@ class Http(Settings):
         """What the answer means; the order stands at the top of this module."""
         answer = json_value(response.body)
         code = text_at(answer, self._paths["error_code_path"])
-        taken = self._taken(response, answer)
+        said = None if code is None else plain(code)
+        holds = self._success.holds(response, answer)
+        taken = self._taken(response, answer) if holds else None
         words = text_at(answer, self._paths["error_message_path"])
         for n, rule in enumerate(self._errors):
             if not (taken and rule.match) and rule.holds(response, code):
-                said = words or f"The gateway answered HTTP {response.status}, which errors.{n} describes"
-                return rule.reading.verdict(said, code, retry_after_ms(response))
+                told = words or f"The gateway answered HTTP {response.status}, which errors.{n} describes"
+                return rule.reading.verdict(told, said, retry_after_ms(response))
         if taken:
             return taken
-        return by_status(response, {"message": words} if words else None, code)
+        if holds:
+            words = words or f"accepted, but no id stands at {'id_match' if self.id_match else 'id_path'}"
+            words = f"{words} (HTTP {response.status}{f', code {said}' if said else ''})"
+            verdict = _UNCERTAIN.verdict(words, said, None)
+            verdict.unlisted = said is not None
+            return verdict
+        return by_status(response, {"message": words} if words else None, said)
 
     def ask(self, call: Call) -> Request:
         """The request that `look_up` describes. Raises LookupError when there is none."""
@@ -153,24 +166,22 @@ class Http(Settings):
         return (call.text, call.recipient, call.recipient.lstrip("+"), *secret)
 
     def _taken(self, response: Response, answer: object) -> Verdict | None:
-        if not self._success.holds(response, answer):
-            return None
         id = self._id(response, answer)
-        if self.ids and (id is None or len(id) > MAX_ID):
+        if self.ids and id is None:
             return None
         parts = text_at(answer, self._paths["segments_path"]) or ""
         return Verdict(
             Fate.ACCEPTED,
             provider_message_id=id,
-            price=(text_at(answer, self._paths["price_path"]) or "")[:64] or None,
+            price=price_at(answer, self._paths["price_path"]),
             segments=int(parts) or None if parts.isascii() and parts.isdigit() and len(parts) < 4 else None,
         )
 
     def _id(self, response: Response, answer: object) -> str | None:
         if self._id_match is None:
-            return text_at(answer, self._paths["id_path"])
+            return id_at(answer, self._paths["id_path"])
         found = self._id_match.search(words_of(response))
-        return None if found is None else found[1] or None
+        return None if found is None else an_id(found[1])
 
     def _asked(self) -> LookUp:
         if self._look_up is None:

@@ -62,6 +62,14 @@ def at(answer: object, where: Path) -> object:
     return answer
 
 
+def holds_at(answer: object, where: Path) -> bool:
+    """Whether a plain value stands there, which null is and a list or a table is not."""
+    inner = at(answer, where[:-1])
+    if isinstance(inner, dict):
+        return where[-1] in inner and not isinstance(inner[where[-1]], dict | list)
+    return text_at(answer, where) is not None
+
+
 def text_at(answer: object, where: Path) -> str | None:
     """What stands there as text; None for nothing, an empty text, a list and a table. An empty path holds nothing."""
     value = at(answer, where) if where else None
@@ -91,8 +99,9 @@ def price_at(answer: object, where: Path) -> str | None:
     value = at(answer, where)
     if isinstance(value, float) and abs(value) < 10**9:
         value = f"{value:.9f}".rstrip("0").rstrip(".")
-    text = str(value) if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)) else ""
-    return text.upper() if _PRICE.fullmatch(text) else None
+    else:
+        value = text_at(answer, where)
+    return value.upper() if value is not None and _PRICE.fullmatch(value) else None
 
 
 def table(key: str, value: object, known: frozenset[str]) -> Mapping[str, object]:

@@ -7,7 +7,7 @@ line or a quotation. Whose request it is and what answers it get is not known he
 
 Placeholders: {to} (+14155550123), {to_digits} (14155550123), {from}, {from_digits} (without a plus sign), {text}, {id}
 (the message's id, ours), {attempt}, {segments}, {encoding} (gsm7, ucs2, or as `encodings` names them), {callback_url},
-{validity_s} (seconds left to live, at least 1), {username}, {token}; in a look-up also {since} (RFC 3339, a minute
+{validity_s} (seconds left to live, at least 1), {username}, {token}; in a look-up also {since} (RFC 3339, ten minutes
 before the attempt). A brace that is meant as one is doubled: "{{". In JSON a value that is only {attempt}, {segments}
 or {validity_s} is a number. A field whose placeholder has no value (no callback URL is known) is left out.
 """
@@ -30,8 +30,11 @@ FIELDS = ADDRESSES | NUMBERS | {"text", "encoding", "callback_url", "username", 
 HEADERS = ADDRESSES | NUMBERS | {"encoding"}
 LOOK_UP = ADDRESSES | {"text", "since"}
 
-SKEW_MS = MINUTE
+SKEW_MS = 10 * MINUTE
 """How far the provider's clock may be behind ours before a look-up misses a message."""
+
+HIDDEN = "***"
+"""What stands in place of what is not shown."""
 
 _PLACE = re.compile(r"\{\{|\}\}|\{([a-z_]+)\}|[{}]")
 
@@ -115,6 +118,35 @@ def names_in(node: Node) -> frozenset[str]:
             return frozenset().union(*map(names_in, node))
         case _:
             return frozenset()
+
+
+def masked(value: object) -> object:
+    """What `tree` reads, as it may be shown: with "***" for what is constant in it, because keys travel so too."""
+    match value:
+        case str():
+            return masked_text(value)
+        case Mapping():
+            return {name: masked(each) for name, each in value.items()}
+        case list() | tuple():
+            return [masked(each) for each in value]
+        case bool():
+            return value
+        case _:
+            return HIDDEN
+
+
+def masked_text(text: str) -> str:
+    """A text with placeholders as it may be shown; what stands between them stays if it is punctuation alone."""
+    shown, at = [], 0
+    places = [found for found in _PLACE.finditer(text) if found[1] is not None]
+    for found in places:
+        shown += [_masked(text[at : found.start()]), found[0]]
+        at = found.end()
+    return "".join((*shown, _masked(text[at:]))) if places else HIDDEN if text else ""
+
+
+def _masked(between: str) -> str:
+    return HIDDEN if any(map(str.isalnum, between)) else between
 
 
 def json_of(node: Node, values: Values) -> object:

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from ipaddress import ip_address
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from smsd.providers.http.templates import HEADERS, Template, template
+from smsd.providers.http.faults import gathered
+from smsd.providers.http.templates import HEADERS, Template, masked_text, template
 
 _LEGAL = re.compile(r"[A-Za-z0-9._~:/?@!$&'()*+,;=%{}\[\]-]+")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_SECRETS = frozenset({"auth", "credential", "credentials", "key", "pass", "pin", "pwd", "sig", "signature"})
+_SECRET = re.compile(r"(?:pass(?:word|wd|phrase)|pwd|token|apikey|accesskey|authkey)$|secret", re.IGNORECASE)
 _FRAMING = frozenset(
     {"connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
 )
@@ -37,7 +42,34 @@ def url_template(key: str, url: str, allowed: frozenset[str]) -> Template:
         raise ValueError(f"{key}: has a placeholder or credentials before its path; use auth and token, and {remedy}")
     if parts.scheme == "http" and not _is_loopback(host):
         raise ValueError(f"{key}: sends credentials and texts in the clear; use https (http only to this machine)")
+    for name, value in query_of(url):
+        if is_secret(name) and value and not template(key, value, allowed).names:
+            raise ValueError(
+                f"{key}: its parameter {name} looks like a secret; take it out and write it as token, "
+                f'with auth = "query" and auth_name = "{name}"'
+            )
     return found
+
+
+def is_secret(name: str) -> bool:
+    """Whether what bears this name is likely to be a secret: "api_key", "apiKey", "PWD", "pin2"."""
+    words = _WORD.findall(name)
+    return bool(words) and (words[-1].lower() in _SECRETS or _SECRET.search("".join(words)) is not None)
+
+
+def query_of(url: str) -> list[tuple[str, str]]:
+    """The names and values of a URL's query as they are written."""
+    pairs = (pair.partition("=") for pair in url.partition("?")[2].split("&"))
+    return [(name, value) for name, _, value in pairs if name]
+
+
+def masked_url(url: object) -> object:
+    """The URL as it may be shown: with "***" for what is constant in its query's values."""
+    before, mark, query = str(url).partition("?")
+    if not mark:
+        return url
+    pairs = (pair.partition("=") for pair in query.split("&"))
+    return f"{before}?" + "&".join(f"{name}{equals}{masked_text(value)}" for name, equals, value in pairs)
 
 
 def _is_loopback(host: str) -> bool:
@@ -48,16 +80,21 @@ def _is_loopback(host: str) -> bool:
 
 
 def header_templates(key: str, headers: Mapping[str, str]) -> Mapping[str, Template]:
-    """The headers with their placeholders. Raises ValueError, naming the header and not its value."""
+    """The headers with their placeholders. Raises SettingsError, naming the headers and not their values."""
+    gathered(*(partial(_header, key, name, value) for name, value in headers.items()))
     seen: set[str] = set()
-    for name, value in headers.items():
-        header_name(f"{key}.{name}", name)
+    for name in headers:
         if name.lower() in seen:
             raise ValueError(f"{key}.{name}: stands there twice; keep one")
-        if not value.isascii() or not value.isprintable():
-            raise ValueError(f"{key}.{name}: holds a line break or what is no ASCII; a header cannot")
         seen.add(name.lower())
-    return MappingProxyType({name: template(f"{key}.{name}", value, HEADERS) for name, value in headers.items()})
+    return MappingProxyType({name: _header(key, name, value) for name, value in headers.items()})
+
+
+def _header(key: str, name: str, value: str) -> Template:
+    header_name(f"{key}.{name}", name)
+    if not value.isascii() or not value.isprintable():
+        raise ValueError(f"{key}.{name}: holds a line break or what is no ASCII; a header cannot")
+    return template(f"{key}.{name}", value, HEADERS)
 
 
 def header_name(key: str, name: str) -> str:
