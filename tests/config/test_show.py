@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from smsd import config
 from smsd.config import HttpConfig
+from smsd.config.changes import compare
 from smsd.config.routing import STRATEGIES
 from smsd.config.tables import size_text
 from smsd.config.tenants import KEPT, TENANT_NAME
@@ -111,6 +112,39 @@ def test_what_is_shown_can_be_loaded(
     )
     again = load(tmp_path_factory.mktemp("shown"), config.describe(changed))
     assert dataclasses.replace(again, warnings=()) == changed
+
+
+GATEWAY = """
+[providers.gateway]
+type = "http"
+url = "https://sms.example/send?v=hush-1&ref={id}"
+fields = {to = "{to}", text = "{text}", r = "{id}", a = {b = "hush-2"}, c = "hush-3 {id}/{to}", n = 4711, on = true}
+id_path = "id"
+look_up = {url = "https://sms.example/{id}?v=hush-4", id_path = "id", where = {ref = "{id}"}}
+rate = "1/s"
+"""
+
+
+def test_of_a_gateway_only_placeholders_are_shown(tmp_path: Path) -> None:
+    loaded = load(tmp_path, GATEWAY)
+    shown = config.describe(loaded)
+    assert "hush" not in shown + repr(loaded) and "4711" not in shown
+    for line in (
+        'url = "https://sms.example/send?v=***&ref={id}"',
+        'fields = {to = "{to}", text = "{text}", r = "{id}", a = {b = "***"}, c = "***{id}/{to}", n = "***", '
+        "on = true}",
+        'look_up = {url = "https://sms.example/{id}?v=***", id_path = "id", where = {ref = "{id}"}}',
+    ):
+        assert line in shown.splitlines()
+    assert config.describe(load(tmp_path, shown)) == shown
+
+
+@pytest.mark.parametrize(
+    ("hush", "key"), [("hush-1", "url"), ("hush-2", "fields"), ("4711", "fields"), ("hush-4", "look_up")]
+)
+def test_a_change_of_what_is_not_shown_is_still_told(tmp_path: Path, hush: str, key: str) -> None:
+    other = load(tmp_path, GATEWAY.replace(hush, hush.replace("1", "9").replace("-", "_")))
+    assert compare(load(tmp_path, GATEWAY), other).changed == (f"providers.gateway.{key}",)
 
 
 def test_sizes() -> None:

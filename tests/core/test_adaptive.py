@@ -366,6 +366,10 @@ def test_a_throttle_after_a_restart_is_no_news_before_something_was_taken() -> N
     assert adaptive.rate == 50
 
 
+def test_a_limit_is_sought_after_a_restart_too() -> None:
+    assert hours_until(Adaptive(Base(100, MINUTE), 50, 1, BOOT), 0.9, BOOT) <= 0.1
+
+
 @pytest.mark.parametrize(
     ("base", "most_hours"),
     [(Base(100, MINUTE), 0.1), (Base(10, SECOND), 0.1), (Base(600, HOUR_US), 0.5), (Base(1_000, 24 * HOUR_US), 4)],

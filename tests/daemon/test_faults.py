@@ -32,7 +32,14 @@ from tests.doubles.stand_in import TOKEN, Rule, StandIn
 
 Make = Callable[[str, str], Provider]
 
-MESSAGES = 1_000
+FEW, MANY = 400, 1_000
+"""Messages of one run; so many faults they meet as well. The three runs with look-up, few each, meet over 1,000."""
+
+
+@pytest.fixture
+def messages(request: pytest.FixtureRequest) -> int:
+    return MANY if request.config.getoption("--long", default=False) else FEW
+
 
 SEED = int(os.environ.get("SMSD_FAULT_SEED", "1"))
 """What is drawn. What meets it depends on the machine as well, so one seed is many stories."""
@@ -111,7 +118,7 @@ async def operate(live: Live) -> None:
         await live.engine.service.resume("main")
 
 
-def play(tmp_path: Path, make: Make, policy: str, share: float, messages: int = MESSAGES) -> tuple[list[Told], StandIn]:
+def play(tmp_path: Path, make: Make, policy: str, share: float, messages: int) -> tuple[list[Told], StandIn]:
     """Send them all, and see what became of each. `share`: of the calls that meet a fault."""
     bad = Bad(SEED, share)
     live = Live(tmp_path, random.Random(SEED).random)
@@ -143,8 +150,8 @@ def play(tmp_path: Path, make: Make, policy: str, share: float, messages: int = 
     live.run(story())
     print(f"seed {SEED}: {bad.count.total()} faults {dict(bad.count)}, {carrier.stats()}")
     assert len(told) == messages
-    assert bad.count.total() >= 1_000
-    assert sum(each.doubts > 0 for each in told) > 300, "few calls were in doubt: the run proves little"
+    assert bad.count.total() >= 0.5 * messages
+    assert sum(each.doubts > 0 for each in told) > 0.3 * messages, "few calls were in doubt: the run proves little"
     return told, carrier
 
 
@@ -159,18 +166,20 @@ def play(tmp_path: Path, make: Make, policy: str, share: float, messages: int = 
     ],
 )
 def test_where_it_can_be_known_nothing_is_doubled_or_lost(
-    make: Make, policy: str, share: float, tmp_path: Path
+    make: Make, policy: str, share: float, messages: int, tmp_path: Path
 ) -> None:
-    told, carrier = play(tmp_path, make, policy, share)
-    assert Counter(each.taken for each in told) == {1: MESSAGES}
-    assert Counter(each.message.state for each in told) == {State.SENT: MESSAGES}
-    assert (carrier.replays > 100) is (make is keyed)
+    told, carrier = play(tmp_path, make, policy, share, messages)
+    assert Counter(each.taken for each in told) == {1: messages}
+    assert Counter(each.message.state for each in told) == {State.SENT: messages}
+    assert (carrier.replays > 0.1 * messages) is (make is keyed)
     assert [each for each in told if each.outcomes.count("accepted") > 1] == []
 
 
 @pytest.mark.parametrize("make", [dialpad, pytest.param(plain, marks=pytest.mark.long)])
-def test_held_where_nobody_knows_nothing_is_doubled_and_what_is_lost_is_held(make: Make, tmp_path: Path) -> None:
-    told, _ = play(tmp_path, make, "hold", 0.55, 2 * MESSAGES)
+def test_held_where_nobody_knows_nothing_is_doubled_and_what_is_lost_is_held(
+    make: Make, messages: int, tmp_path: Path
+) -> None:
+    told, _ = play(tmp_path, make, "hold", 0.55, 2 * messages)
     assert max(each.taken for each in told) == 1
     for each in told:
         if each.message.state is State.SENT:
@@ -179,16 +188,18 @@ def test_held_where_nobody_knows_nothing_is_doubled_and_what_is_lost_is_held(mak
         assert each.message.error is not None
         assert (each.message.state, each.message.error.category) == (State.FAILED, Category.UNCERTAIN)
         assert (each.outcomes[-1], each.doubts) == ("unknown", 1)
-    assert sum(each.taken == 0 for each in told) > 100
+    assert sum(each.taken == 0 for each in told) > 0.1 * messages
 
 
 @pytest.mark.parametrize("make", [plain, pytest.param(dialpad, marks=pytest.mark.long)])
-def test_sent_again_where_nobody_knows_nothing_is_lost_and_doubled_only_by_a_doubt(make: Make, tmp_path: Path) -> None:
-    told, _ = play(tmp_path, make, "retry", 0.52)
-    assert Counter(each.message.state for each in told) == {State.SENT: MESSAGES}
+def test_sent_again_where_nobody_knows_nothing_is_lost_and_doubled_only_by_a_doubt(
+    make: Make, messages: int, tmp_path: Path
+) -> None:
+    told, _ = play(tmp_path, make, "retry", 0.52, messages)
+    assert Counter(each.message.state for each in told) == {State.SENT: messages}
     assert min(each.taken for each in told) == 1
     assert [each for each in told if each.taken > 1 + each.doubts] == []
-    assert sum(each.taken > 1 for each in told) > 100
+    assert sum(each.taken > 1 for each in told) > 0.1 * messages
 
 
 # -- two carriers ----------------------------------------------------------------------------------------------------
@@ -261,7 +272,7 @@ def test_a_kill_while_the_carrier_cannot_be_asked(
     carrier.script(Rule("code", every=9, status=409, message="come again"))
     nothing = {"account_sid": None, "auth_token": None}
     site.configure(carrier.url, type="dialpad", api_key=TOKEN, rate="1000/s", on_uncertain=on_uncertain, **nothing)
-    load = run_under_fire(site, kills(request) // 4, SEED)
+    load = run_under_fire(site, kills(request) // 8, SEED)
     taken = carrier.taken()
     lost, doubled = exactly_once(load.promised.values(), taken)
     with site.client() as client:

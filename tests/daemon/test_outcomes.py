@@ -115,7 +115,7 @@ def test_a_throttle_rests_the_provider_over_a_restart_and_costs_no_attempt(site:
     with site.client() as client:
         first = client.send()
         until(lambda: provider(client)["state"] == "cooling", "the provider rests")
-        until(waits_for(client, first, "retry"), "it is to come a little after the provider does")
+        until(waits_for(client, first, "provider_cooldown"), "it is to come a little after the provider does")
         second = client.send()
         told = waiting(client, second)
         assert told["reason"] == "provider_cooldown"

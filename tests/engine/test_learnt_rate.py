@@ -179,7 +179,8 @@ def test_a_rate_learnt_beside_an_account_alone_holds_from_its_first_call(rig: Ri
         await rig.seconds(200)
         at = [wall for wall, _ in rig.carrier.sends]
         assert lane(rig).experience.rate is not None
-        assert all(later - earlier >= 1_000 for earlier, later in pairwise(at[1:]))
+        # 57 a minute are 1,052 ms apart; the account alone would allow one every second.
+        assert all(later - earlier >= 1_050 for earlier, later in pairwise(at[1:]))
         await rig.stop()
 
     rig.run(story)

@@ -468,6 +468,12 @@ def test_a_pattern_that_is_taken_ends_soon(text: str) -> None:
         assert time.thread_time() - began < 1
 
 
+def test_a_token_with_its_scheme_is_told_what_to_leave_out() -> None:
+    with pytest.raises(SettingsError, match=r'^token: begins with "Bearer"'):
+        gateway(auth="bearer", token="Bearer t")
+    assert gateway(auth="header", auth_name="X-Key", token="Key t").prepare(CALL).headers["X-Key"] == "Key t"
+
+
 def test_http_is_for_this_machine() -> None:
     for host in ("localhost", "127.0.0.1:8080", "[::1]:8080"):
         assert gateway(url=f"http://{host}/send").prepare(CALL).url == f"http://{host}/send"

@@ -16,7 +16,7 @@ from messagebird.client import Client
 
 from smsd.core.message import Encoding
 from smsd.core.verdict import Fate, Verdict
-from smsd.providers.base import Absent, Found, Unanswered
+from smsd.providers.base import Absent, Found, SettingsError, Unanswered
 from smsd.providers.messagebird import (
     ABOUT_A_VALUE,
     BY_PARAMETER,
@@ -115,6 +115,12 @@ def test_settings_that_cannot_work_name_their_key_and_no_secret(changes: dict[st
     assert "pw" not in str(caught.value) and "kéy" not in str(caught.value)
 
 
+def test_all_faults_are_told_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        MessageBird("main", "a b", "rest.messagebird.com")
+    assert [key for key, _ in caught.value.faults] == ["access_key", "base_url"]
+
+
 def test_a_fingerprint_follows_key_and_url_and_reveals_neither() -> None:
     prints = {
         each.fingerprint()
@@ -190,6 +196,19 @@ def test_no_answer_whatever_raises(status: int, body: object) -> None:
     assert isinstance(BIRD.find(raw, CALL), Found | Absent | Unanswered)
 
 
+@given(JSON, JSON, JSON, JSON)
+@settings(max_examples=150, deadline=None)
+def test_no_wrong_type_inside_a_sound_answer_raises(one: object, two: object, three: object, four: object) -> None:
+    recipient = {"status": one, "statusErrorCode": two, "price": {"amount": three, "currency": four}}
+    sound = item() | {"recipients": {"items": [recipient]}}
+    for body in (sound, {"errors": [{"code": one, "description": two, "parameter": three}, four]}):
+        for status in (201, 422):
+            assert isinstance(BIRD.classify(answer(status, body)), Verdict)
+    odd = item() | {"id": one, "reference": two, "createdDatetime": three}
+    for body in (listed(sound, odd), listed(odd), listed(sound) | {"totalCount": four}):
+        assert isinstance(BIRD.find(answer(200, body), CALL), Found | Absent | Unanswered)
+
+
 # Look-ups
 
 
@@ -203,7 +222,7 @@ def other(seconds: float = 1) -> dict[str, object]:
     return item("x", seconds, reference="another")
 
 
-def listed(*items: object, total: int | None = None) -> object:
+def listed(*items: object, total: int | None = None) -> dict[str, object]:
     return {"offset": 0, "limit": PAGE_SIZE, "count": len(items), "items": list(items)} | (
         {} if total is None else {"totalCount": total}
     )
@@ -218,7 +237,7 @@ def test_the_look_up_asks_for_the_recipient_around_the_attempt() -> None:
     assert (request.method, request.headers["Authorization"]) == ("GET", "AccessKey hush-hush")
     assert request.url == (
         "https://rest.messagebird.com/messages?recipient=14155550123"
-        "&from=2026-09-21T14%3A12%3A20%2B00%3A00&until=2026-09-21T14%3A28%3A20%2B00%3A00&limit=20"
+        "&from=2026-09-21T13%3A13%3A20%2B00%3A00&until=2026-09-21T15%3A28%3A20%2B00%3A00&limit=20"
     )
     since = datetime.fromisoformat(dict(parse_qsl(urlsplit(request.url).query))["from"])
     assert since.timestamp() * 1_000 == CALL.now - SKEW_MS
@@ -235,15 +254,19 @@ PAGE = [other(300 - n) for n in range(PAGE_SIZE - 1)]
         (listed(item()), Found(("m1",))),
         (listed(other()), Absent()),
         (listed(item(reference=None)), Absent()),
-        (listed(item(seconds=-60)), Found(("m1",))),
-        (listed(item(seconds=-61)), Absent()),
+        (listed(item(seconds=-3_600)), Found(("m1",))),
+        (listed(item(seconds=3_600)), Found(("m1",))),
+        (listed(failed("m1", -60)), Found(("m1",))),
+        (listed(failed("m1", -61)), Absent()),
+        (listed(failed("m1", -61), item("m2")), Found(("m2",))),
+        (listed(item(id=""), item("m2")), Found(("m2",))),
         (listed(item(createdDatetime=None)), Found(("m1",))),
         (listed(item(createdDatetime="2026-09-21T14:13:21")), Found(("m1",))),
         (listed(item("m9", 40), item("m3", 3)), Found(("m3", "m9"))),
         (listed(failed("m1", 1), item("m2", 9)), Found(("m2", "m1"))),
         (listed(failed("m1", 1)), Found(("m1",))),
         (listed(*PAGE, item("m7")), Found(("m7",))),
-        (listed(*PAGE, other(-90)), Absent()),
+        (listed(*PAGE, other(-3_601)), Absent()),
         (listed(*PAGE, other(1), total=PAGE_SIZE), Absent()),
         (listed(item(), total=900), Found(("m1",))),
     ],
@@ -264,11 +287,17 @@ def test_the_list_says_whether_it_was_taken(body: object, finding: object) -> No
         (503, b""),
         (200, listed(*PAGE, other(1))),
         (200, listed(*PAGE, other(1), total=PAGE_SIZE + 1)),
-        (200, listed(other(-90), *PAGE)),
-        (200, listed(*reversed(PAGE), other(-90))),
+        (200, listed(*PAGE, other(-3_600))),
+        (200, listed(other(-3_601), *PAGE)),
+        (200, listed(*reversed(PAGE), other(-3_601))),
         (200, listed(*PAGE, item("x", reference="y", createdDatetime=None))),
         (200, listed(other(), total=2)),
         (200, listed("what is this")),
+        (200, listed(item() | {"id": None})),
+        (200, listed(item("i" * 65))),
+        (200, listed(item("m 1"))),
+        (200, listed({"id": "m1"})),
+        (200, listed(item(reference=[CALL.id]))),
     ],
 )
 def test_a_list_that_proves_nothing_is_no_absence(status: int, body: object) -> None:

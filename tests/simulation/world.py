@@ -303,7 +303,10 @@ class Run:
             rested = Rested(provider, last.sender, recipient, self.loop.now_us, until_us, self.life.n)
             history.rested.append(rested)
         elif last.answer in {"deferred", "unreached"} and fields["category"] != Category.TIMEOUT:
-            history.retries.append((self.life.n, history.steps, due))
+            letter = next(each for each in history.letters if each.id == fields["id"])
+            if letter.priority != "high" and letter.expires_at - due > 600_000:
+                # What is urgent is not held up by the budget, nor what would expire by it.
+                history.retries.append((self.life.n, history.steps, due))
 
     def _new_id(self) -> str:
         self._ids += 1
