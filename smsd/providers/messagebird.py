@@ -16,10 +16,11 @@ would meet the other error too.
 
 How the look-up reads: a listed message is ours when its `reference` is our id, whenever it was created: our clock may
 be wrong by up to SKEW_MS, and the ids of earlier attempts (an operator's retry sends the same reference again) are
-known to the engine, which leaves them out. A message with our reference and no usable id, or without a reference at
-all, says "unanswered". The order of the list is not documented. So, when no listed message is ours, a page that does
-not hold the whole list says "unanswered" too, unless it is sorted newest first and reaches back before the attempt;
-never "absent".
+known to the engine, which leaves them out. One that has failed and was created before the attempt is an earlier
+attempt's too, refused in its answer and so not known to the engine; sending again doubles nothing then. A message with
+our reference and no usable id, or without a reference at all, says "unanswered". The order of the list is not
+documented. So, when no listed message is ours, a page that does not hold the whole list says "unanswered" too, unless
+it is sorted newest first and reaches back before the attempt; never "absent".
 """
 
 from __future__ import annotations
@@ -53,13 +54,16 @@ from smsd.providers.base import (
     check_url,
     marked_callback,
 )
-from smsd.providers.readings import Reading, by_status, json_object, plain, retry_after_ms, text_of
+from smsd.providers.readings import Reading, by_status, json_object, retry_after_ms, text_of
 
 MAX_VALIDITY_S = 7 * DAY // SECOND
 """MessageBird's own default, a week. A longer end of life is cut to it, a passed one is 1 s, the least it takes."""
 
 SKEW_MS = HOUR
 """How far MessageBird's clock may be off ours, either way, before a look-up misses a message."""
+
+EARLIER_MS = MINUTE
+"""How long before the claim one that has failed was created, so that it is taken for an earlier attempt's."""
 
 AHEAD_MS = SKEW_MS + 15 * MINUTE
 """How long after the claim the message may have been created: skew and more than the longest timeout of a call."""
@@ -193,13 +197,13 @@ class MessageBird:
         known = [(error, reading) for error in errors if (reading := _reading(error)) is not None]
         if known:
             error, reading = min(known, key=lambda pair: _gravity(pair[1]))
-            code = _code(error, "code")
+            code = text_of(error, "code")
             return reading.verdict(
                 text_of(error, "description") or f"MessageBird refused it with code {code}", code, wait
             )
         first = next(iter(errors), {})
         words = text_of(first, "description")
-        return by_status(response, {"message": words} if words else answer, _code(first, "code"))
+        return by_status(response, {"message": words} if words else answer, text_of(first, "code"))
 
     def ask(self, call: Call) -> Request:
         """The list of messages to the recipient around the attempt (`call.now`: when it was claimed)."""
@@ -214,7 +218,7 @@ class MessageBird:
         if response.status != 200 or answer is None or not isinstance(listed, list):
             return Unanswered(f"the list of messages could not be read (HTTP {response.status})")
         items = _dicts(listed)
-        ours = [item for item in items if text_of(item, "reference") == call.id]
+        ours = [item for item in items if text_of(item, "reference") == call.id and not _is_earlier(item, call.now)]
         usable = [item for item in ours if _id(item) is not None]
         if usable:
             usable.sort(key=lambda item: (_has_failed(item), abs((_created_ms(item) or call.now) - call.now)))
@@ -263,7 +267,7 @@ def _created(answer: Mapping[str, object], response: Response) -> Verdict:
     recipient = _recipient(answer)
     if not _has_failed(answer):
         return accepted(id, price=_price(recipient), segments=_count(recipient))
-    code, status = _code(recipient, "statusErrorCode"), text_of(recipient, "status")
+    code, status = text_of(recipient, "statusErrorCode"), text_of(recipient, "status")
     reason = text_of(recipient, "statusReason")
     words = f"MessageBird says of the message: {status}{f' ({reason})' if reason else ''}"
     verdict = FAILED.get(code or "", CONTENT).verdict(words, code or status, None)
@@ -286,12 +290,6 @@ def _id(message: Mapping[str, object]) -> str | None:
     """Its id; None for what can be none."""
     id = text_of(message, "id")
     return id if id is not None and _AN_ID.fullmatch(id) else None
-
-
-def _code(error: Mapping[str, object], key: str) -> str | None:
-    """A code, made fit for logs and views as words are; those in the tables stay as they are."""
-    code = text_of(error, key)
-    return None if code is None else plain(code)
 
 
 def _has_reference(item: Mapping[str, object]) -> bool:
@@ -327,6 +325,11 @@ def _created_ms(item: Mapping[str, object]) -> Instant | None:
         return round(created.timestamp() * SECOND)
     except (ValueError, OverflowError):
         return None
+
+
+def _is_earlier(item: Mapping[str, object], claimed: Instant) -> bool:
+    created = _created_ms(item)
+    return _has_failed(item) and created is not None and created < claimed - EARLIER_MS
 
 
 def _reaches_back(items: Sequence[Mapping[str, object]], since: Instant) -> bool:

@@ -73,7 +73,7 @@ from smsd.providers.http.lookup import LookUp
 from smsd.providers.http.patterns import words_of
 from smsd.providers.http.settings import Settings
 from smsd.providers.http.templates import Values, in_header, in_path, json_of, pairs_of, values_of
-from smsd.providers.readings import Reading, by_status, plain, retry_after_ms
+from smsd.providers.readings import Reading, by_status, retry_after_ms
 
 MAX_PAGE = 1_048_576
 """Bytes of a look-up's answer."""
@@ -109,23 +109,22 @@ class Http(Settings):
         """What the answer means; the order stands at the top of this module."""
         answer = json_value(response.body)
         code = text_at(answer, self._paths["error_code_path"])
-        said = None if code is None else plain(code)
         holds = self._success.holds(response, answer)
         taken = self._taken(response, answer) if holds else None
         words = text_at(answer, self._paths["error_message_path"])
         for n, rule in enumerate(self._errors):
             if not (taken and rule.match) and rule.holds(response, code):
                 told = words or f"The gateway answered HTTP {response.status}, which errors.{n} describes"
-                return rule.reading.verdict(told, said, retry_after_ms(response))
+                return rule.reading.verdict(told, code, retry_after_ms(response))
         if taken:
             return taken
         if holds:
             words = words or f"accepted, but no id stands at {'id_match' if self.id_match else 'id_path'}"
-            words = f"{words} (HTTP {response.status}{f', code {said}' if said else ''})"
-            verdict = _UNCERTAIN.verdict(words, said, None)
-            verdict.unlisted = said is not None
+            words = f"{words} (HTTP {response.status}{f', code {code}' if code else ''})"
+            verdict = _UNCERTAIN.verdict(words, code, None)
+            verdict.unlisted = code is not None
             return verdict
-        return by_status(response, {"message": words} if words else None, said)
+        return by_status(response, {"message": words} if words else None, code)
 
     def ask(self, call: Call) -> Request:
         """The request that `look_up` describes. Raises LookupError when there is none."""
