@@ -283,6 +283,6 @@ class Adaptive:
 
         None: nothing was learnt, or not enough: it is called faster than that and has not said no again.
         """
-        if self.learnt is None or self._sought or self._is_above(SAFE * self.learnt):
+        if self.learnt is None or self._is_above(SAFE * self.learnt):
             return None
         return SAFE * self.learnt * 60_000_000 / self.base.span_us

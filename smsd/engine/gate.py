@@ -48,6 +48,8 @@ class Line:
         """Gates that could use a slot and got none, or too few: the one that waits longest comes first."""
         self._asked: set[Gate] = set()
         """Those that asked in the present round: without waiting in between, each asks at most once."""
+        self._served: set[Gate] = set()
+        """Those of them that were granted something."""
         self._promised = 0
         """Granted in this round and not yet among the `unstarted` of a gate."""
 
@@ -77,6 +79,7 @@ class Line:
         granted = min(wanted, each + (place < over))
         if granted:
             self._wishes.pop(gate, None)
+            self._served.add(gate)
             self._promised += granted
         if granted < wanted:
             self._wishes[gate] = None
@@ -87,9 +90,12 @@ class Line:
         self._promised = max(0, self._promised - 1)
 
     def _end_round(self) -> None:
-        """Who did not ask while others did has no wish any more: nothing of it is due, or its gate is closed."""
-        self._wishes = {gate: None for gate in self._wishes if gate in self._asked}
+        """Who did not ask while others did has no wish any more: nothing of it is due, or its gate is closed. Who was
+        served stands behind those who were not."""
+        wishes = [gate for gate in self._wishes if gate in self._asked]
+        self._wishes = dict.fromkeys(sorted(wishes, key=self._served.__contains__))
         self._asked.clear()
+        self._served.clear()
         self._promised = 0
 
     def first(self, now_us: int) -> _Turn | None:
