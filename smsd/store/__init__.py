@@ -253,8 +253,10 @@ class Outbox(Protocol):
         ...
 
     async def close(self, *, orderly: bool = True) -> None:
-        """Finish what waits, write down that smsd ended in order, checkpoint, close, unlock. Idempotent. `orderly` False: a
-        fault of the daemon ends it, and what is open now counts as open in a crash."""
+        """Finish what waits, write down that smsd ended in order, checkpoint, close, unlock. Idempotent.
+
+        `orderly` False: a fault of the daemon ends it, and what is open now counts as open in a crash.
+        """
         ...
 
     def accept(self, draft: Draft, done: Callable[[AcceptResult], None]) -> None:
