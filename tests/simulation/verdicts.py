@@ -102,6 +102,8 @@ def _faster(history: History, name: str, rate: float, since_us: int, until_us: i
     calls = [c for c in history.calls if c.provider == name and since_us < c.start_us <= until_us]
     if not pace.windows or not calls:
         return []
+    if rate >= (1 - 1e-3) * min(window.limit * 60_000_000 / window.span_us for window in pace.windows):
+        return []  # as configured again
     allowed = rate * pace.shortest.span_us / 60_000_000
     cost = [call.segments if pace.unit == "segments" else 1 for call in calls]
     for place, call in enumerate(calls):
