@@ -107,9 +107,11 @@ class Fleet:
         furthest = now + max(LONGEST_COOLDOWN_MS, setting.rules.cooldown_ms)
         if health.cooling_until is not None and health.cooling_until > furthest:
             health = replace(health, cooling_until=now + setting.rules.cooldown_ms)
-        if health.probe_at is not None and health.probe_at > furthest:
+        breaker = setting.rules.breaker
+        probe_by = max(furthest, now + (0 if breaker is None else breaker.probe_every_ms))
+        if health.probe_at is not None and health.probe_at > probe_by:
             health = replace(health, probe_at=now)
-        return health
+        return health if setting.rules.adaptive else health.unlearnt()
 
     async def _seed_from_outbox(self, lane: Lane) -> None:
         """The calls of earlier runs still count in every window; in doubt the window is taken as full."""
