@@ -1,4 +1,8 @@
-"""The one command: python -m tests [pytest arguments]. Format, lint, types, then tests; the first failure ends it."""
+"""The one command: python -m tests [pytest arguments]. Format, lint, types, then tests; the first failure ends it.
+
+Two runs of tests: what lives in virtual time or in plain values, over all cores; then what has sockets, processes and
+the real clock, one after the other, because such tests disturb each other.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +19,25 @@ CHECKS: tuple[tuple[str, list[str]], ...] = (
     ("types", ["-m", "mypy"]),
 )
 
+TIMELESS = ("config", "core", "engine", "providers", "simulation", "store")
+"""Directories of tests that no neighbour can disturb."""
+
+
+def runs(arguments: list[str]) -> tuple[tuple[str, list[str]], ...]:
+    """The runs of tests. Who names tests, or wants anything but --long, gets one run."""
+    if [argument for argument in arguments if argument != "--long"]:
+        return (("tests", ["-m", "pytest", *arguments]),)
+    timeless = [f"tests/{name}" for name in TIMELESS]
+    rest = [f"--ignore={name}" for name in timeless]
+    return (
+        ("tests in any order", ["-m", "pytest", "-n", "auto", "--dist", "worksteal", *timeless, *arguments]),
+        ("tests in order", ["-m", "pytest", *rest, *arguments]),
+    )
+
 
 def main(arguments: list[str]) -> int:
     """Run everything; the exit code of the first check that fails."""
-    for name, command in [*CHECKS, ("tests", ["-m", "pytest", *arguments])]:
+    for name, command in [*CHECKS, *runs(arguments)]:
         began = time.monotonic()
         print(f"== {name}", flush=True)
         code = subprocess.run([sys.executable, *command], cwd=ROOT, check=False).returncode

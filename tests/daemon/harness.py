@@ -334,7 +334,10 @@ class Site:
         assert self.process.poll() is None, f"the daemon ended with {self.process.returncode}:\n{self.log()[-3000:]}"
         try:
             with Client(self.socket) as client:
-                return bool(client.ask("ping")["ok"])
+                answers = bool(client.ask("ping")["ok"])
+            if f":{self.port}" in self.config.read_text():
+                socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S).close()
+            return answers
         except OSError:
             return False
 

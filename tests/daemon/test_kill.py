@@ -27,7 +27,7 @@ BLIND = Rule("answer", on="list", status=503)
 
 
 def kills(request: pytest.FixtureRequest) -> int:
-    return 50 if request.config.getoption("--long", default=False) else 8
+    return 50 if request.config.getoption("--long", default=False) else 5
 
 
 def run_under_fire(site: Site, kills: int, seed: int) -> Load:
@@ -80,7 +80,7 @@ def test_without_look_up_only_calls_open_at_a_kill_are_in_doubt(
     site: Site, on_uncertain: str, request: pytest.FixtureRequest
 ) -> None:
     carrier = prepare(site, BLIND, reconcile_timeout="300ms", on_uncertain=on_uncertain)
-    load = run_under_fire(site, kills(request) * 3 // 8, 2)
+    load = run_under_fire(site, kills(request) * 2 // 5, 2)
     taken = carrier.taken()
     lost, doubled = exactly_once(load.promised.values(), taken)
     with site.client() as client:
