@@ -271,7 +271,15 @@ def test_a_kill_while_the_carrier_cannot_be_asked(
     carrier = site.carrier("--latency-ms", SLOW_MS)
     carrier.script(Rule("code", every=9, status=409, message="come again"))
     nothing = {"account_sid": None, "auth_token": None}
-    site.configure(carrier.url, type="dialpad", api_key=TOKEN, rate="1000/s", on_uncertain=on_uncertain, **nothing)
+    site.configure(
+        carrier.url,
+        sections={"retry": {"budget": False}},
+        type="dialpad",
+        api_key=TOKEN,
+        rate="1000/s",
+        on_uncertain=on_uncertain,
+        **nothing,
+    )
     load = run_under_fire(site, max(1, kills(request) // 8), SEED)
     taken = carrier.taken()
     lost, doubled = exactly_once(load.promised.values(), taken)

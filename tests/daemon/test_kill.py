@@ -55,7 +55,8 @@ def crashed(client: Client, id: str) -> int:
 def prepare(site: Site, *rules: Rule, **provider: Any) -> Carrier:
     carrier = site.carrier("--latency-ms", SLOW_MS)
     carrier.script(*rules, HICCUP)
-    site.configure(carrier.url, rate="1000/s", **provider)
+    # Without a budget, for a retry after a doubt would wait its turn, five a second, and the test with it.
+    site.configure(carrier.url, sections={"retry": {"budget": False}}, rate="1000/s", **provider)
     return carrier
 
 
