@@ -40,7 +40,22 @@ from smsd.providers.base import (
     check_secret,
     check_url,
 )
-from smsd.providers.readings import Reading, as_id, by_status, json_object, retry_after_ms, text_of
+from smsd.providers.readings import (
+    AUTH,
+    CONTENT,
+    INVALID,
+    LATER,
+    OPTED_OUT,
+    SENDER,
+    SETUP,
+    UNCERTAIN,
+    Reading,
+    as_id,
+    by_status,
+    json_object,
+    retry_after_ms,
+    text_of,
+)
 
 MAX_ID = 64
 """An id is a number of 64 bits; what is much longer than its digits is none."""
@@ -55,17 +70,9 @@ _MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DO
 
 GROUPS = ("callcenter", "department", "office")
 
-AUTH = Reading(Category.AUTH_FAILED, Scope.PROVIDER, Fate.DEFER)
-SETUP = Reading(Category.CONFIG_ERROR, Scope.PROVIDER, Fate.DEFER)
-SENDER = Reading(Category.CONFIG_ERROR, Scope.SENDER, Fate.REFUSE)
 THROTTLED = Reading(Category.RATE_LIMITED, Scope.PROVIDER, Fate.DEFER, 1 * MINUTE)
 """Dialpad's limits are per minute."""
 SUSPECT = Reading(Category.RATE_LIMITED, Scope.PROVIDER, Fate.DEFER)
-LATER = Reading(Category.PROVIDER_ERROR, Scope.MESSAGE, Fate.DEFER)
-UNCERTAIN = Reading(Category.TIMEOUT, Scope.MESSAGE, Fate.UNKNOWN)
-INVALID = Reading(Category.INVALID_RECIPIENT, Scope.RECIPIENT, Fate.REFUSE)
-OPTED_OUT = Reading(Category.OPTED_OUT, Scope.RECIPIENT, Fate.REFUSE)
-CONTENT = Reading(Category.REJECTED, Scope.MESSAGE, Fate.REFUSE)
 
 CODES: Mapping[str, Reading] = MappingProxyType(
     {

@@ -54,7 +54,23 @@ from smsd.providers.base import (
     check_url,
     marked_callback,
 )
-from smsd.providers.readings import Reading, by_status, json_object, retry_after_ms, text_of
+from smsd.providers.readings import (
+    AUTH,
+    CONTENT,
+    INVALID,
+    LATER,
+    OPTED_OUT,
+    SENDER,
+    SETUP,
+    THROTTLED,
+    UNCERTAIN,
+    VALUE,
+    Reading,
+    by_status,
+    json_object,
+    retry_after_ms,
+    text_of,
+)
 
 MAX_VALIDITY_S = 7 * DAY // SECOND
 """MessageBird's own default, a week. A longer end of life is cut to it, a passed one is 1 s, the least it takes."""
@@ -74,16 +90,6 @@ PAGE_SIZE = 20
 MAX_PAGE = 524_288
 """Bytes of a list's answer: 20 messages of 1,377 characters, each escaped to six, are 0.2 MiB."""
 
-AUTH = Reading(Category.AUTH_FAILED, Scope.PROVIDER, Fate.DEFER)
-SETUP = Reading(Category.CONFIG_ERROR, Scope.PROVIDER, Fate.DEFER)
-SENDER = Reading(Category.CONFIG_ERROR, Scope.SENDER, Fate.REFUSE)
-VALUE = Reading(Category.CONFIG_ERROR, Scope.MESSAGE, Fate.REFUSE)
-THROTTLED = Reading(Category.RATE_LIMITED, Scope.PROVIDER, Fate.DEFER)
-LATER = Reading(Category.PROVIDER_ERROR, Scope.MESSAGE, Fate.DEFER)
-UNCERTAIN = Reading(Category.TIMEOUT, Scope.MESSAGE, Fate.UNKNOWN)
-INVALID = Reading(Category.INVALID_RECIPIENT, Scope.RECIPIENT, Fate.REFUSE)
-OPTED_OUT = Reading(Category.OPTED_OUT, Scope.RECIPIENT, Fate.REFUSE)
-CONTENT = Reading(Category.REJECTED, Scope.MESSAGE, Fate.REFUSE)
 
 CODES: Mapping[str, Reading] = MappingProxyType(
     {

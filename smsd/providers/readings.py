@@ -58,24 +58,31 @@ class Reading:
         return Verdict(self.fate, self.category, self.scope, plain(message), code, retry_after_ms=wait)
 
 
-_THROTTLED = Reading(Category.RATE_LIMITED, Scope.PROVIDER, Fate.DEFER)
-_AUTH = Reading(Category.AUTH_FAILED, Scope.PROVIDER, Fate.DEFER)
-_WRONG_URL = Reading(Category.CONFIG_ERROR, Scope.PROVIDER, Fate.DEFER)
-_LATER = Reading(Category.PROVIDER_ERROR, Scope.MESSAGE, Fate.DEFER)
-_UNCERTAIN = Reading(Category.TIMEOUT, Scope.MESSAGE, Fate.UNKNOWN)
-_REFUSED = Reading(Category.REJECTED, Scope.MESSAGE, Fate.REFUSE)
+AUTH = Reading(Category.AUTH_FAILED, Scope.PROVIDER, Fate.DEFER)
+SETUP = Reading(Category.CONFIG_ERROR, Scope.PROVIDER, Fate.DEFER)
+"""Account, URL or another setting of ours is wrong: every message would meet it, none may fail by it."""
+SENDER = Reading(Category.CONFIG_ERROR, Scope.SENDER, Fate.REFUSE)
+"""This sender is not ours, cannot send texts (there) or is not registered."""
+VALUE = Reading(Category.CONFIG_ERROR, Scope.MESSAGE, Fate.REFUSE)
+"""The number, the text or their combination with the sender is what the provider refuses: this message fails."""
+THROTTLED = Reading(Category.RATE_LIMITED, Scope.PROVIDER, Fate.DEFER)
+LATER = Reading(Category.PROVIDER_ERROR, Scope.MESSAGE, Fate.DEFER)
+UNCERTAIN = Reading(Category.TIMEOUT, Scope.MESSAGE, Fate.UNKNOWN)
+INVALID = Reading(Category.INVALID_RECIPIENT, Scope.RECIPIENT, Fate.REFUSE)
+OPTED_OUT = Reading(Category.OPTED_OUT, Scope.RECIPIENT, Fate.REFUSE)
+CONTENT = Reading(Category.REJECTED, Scope.MESSAGE, Fate.REFUSE)
 
 BY_STATUS: Mapping[int, Reading] = {
-    401: _AUTH,
-    402: _AUTH,
-    403: _AUTH,
-    404: _WRONG_URL,
-    405: _WRONG_URL,
-    407: _WRONG_URL,
-    408: _LATER,
-    425: _LATER,
-    429: _THROTTLED,
-    503: _LATER,
+    401: AUTH,
+    402: AUTH,
+    403: AUTH,
+    404: SETUP,
+    405: SETUP,
+    407: SETUP,
+    408: LATER,
+    425: LATER,
+    429: THROTTLED,
+    503: LATER,
 }
 """Statuses that mean something of their own. 402 is "no funds"; 407 comes from a proxy that our set-up put there."""
 
@@ -88,9 +95,9 @@ def by_status(response: Response, answer: Mapping[str, object] | None = None, co
     status = response.status
     reading = BY_STATUS.get(status)
     if reading is None:
-        reading = _WRONG_URL if 300 <= status < 400 else _REFUSED if 400 <= status < 500 else _UNCERTAIN
+        reading = SETUP if 300 <= status < 400 else CONTENT if 400 <= status < 500 else UNCERTAIN
     if status == 403 and _RATE.search(response.body):
-        reading = _THROTTLED
+        reading = THROTTLED
     verdict = reading.verdict(_sentence(status, answer, code), code, retry_after_ms(response))
     verdict.guessed, verdict.unlisted = True, code is not None
     return verdict

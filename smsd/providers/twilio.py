@@ -46,6 +46,15 @@ from smsd.providers.base import (
     marked_callback,
 )
 from smsd.providers.readings import (
+    AUTH,
+    CONTENT,
+    INVALID,
+    LATER,
+    OPTED_OUT,
+    SENDER,
+    SETUP,
+    UNCERTAIN,
+    VALUE,
     Reading,
     as_id,
     as_price,
@@ -76,21 +85,6 @@ TRIAL = "Sent from your Twilio trial account - "
 _PAGE = re.compile(r"/errors/([0-9]{5})$")
 
 _Meaning = TypeVar("_Meaning", Reading, ReceiptReading)
-
-AUTH = Reading(Category.AUTH_FAILED, Scope.PROVIDER, Fate.DEFER)
-LATER = Reading(Category.PROVIDER_ERROR, Scope.MESSAGE, Fate.DEFER)
-UNCERTAIN = Reading(Category.TIMEOUT, Scope.MESSAGE, Fate.UNKNOWN)
-INVALID = Reading(Category.INVALID_RECIPIENT, Scope.RECIPIENT, Fate.REFUSE)
-OPTED_OUT = Reading(Category.OPTED_OUT, Scope.RECIPIENT, Fate.REFUSE)
-CONTENT = Reading(Category.REJECTED, Scope.MESSAGE, Fate.REFUSE)
-VALUE = Reading(Category.CONFIG_ERROR, Scope.MESSAGE, Fate.REFUSE)
-"""To, Body or their combination with From is what Twilio refuses: this message fails."""
-SETUP = Reading(Category.CONFIG_ERROR, Scope.PROVIDER, Fate.DEFER)
-"""Account, URL, messaging service or a parameter of ours is wrong: every message would meet it, none may fail by it."""
-
-
-SENDER = Reading(Category.CONFIG_ERROR, Scope.SENDER, Fate.REFUSE)
-"""This From is not ours, cannot send SMS (there) or is not registered."""
 
 
 def _throttled(scope: Scope, wait_ms: int | None = None) -> Reading:

@@ -66,19 +66,17 @@ from urllib.parse import quote_plus, urlencode
 
 import msgspec
 
-from smsd.core.verdict import Category, Fate, Scope, Verdict
+from smsd.core.verdict import Fate, Verdict
 from smsd.providers.base import Call, Finding, Request, Response
 from smsd.providers.http.answers import an_id, id_at, json_value, price_at, text_at
 from smsd.providers.http.lookup import LookUp
 from smsd.providers.http.patterns import words_of
 from smsd.providers.http.settings import Settings
 from smsd.providers.http.templates import Values, in_header, in_path, json_of, pairs_of, values_of
-from smsd.providers.readings import Reading, by_status, retry_after_ms
+from smsd.providers.readings import UNCERTAIN, by_status, retry_after_ms
 
 MAX_PAGE = 1_048_576
 """Bytes of a look-up's answer."""
-
-_UNCERTAIN = Reading(Category.TIMEOUT, Scope.MESSAGE, Fate.UNKNOWN)
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ class Http(Settings):
         if holds:
             words = words or f"accepted, but no id stands at {'id_match' if self.id_match else 'id_path'}"
             words = f"{words} (HTTP {response.status}{f', code {code}' if code else ''})"
-            verdict = _UNCERTAIN.verdict(words, code, None)
+            verdict = UNCERTAIN.verdict(words, code, None)
             verdict.unlisted = code is not None
             return verdict
         return by_status(response, {"message": words} if words else None, code)
