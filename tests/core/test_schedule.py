@@ -189,7 +189,7 @@ def test_notes_of_later_meals_do_not_pile_up() -> None:
     for step in range(5_000):
         box.accept(Row(step, NOW + 10**9 - step, 1))
         box.feed_all()
-    assert len(box.schedule._later) < 200
+    assert len(box.schedule._hunger._later) < 200
 
 
 def test_a_closed_lane_holds_no_tickets_and_loses_none() -> None:
@@ -246,6 +246,30 @@ def test_a_retry_that_is_offered_while_its_flow_is_fed_is_not_lost() -> None:
         box.feed_all()
         assert box.take(100)
     assert sorted(box.claimed) == [*range(2_000), 9_999]
+
+
+def test_a_message_that_gets_its_old_time_again_goes_then() -> None:
+    box = outbox()
+    soon = NOW + 1_000
+    box.accept(Row(1, soon, 1))
+    box.accept(Row(2, soon, 1))
+    for _ in range(3):
+        box.schedule.drop(1)
+        box.schedule.add(1, Due(1, 0, soon, 1), NOW)
+    assert [ticket.seq for ticket in box.take(10, soon)] == [1, 2]
+    assert box.schedule.held == 0
+
+
+def test_one_that_is_brought_forward_while_its_flow_is_fed_goes_at_its_new_time() -> None:
+    box = outbox()
+    box.schedule.know_flow(1, LANE, LANE, Priority.NORMAL, next_due=NOW)
+    meal = box.schedule.next_meal(NOW)
+    assert meal is not None
+    box.pending[1] = Row(1, NOW, 1)
+    box.schedule.add(1, Due(1, 0, NOW, 1), NOW)
+    box.schedule.feed(meal, [Due(1, 0, NOW + 50_000, 1)], complete=True, next_due=None, now=NOW)
+    assert [ticket.seq for ticket in box.take(10)] == [1]
+    assert box.schedule.held == 0
 
 
 def test_a_meal_the_outbox_cannot_serve_is_asked_for_again() -> None:

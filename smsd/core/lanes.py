@@ -1,0 +1,239 @@
+"""Of what waits for one provider, what goes next?
+
+A lane is one provider's queue, in two stages. Waiting: a heap keyed by due time. Ready: by priority, weighted so that
+bulk never starves; inside a priority fairly by tenant, inside a tenant fairly by flow (deficit round robin by
+segments). Priority therefore counts only among what is due, and a busy or blocked tenant never stands in front of
+another. A lane knows neither how much room its provider has nor what lies in the outbox.
+
+Who leaves a ring (nothing left to give, or blocked) does so when its turn comes: blocking a tenant of a thousand
+campaigns costs as much as one of a single campaign, and a ticket costs a few turns however many wait.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Collection, Mapping
+
+from smsd.core.flows import Block, Flow, Key, Share, Ticket
+from smsd.core.message import Instant, Priority
+
+WEIGHTS: Mapping[Priority, int] = {Priority.HIGH: 64, Priority.NORMAL: 8, Priority.BULK: 1}
+"""Of what is due and contends for one lane, starts per round."""
+
+_STEPS = {priority: 1.0 / weight for priority, weight in WEIGHTS.items()}
+
+
+def _key_of(ticket: Ticket) -> Key:
+    return ticket.key
+
+
+class Lane:
+    """One provider's queue, in two stages. A closed lane is not fed and gives nothing out."""
+
+    __slots__ = ("held", "idle", "name", "open", "passes", "ready", "rounds", "shares", "virtual", "waiting")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.open = True
+        self.waiting: list[tuple[Instant, int, Ticket]] = []
+        self.held: dict[Priority, int] = dict.fromkeys(Priority, 0)
+        """Tickets that wait here, in either stage."""
+        self.idle: dict[Priority, bool] = dict.fromkeys(Priority, False)
+        """Whether some of them may belong to blocked flows; looking for them is dear."""
+        self.ready = 0
+        """How many tickets in the second stage may be given out: those of blocked flows do not count."""
+        self.shares: dict[Priority, dict[str, Share]] = {priority: {} for priority in Priority}
+        self.rounds: dict[Priority, deque[Share]] = {priority: deque() for priority in Priority}
+        self.passes: dict[Priority, float] = dict.fromkeys(Priority, 0.0)
+        self.virtual = 0.0
+
+    # -- who waits here ----------------------------------------------------------------------------------------------
+
+    def enter(self, flow: Flow, block: Block) -> None:
+        """The flow waits here from now on; it holds nothing yet. `block`: of its tenant, if that is new here."""
+        shares, group = self.shares[flow.priority], flow.groups[0]
+        share = shares.get(group)
+        if share is None:
+            share = shares[group] = Share(group, self.name, flow.priority, block)
+        share.flows[flow.id] = flow
+        flow.share = share
+        flow.lane = self.name
+
+    def leave(self, flow: Flow) -> None:
+        """The flow, which holds nothing, waits elsewhere or is forgotten."""
+        share = flow.share
+        if flow.in_ring:
+            share.ring.remove(flow)
+            flow.in_ring = False
+        del share.flows[flow.id]
+        if not share.flows:
+            del self.shares[flow.priority][share.group]
+
+    def bind(self, share: Share, block: Block) -> None:
+        """The tenant is held up, or let go."""
+        was, share.block = share.block, block
+        if block and not was:
+            self.ready -= share.ready
+            self.idle[share.priority] = True
+        elif was and not block:
+            self.ready += share.ready
+            self._turn(share)
+
+    def bind_flow(self, flow: Flow, block: Block) -> None:
+        """The campaign is held up, or let go; its tenant's other flows are not."""
+        was, flow.block = flow.block, block
+        if bool(was) == bool(block):
+            return
+        if block:
+            self._count(flow, -len(flow.ready))
+            self.idle[flow.priority] = True
+        else:
+            self._count(flow, len(flow.ready))
+            self._queue(flow)
+
+    def _count(self, flow: Flow, more: int) -> None:
+        """So many more of its tickets may be given out, as far as its tenant may."""
+        flow.share.ready += more
+        if not flow.share.block:
+            self.ready += more
+
+    # -- tickets -----------------------------------------------------------------------------------------------------
+
+    def push(self, ticket: Ticket) -> None:
+        flow = ticket.flow
+        flow.held += 1
+        self.held[flow.priority] += 1
+        if flow.block or flow.share.block:
+            self.idle[flow.priority] = True
+        heapq.heappush(self.waiting, (ticket.due, ticket.seq, ticket))
+
+    def discard(self, ticket: Ticket) -> None:
+        """One ticket that waits here goes."""
+        flow = ticket.flow
+        ticket.gone = True
+        flow.held -= 1
+        self.held[flow.priority] -= 1
+        if ticket.ready:
+            flow.ready.remove(ticket)
+            if not flow.block:
+                self._count(flow, -1)
+
+    def empty(self, only: Collection[Flow] | None = None) -> list[Ticket]:
+        """Take all tickets out (of these flows, or of all)."""
+        out: list[Ticket] = []
+        for flow in self._flows() if only is None else only:
+            out += flow.ready
+            if not flow.block:
+                self._count(flow, -len(flow.ready))
+            flow.ready.clear()
+        kept: list[tuple[Instant, int, Ticket]] = []
+        leaving = None if only is None else {flow.id for flow in only}
+        for entry in self.waiting:
+            if leaving is not None and entry[2].flow.id not in leaving:
+                kept.append(entry)
+            elif not entry[2].gone:
+                out.append(entry[2])
+        self.waiting = kept
+        heapq.heapify(kept)
+        for ticket in out:
+            ticket.flow.held -= 1
+            self.held[ticket.flow.priority] -= 1
+        return out
+
+    def _flows(self) -> list[Flow]:
+        return [flow for shares in self.shares.values() for share in shares.values() for flow in share.flows.values()]
+
+    def blocked_holders(self, priority: Priority) -> list[Flow]:
+        """Blocked flows of a priority that hold tickets."""
+        return [
+            flow
+            for share in self.shares[priority].values()
+            for flow in share.flows.values()
+            if flow.held and (share.block or flow.block)
+        ]
+
+    def promote(self, now: Instant) -> None:
+        """Move what is due from waiting to ready."""
+        waiting = self.waiting
+        while waiting and waiting[0][0] <= now:
+            ticket = heapq.heappop(waiting)[2]
+            if ticket.gone:
+                continue
+            ticket.ready = True
+            flow = ticket.flow
+            ready = flow.ready
+            if ready and ready[-1].key > ticket.key:
+                # It was here before and its claim failed; or it was given back. It does not lose its place.
+                ready.insert(bisect_left(ready, ticket.key, key=_key_of), ticket)
+            else:
+                ready.append(ticket)
+            if flow.block:
+                continue
+            share = flow.share
+            share.ready += 1
+            if not flow.in_ring:
+                share.join(flow)
+            if not share.block:
+                self.ready += 1
+                if not share.in_ring:
+                    self._turn(share)
+
+    def _queue(self, flow: Flow) -> None:
+        """The flow may have something to give out, and through it its tenant."""
+        if flow.ready and not flow.in_ring:
+            flow.share.join(flow)
+        if not flow.share.block:
+            self._turn(flow.share)
+
+    def _turn(self, share: Share) -> None:
+        if share.in_ring or not share.ready:
+            return
+        ring = self.rounds[share.priority]
+        if not ring:
+            first = self.virtual + _STEPS[share.priority]
+            self.passes[share.priority] = max(self.passes[share.priority], first)
+        share.deficit = 0
+        share.in_ring = True
+        ring.append(share)
+
+    # -- whose turn it is --------------------------------------------------------------------------------------------
+
+    def pick(self) -> Ticket | None:
+        """The next ready ticket: priority by weight, then tenant, then flow by deficit round robin."""
+        while (priority := self._priority()) is not None:
+            ticket = self._from(self.rounds[priority])
+            if ticket is not None:
+                self.ready -= 1
+                self.held[priority] -= 1
+                self.virtual = self.passes[priority]
+                self.passes[priority] += _STEPS[priority]
+                return ticket
+        return None
+
+    def _priority(self) -> Priority | None:
+        best: Priority | None = None
+        for priority, ring in self.rounds.items():
+            if ring and (best is None or self.passes[priority] < self.passes[best]):
+                best = priority
+        return best
+
+    @staticmethod
+    def _from(ring: deque[Share]) -> Ticket | None:
+        while ring:
+            share = ring[0]
+            ticket = None if share.block else share.head()
+            if ticket is None:
+                ring.popleft().in_ring = False
+                continue
+            if share.deficit < ticket.segments:
+                if len(ring) > 1:
+                    share.deficit += 1
+                    ring.rotate(-1)
+                    continue
+                share.deficit = ticket.segments  # alone it waits for no turn
+            share.deficit -= ticket.segments
+            share.give(ticket)
+            return ticket
+        return None
