@@ -115,6 +115,10 @@ class Draft:
     idempotency_key: str | None = None
     content_hash: bytes | None = None
     """SHA-256 over the caller's fields as sent; present exactly when idempotency_key is."""
+    held: str | None = None
+    """Why it is due later than asked: a waiting.Reason; None: it is not."""
+    held_by: str | None = None
+    """What holds it up, in words."""
 
 
 @dataclass(slots=True)
@@ -172,6 +176,12 @@ class Message:
     price: str | None = None
     asked_sender: str | None = None
     """The sender that the caller named; None: smsd chooses one."""
+    held: str | None = None
+    """Pending, and due later because of this: a waiting.Reason; None: nothing holds it up."""
+    held_by: str | None = None
+    """The rule, or the hours, that hold it up, in words."""
+    held_since: Instant | None = None
+    """Since when a rule has held it up."""
 
 
 @dataclass(slots=True)

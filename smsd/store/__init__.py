@@ -11,7 +11,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from smsd.core.admission import AdmissionRules, Key
+from smsd.core.bunches import Line
 from smsd.core.health import Health
+from smsd.core.limits import Rule
 from smsd.core.message import Attempt, Draft, Instant, Message, Priority, State
 from smsd.core.settlement import Settlement
 from smsd.core.suppression import Suppression
@@ -66,7 +69,27 @@ class Suppressed:
     """Those of its suppressions that stand in the way: providers' names, or `suppression.EVERY` alone."""
 
 
-AcceptResult = Stored | Replay | KeyConflict | Suppressed | StoreError
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """A limit with action `reject` has no room for the draft. Nothing was stored, and no key is bound."""
+
+    rule: Rule
+    until: Instant
+    """When there is room again, as far as is known now."""
+
+
+AcceptResult = Stored | Replay | KeyConflict | Suppressed | Limited | StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A limit on a tenant or campaign has no room: nothing was written, and none of its messages can be claimed."""
+
+    rule: Rule
+    group: str
+    """Whose messages (limits.groups_of)."""
+    until: Instant
+    """When there is room again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +105,10 @@ class Claim:
     provider: str
     sender: str
     pick: Callable[[str], str] | None = None
+    spread: float = 0.0
+    """A draw from [0, 1): scatters the retry of one that a limit with action `retry` refuses."""
+    due: Instant = 0
+    """When it was found due, by a clock that may have been set back since: what is due then is due."""
 
 
 @dataclass(slots=True)
@@ -132,6 +159,23 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """The wall clock was stepped, and what is due is to follow it."""
+
+    by_ms: int
+    """So far it was set back; less than 0: so far ahead."""
+    now: Instant
+    """What it showed when that was noticed."""
+    after: tuple[int, int, int, int] | None = None
+    """Where following it goes on; None: at the beginning. The outbox's own."""
+
+    @property
+    def before(self) -> Instant:
+        """What it would have shown then without the step."""
+        return self.now + self.by_ms
+
+
+@dataclass(frozen=True, slots=True)
 class Recovery:
     """What was found at opening."""
 
@@ -150,6 +194,8 @@ class Recovery:
     is lost): a window that reaches back beyond it is full."""
     cursor_key: bytes = field(default=b"", compare=False, repr=False)
     """16 bytes drawn by lot when the outbox was made: cursors of listings are hidden by it."""
+    steps: tuple[Step, ...] = ()
+    """Steps of the wall clock that the due times have not followed yet, in order."""
     parked: tuple[Message, ...] = ()
     """Messages found in a call for the third time (`core.crashes`), as they are now: failed, UNCERTAIN."""
 
@@ -262,16 +308,22 @@ class Outbox(Protocol):
     def accept(self, draft: Draft, done: Callable[[AcceptResult], None]) -> None:
         """Queue the draft; `done` is called on the event loop, in order of the calls, once it is durable (or not).
         Order of calls is order of acceptance. Keys are looked up before suppressions, which are exact: one that was
-        reported kept before this call is met."""
+        reported kept before this call is met. Then limits that count acceptances are asked."""
         ...
 
-    async def begin(self, claims: Sequence[Claim], now: Instant) -> list[Message | None]:
+    async def begin(self, claims: Sequence[Claim], now: Instant) -> list[Message | Blocked | None]:
         """Claim: pending -> processing, in one transaction. One result per claim; None: no longer ours (not pending,
-        other attempt, or past its expiry). The Message is as after the claim (attempt is the new attempt's number).
+        other attempt, or past its expiry). The Message is as after the claim (attempt is the new attempt's number). One
+        that is not due at `now`, because it was rescheduled meanwhile, stays PENDING as it is.
 
         A recipient who is suppressed at the claim's provider gets no call: the message stays PENDING and goes by what
         is left of its route (route and flow are the new ones), or is FAILED, OPTED_OUT, when nothing is left or it is
-        pinned. Its attempt is as before."""
+        pinned. Its attempt is as before.
+
+        Then quiet hours and limits (govern()) are asked, message by message in the order of the claims, all limits of a
+        message before any is charged. Only what is claimed is charged. Without room the Message is PENDING with `held`
+        set, due when its turn comes, or with an error LIMIT_EXCEEDED, due for its next attempt; or FAILED,
+        LIMIT_EXCEEDED. Blocked: a limit on its tenant or campaign has no room, and nothing was written."""
         ...
 
     async def settle(self, settlement: Settlement, attempt: Attempt | None) -> bool:
@@ -288,7 +340,22 @@ class Outbox(Protocol):
         ...
 
     async def cancel(self, id: str, tenant: str | None, now: Instant) -> Message | WrongState | None:
-        """pending -> cancelled. None: no such message (of this tenant)."""
+        """pending -> cancelled. None: no such message (of this tenant). It counts as accepted no more."""
+        ...
+
+    async def reschedule(
+        self,
+        id: str,
+        tenant: str | None,
+        due: Instant,
+        send_at: Instant,
+        expires_at: Instant,
+        held: str | None,
+        held_by: str | None,
+        now: Instant,
+    ) -> Message | WrongState | None:
+        """Another time for a pending message whose end of life has not come: it is due then, and held up by what is
+        told. It has no turn any more that a limit promised it. None: no such message (of this tenant)."""
         ...
 
     async def reopen(
@@ -322,6 +389,21 @@ class Outbox(Protocol):
         """Keep a provider's health."""
         ...
 
+    async def govern(self, rules: AdmissionRules) -> None:
+        """These limits and quiet hours count for whatever is asked after it. What was charged is kept, as long as the
+        longest window may be, whatever becomes of the messages. May be called before open()."""
+        ...
+
+    async def follow_step(self, step: Step) -> Step | None:
+        """Let due times follow a step of the wall clock, a bounded number of rows at once. Returns what is left to be
+        done; None: nothing.
+
+        Set back: what was due is due, and what the outbox was told to be due later (not by `send_at`, not for quiet
+        hours) comes so much earlier, in the same order; look-ups and the beginnings of doubts and waits too. Set ahead:
+        retries and look-ups come so much later. Ends of life stay.
+        """
+        ...
+
 
 class Records(Protocol):
     """The read side. Reads see everything committed before the call."""
@@ -334,6 +416,13 @@ class Records(Protocol):
 
     async def suppressions_of(self, number: str) -> tuple[Suppression, ...]:
         """All of the number, in order of their scopes."""
+        ...
+
+    async def suppressions(
+        self, scope: str | None, after: tuple[str, str] | None, limit: int
+    ) -> tuple[Suppression, ...]:
+        """At most `limit` of the scope (None: of every one) behind the place `after` (number, scope; of a scope the
+        number alone counts), in order of (number, scope)."""
         ...
 
     async def find_key(self, tenant: str, key: str, content_hash: bytes) -> Replay | KeyConflict | None: ...
@@ -352,6 +441,12 @@ class Records(Protocol):
         are: a user's newest 20,000 messages (with `tenant` None: of each of at most 100 tenants); for a recipient,
         whom no index knows, the newest 200,000 messages of the outbox.
         """
+        ...
+
+    async def remaining(self, person: Person, now: Instant) -> int | None:
+        """How many more messages the limits let go to or about the person now: the smallest over all that bind it, the
+        one on its tenant included where that is named; never below 0. Of a user of no named tenant, the smallest of all
+        tenants that have one (of at most 100). None: no limit binds it."""
         ...
 
     async def feed(self, flow: int, after: tuple[Instant, int] | None, until: Instant, limit: int) -> Slice:
@@ -373,6 +468,21 @@ class Records(Protocol):
         Two sections may be one account, and a section may be renamed: an id may have been bound under another name.
         `without`: not those of these providers, which are known to be other carriers; their ids may be the same.
         """
+        ...
+
+    async def lines(self, most: int, now: Instant) -> tuple[Line, ...]:
+        """What waits, for the look ahead: the `most` largest flows, the largest first; what waits in others as one flow
+        for each route and priority, numbered below 0. Due times and segments of a bounded sample."""
+        ...
+
+    async def place(self, flow: int, due: Instant, seq: int) -> int:
+        """How many pending messages of the flow go before the one with this (due, seq). Exact within 20,000 of either
+        end, in between by the numbers of the messages."""
+        ...
+
+    async def charged(self, key: Key, most: int, step: int) -> tuple[tuple[Instant, int | None], ...]:
+        """Of the newest `most` charges under a limit's key every `step`-th, the newest first: when by the wall clock,
+        and when by the boot clock (us) if it was in this boot."""
         ...
 
     async def starts(self, provider: str, since: Instant, since_boot: int, limit: int) -> list[Start]:

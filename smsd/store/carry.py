@@ -5,10 +5,12 @@ outbox came back. Least of all may somebody be texted who opted out meanwhile. S
 have, the providers' health, the suppressions and the newest time are carried over from the replaced one. What its
 messages say is not: a restore goes back to the backup, and what was accepted since stays in the replaced file.
 
-Calls are carried under their message's number negated. Numbers of messages begin at 1, so such a call belongs to no
-message here, however the numbers are given out anew: it counts for the ceilings, and its provider's message id stays
-bound to another message than those a look-up may ask for. A message that the backup has too keeps the history it had
-then; but its carried calls leave their provider's id free, for a look-up to find that the message was sent.
+What limits on recipients, users and the rest were charged holds on too: the charges that the backup does not have.
+
+Calls and charges are carried under their message's number negated. Numbers of messages begin at 1, so they belong to no
+message here, however the numbers are given out anew: a call counts for the ceilings, and its provider's message id
+stays bound to another message than those a look-up may ask for. A message that the backup has too keeps the history it
+had then; but its carried calls leave their provider's id free, for a look-up to find that the message was sent.
 
 Idempotency keys used since the backup are not carried, only counted. A key is answered with its message, and that
 message is not here: a replay would promise what does not exist. Nor would it be right for all: of the messages accepted
@@ -33,6 +35,7 @@ from smsd.core.message import Instant
 from smsd.core.pacing import MAX_LIMIT
 from smsd.store import StoreError
 from smsd.store import statements as sql
+from smsd.store.charges import ANCHOR
 from smsd.store.connection import BUSY_TIMEOUT_S
 from smsd.store.migrate import migrations, version
 from smsd.store.recovery import UNKNOWN_BEFORE, latest_time
@@ -73,6 +76,19 @@ CARRY = (
 )
 """A row of OLD_CALLS into the copy, unless the backup has it. `last`: the backup's last call. The cost is that of the
 segments: without its message nobody could tell what the call costs a rate whose unit was changed."""
+
+OLD_CHARGES = "SELECT nr, kind, key, at, boot, boot_us, seq FROM charges ORDER BY nr"
+
+CARRY_CHARGE = (
+    "INSERT INTO charges (kind, key, at, boot, boot_us, seq) SELECT :kind, :key, :at, :boot, :boot_us, -abs(:seq) "
+    "WHERE NOT EXISTS (SELECT 1 FROM charges WHERE nr = :nr AND nr <= :last AND kind = :kind AND key = :key "
+    "AND at = :at AND boot_us IS :boot_us)"
+)
+"""A row of OLD_CHARGES into the copy, unless the backup has it. `last`: the backup's last charge."""
+
+_CHARGE = ("nr", "kind", "key", "at", "boot", "boot_us", "seq")
+
+LAST_CHARGE = "SELECT coalesce(max(nr), 0) FROM charges"
 
 COLUMNS_OF = "SELECT name FROM pragma_table_info(?)"
 """None for a table that is not there: the replaced outbox may be of an earlier version, and is not migrated."""
@@ -203,6 +219,7 @@ def carry_calls(old: sqlite3.Connection, db: sqlite3.Connection, now: Instant) -
     if latest is not None:
         db.execute(sql.SET_META, ("beat", latest))
     carry_mark(old, db)
+    carry_charges(old, db, old_boot, boot)
     last: int = db.execute(LAST_CALL).fetchone()[0]
     calls = db.executemany(CARRY, ({**call, "last": last} for call in old_calls(old, old_boot, boot))).rowcount
     nothing = dict.fromkeys(_CALL)
@@ -212,6 +229,18 @@ def carry_calls(old: sqlite3.Connection, db: sqlite3.Connection, now: Instant) -
         calls += db.execute(CARRY, call).rowcount
     db.execute(sql.COMMIT)
     return calls
+
+
+def carry_charges(old: sqlite3.Connection, db: sqlite3.Connection, old_boot: int, boot: int) -> None:
+    """What limits were charged in the replaced outbox and the copy lacks, in its order."""
+    if old.execute(COLUMNS_OF, ("charges",)).fetchone() is None:
+        return
+    last: int = db.execute(LAST_CHARGE).fetchone()[0]
+    for row in old.execute(OLD_CHARGES):
+        charge = dict(zip(_CHARGE, row, strict=True))
+        if charge["boot"] == old_boot:
+            charge["boot"] = boot
+        db.execute(CARRY_CHARGE, {**charge, "last": last})
 
 
 def old_calls(old: sqlite3.Connection, old_boot: int, boot: int) -> Iterator[dict[str, Any]]:
@@ -238,6 +267,9 @@ def common_boot(old: sqlite3.Connection, db: sqlite3.Connection) -> tuple[int, i
     number = max(old_boot, boot) + 1
     db.execute(sql.SET_META, ("boot", number))
     db.execute(sql.SET_META, ("boot_token", old_token))
+    anchor = old.execute(sql.GET_META, (ANCHOR,)).fetchone()
+    if anchor is not None and anchor[0].split()[0] == str(old_boot):
+        db.execute(sql.SET_META, (ANCHOR, " ".join([str(number), *anchor[0].split()[1:]])))
     return old_boot, number
 
 

@@ -7,6 +7,7 @@ reopen, a provider's health, the beat. The daily flow, set-wise, is `transitions
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from smsd.core.health import Health
 from smsd.core.lifecycle import Event, may, step
@@ -14,10 +15,11 @@ from smsd.core.message import Error, Instant, Message, State
 from smsd.core.verdict import Category
 from smsd.store import WrongState, rows
 from smsd.store import statements as sql
+from smsd.store.charges import Charges
 from smsd.store.connection import Handle
 from smsd.store.deltas import MINUTE_MS, Deltas
-from smsd.store.statements import arrays, change
-from smsd.store.transitions import expect
+from smsd.store.limiting import cancelled, waits_no_more
+from smsd.store.statements import arrays, change, expect
 
 TENANT_MINUTES_KEPT = 2 * 24 * 60
 """Minutes for which a tenant's counts by minute are kept; the longest question about them is "today"."""
@@ -37,14 +39,17 @@ def find(db: Handle, id: str, tenant: str | None) -> Message | None:
     return None
 
 
-def expire(db: Handle, deltas: Deltas, now: Instant, limit: int) -> tuple[list[Message], Instant | None]:
+def expire(
+    db: Handle, deltas: Deltas, charges: Charges, now: Instant, limit: int
+) -> tuple[list[Message], Instant | None]:
     """Pending messages whose end of life has come, as they are afterwards; and the next end of life."""
     found = [rows.message(row) for row in arrays(db, sql.EXPIRED, (now, limit))]
     expired = []
     for message in found:
         cause = message.error.cause or message.error.category if message.error else None
         error = Error(Category.EXPIRED, EXPIRED_MESSAGE, now, cause=cause)
-        expired.append(replace(message, state=State.EXPIRED, processed_at=now, error=error))
+        expired.append(let_go(replace(message, state=State.EXPIRED, processed_at=now, error=error)))
+        waits_no_more(charges, message)
         deltas.moved(State.PENDING, step(State.PENDING, Event.EXPIRE), message.tenant, message.priority, message.flow)
     changes = [(m.seq, now, *rows.error_values(m.error)[:2], rows.error_values(m.error)[5]) for m in expired if m.error]
     expect(change(db, sql.EXPIRE, changes), len(expired))
@@ -52,8 +57,10 @@ def expire(db: Handle, deltas: Deltas, now: Instant, limit: int) -> tuple[list[M
     return expired, None if following is None else following[0]
 
 
-def cancel(db: Handle, deltas: Deltas, id: str, tenant: str | None, now: Instant) -> Message | WrongState | None:
-    """pending -> cancelled."""
+def cancel(
+    db: Handle, deltas: Deltas, charges: Charges, id: str, tenant: str | None, now: Instant
+) -> Message | WrongState | None:
+    """pending -> cancelled. It does not count as accepted any more."""
     message = find(db, id, tenant)
     if message is None:
         return None
@@ -61,8 +68,40 @@ def cancel(db: Handle, deltas: Deltas, id: str, tenant: str | None, now: Instant
         return WrongState(message)
     after = step(message.state, Event.CANCEL)
     expect(change(db, sql.CANCEL, [(now, message.seq)]), 1)
+    cancelled(db, charges, message)
     deltas.moved(message.state, after, message.tenant, message.priority, message.flow)
-    return replace(message, state=after, processed_at=now)
+    return let_go(replace(message, state=after, processed_at=now))
+
+
+class Times(NamedTuple):
+    """When a message is due, and why not earlier; what was asked for, and when its life ends."""
+
+    due: Instant
+    send_at: Instant
+    expires_at: Instant
+    held: str | None
+    held_by: str | None
+
+
+def reschedule(
+    db: Handle, deltas: Deltas, charges: Charges, id: str, tenant: str | None, times: Times, now: Instant
+) -> Message | WrongState | None:
+    """A pending message whose time is not up is due at another time."""
+    message = find(db, id, tenant)
+    if message is None:
+        return None
+    if message.state is not State.PENDING or message.expires_at <= now:
+        return WrongState(message)
+    expect(change(db, sql.RESCHEDULE, [(*times, message.seq, message.attempt)]), 1)
+    waits_no_more(charges, message)
+    deltas.changed_flow(message.flow, message.flow)  # its next due time is another
+    return rows.message(arrays(db, sql.BY_SEQ, (message.seq,))[0])
+
+
+def let_go(message: Message) -> Message:
+    """It is pending no more, and nothing holds it up."""
+    message.held = message.held_by = message.held_since = None
+    return message
 
 
 def reopen(
@@ -85,7 +124,9 @@ def save_provider(db: Handle, health: Health) -> None:
     db.execute(sql.SAVE_PROVIDER, rows.health_row(health))
 
 
-def beat(db: Handle, now: Instant) -> None:
-    """Write the time down: a commit that must succeed. It takes some old minutes of tenants away on the occasion."""
+def beat(db: Handle, charges: Charges, now: Instant) -> None:
+    """Write the time down: a commit that must succeed. It takes some old minutes of tenants, and some old charges, away
+    on the occasion."""
     db.execute(sql.SET_META, ("beat", now))
     db.execute(sql.FORGET_TENANT_MINUTES, (now // MINUTE_MS - TENANT_MINUTES_KEPT, MINUTES_FORGOTTEN_AT_ONCE))
+    charges.purge(db, charges.line.at(now, charges.boot_us()))

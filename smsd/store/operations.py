@@ -13,7 +13,7 @@ from typing import Generic, TypeVar, cast
 
 from smsd.core.message import Attempt, Draft, Instant, Message
 from smsd.core.settlement import Settlement
-from smsd.store import AcceptResult, Claim, StoreError
+from smsd.store import AcceptResult, Blocked, Claim, StoreError
 from smsd.store.connection import Handle
 from smsd.store.deltas import Deltas
 
@@ -73,15 +73,17 @@ class Awaited(Operation, Generic[T]):
             self.future.set_exception(error)
 
 
-class Begin(Awaited[list[Message | None]]):
-    """Claims that want to become open attempts."""
+class Begin(Awaited[list[Message | Blocked | None]]):
+    """Claims that want to become open attempts. `now` and `boot_us` are the same moment by wall and boot clock (None:
+    there is no boot clock)."""
 
-    __slots__ = ("claims", "now", "size")
+    __slots__ = ("boot_us", "claims", "now", "size")
 
-    def __init__(self, claims: Sequence[Claim], now: Instant) -> None:
+    def __init__(self, claims: Sequence[Claim], now: Instant, boot_us: int | None) -> None:
         super().__init__()
         self.claims = claims
         self.now = now
+        self.boot_us = boot_us
         self.size = len(claims)
 
 

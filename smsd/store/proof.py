@@ -22,8 +22,7 @@ from smsd.store.connection import Handle
 from smsd.store.deltas import Deltas
 from smsd.store.reading import BINDING_SLACK_MS, stretches
 from smsd.store.rows import OVERTAKEN
-from smsd.store.statements import arrays, change
-from smsd.store.transitions import expect
+from smsd.store.statements import arrays, change, expect
 
 STRETCHES = 20
 """Stretches of `reading.ATTEMPTS_AT_ONCE` calls, newest first, among which the owner of an id is looked for: some

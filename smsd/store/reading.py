@@ -65,6 +65,16 @@ def suppressions_of(db: Handle, number: str) -> tuple[Suppression, ...]:
     return tuple(Suppression(*row) for row in db.execute(sql.SUPPRESSIONS_OF, (number,)).fetchall())
 
 
+def suppressions(db: Handle, scope: str | None, after: tuple[str, str] | None, limit: int) -> tuple[Suppression, ...]:
+    """Those of a scope (None: of every one) after a place (number, scope), in order of (number, scope)."""
+    number, beyond = after or ("", "")
+    if scope is None:
+        found = db.execute(sql.SUPPRESSIONS_AFTER, (number, beyond, limit)).fetchall()
+    else:
+        found = db.execute(sql.SUPPRESSIONS_IN_SCOPE_AFTER, (scope, number, limit)).fetchall()
+    return tuple(Suppression(*row) for row in found)
+
+
 def find_key(db: Handle, tenant: str, key: str, content_hash: bytes) -> Replay | KeyConflict | None:
     """What a submission with this key would get; None: the key is free."""
     row = db.execute(sql.FIND_KEY, (tenant, key)).fetchone()

@@ -16,14 +16,15 @@ from smsd.core.health import Health
 from smsd.core.lifecycle import Event
 from smsd.core.message import Instant, Message, Priority, State
 from smsd.core.settlement import settled
-from smsd.store import FlowRow, Recovery, StoreError
+from smsd.store import FlowRow, Recovery, Step, StoreError, steps
 from smsd.store import statements as sql
+from smsd.store.charges import timeline
 from smsd.store.connection import Handle
 from smsd.store.deltas import Deltas
 from smsd.store.migrate import migrate
 from smsd.store.rows import CRASHED, message, settled_row
-from smsd.store.statements import arrays, change
-from smsd.store.transitions import Ledger, count_settlement, expect
+from smsd.store.statements import arrays, change, expect
+from smsd.store.transitions import Ledger, count_settlement
 
 AUTOCHECKPOINT_PAGES = 32_768
 """128 MiB: a safety net only, for it runs inside an unlucky commit. `writer` checkpoints long before."""
@@ -87,8 +88,9 @@ def recover(
         last_straws = count_crashes(db)
         reopened = mark_open_attempts(db, now, boot, boot_us, by_segments)
         held = tuple(park(db, seq, now) for seq in last_straws)
-        ledger.start(db, boot)
-        found = describe(db, reopened - len(held), latest, held)
+        ledger.start(db, timeline(db, boot, now, boot_us))
+        following = steps.at_start(db, boot, boot_us, now, latest)
+        found = describe(db, reopened - len(held), latest, held, following)
         db.execute(sql.COMMIT)
     except BaseException:
         if db.in_transaction:
@@ -170,7 +172,9 @@ def mark_open_attempts(db: Handle, now: Instant, boot: int, boot_us: int | None,
     return len(crashed)
 
 
-def describe(db: Handle, reopened: int, latest: Instant | None, held: tuple[Message, ...]) -> Recovery:
+def describe(
+    db: Handle, reopened: int, latest: Instant | None, held: tuple[Message, ...], following: tuple[Step, ...]
+) -> Recovery:
     """The Recovery, from kept numbers."""
     uncertain = db.execute(sql.NEXT_UNCERTAIN, (-1,)).fetchone()
     unknown = db.execute(sql.GET_META, (UNKNOWN_BEFORE,)).fetchone()
@@ -188,6 +192,7 @@ def describe(db: Handle, reopened: int, latest: Instant | None, held: tuple[Mess
         counts=counts(db),
         unknown_before=None if unknown is None else unknown[0],
         cursor_key=cursor_key(db),
+        steps=following,
         parked=held,
     )
 

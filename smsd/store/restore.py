@@ -61,9 +61,9 @@ HELD_MESSAGE = (
 )
 
 HOLD = (
-    "UPDATE messages SET state = 5, processed_at = ?, uncertain = 0, uncertain_since = NULL, lookups = 0, "
-    "error_cause = coalesce(error_cause, error_category), error_category = ?, error_message = ?, error_at = ?, "
-    "error_code = NULL, error_provider = provider "
+    f"UPDATE messages SET state = 5, {sql.LET_GO}, processed_at = ?, uncertain = 0, uncertain_since = NULL, "
+    "lookups = 0, error_cause = coalesce(error_cause, error_category), error_category = ?, error_message = ?, "
+    "error_at = ?, error_code = NULL, error_provider = provider "
     "WHERE seq IN (SELECT seq FROM messages WHERE state = {state} LIMIT ?) RETURNING tenant, priority, flow, provider"
 )
 

@@ -40,14 +40,15 @@ MESSAGE_COLUMNS = (
     "idempotency_key, segments, length, max_attempts, truncated, pinned, priority, encoding, metadata, asked_sender, "
     "round, state, due, expires_at, sender, attempt, charged, provider, provider_message_id, claimed_at, uncertain, "
     "uncertain_since, lookups, error_category, error_message, error_at, error_code, error_provider, error_cause, "
-    "sent_at, processed_at, delivered_at, price"
+    "sent_at, processed_at, delivered_at, price, held, held_by, held_since"
 )
 """A whole message, in the order of message()."""
 
 _PLACE = {name.strip(): place for place, name in enumerate(MESSAGE_COLUMNS.split(","))}
 _STATE, _SENDER, _ATTEMPT = _PLACE["state"], _PLACE["sender"], _PLACE["attempt"]
 _PROVIDER, _CLAIMED_AT = _PLACE["provider"], _PLACE["claimed_at"]
-RECIPIENT = _PLACE["recipient"]
+_HELD, _HELD_SINCE = _PLACE["held"], _PLACE["held_since"]
+RECIPIENT, DUE = _PLACE["recipient"], _PLACE["due"]
 """Where the recipient stands in a row of MESSAGE_COLUMNS."""
 
 ATTEMPT_COLUMNS = (
@@ -76,6 +77,9 @@ CRASHED = "crashed"
 
 OVERTAKEN = "overtaken"
 """The outcome of an attempt that was open when a proof from outside settled its message. Its own end replaces it."""
+
+NOTHING_HELD = (None, None, None)
+"""The held columns of a message that nothing holds up."""
 
 _STATES = tuple(State)
 _PRIORITIES = tuple(Priority)
@@ -133,7 +137,7 @@ def message(row: Sequence[Any]) -> Message:
         idempotency_key, segments, length, max_attempts, truncated, pinned, priority, encoding, metadata, asked,
         round_, state, due, expires_at, sender, attempt_, charged, provider, provider_message_id, claimed_at, uncertain,
         uncertain_since, lookups, category, error_message, error_at, error_code, error_provider, error_cause,
-        sent_at, processed_at, delivered_at, price,
+        sent_at, processed_at, delivered_at, price, held, held_by, held_since,
     ) = row  # fmt: skip
     error = None
     if category is not None:
@@ -146,6 +150,7 @@ def message(row: Sequence[Any]) -> Message:
         pinned != 0, user, type_, campaign, profile, None if metadata is None else json.loads(metadata),
         idempotency_key, attempt_, charged, round_, provider, provider_message_id, claimed_at, uncertain != 0,
         uncertain_since, lookups, error, sent_at, processed_at, delivered_at, price, asked,
+        held, held_by, held_since,
     )  # fmt: skip
 
 
@@ -156,6 +161,7 @@ def claimed(row: list[Any], provider: str, sender: str, now: Instant) -> Message
     row[_PROVIDER] = provider
     row[_SENDER] = row[_SENDER] or sender
     row[_CLAIMED_AT] = now
+    row[_HELD : _HELD_SINCE + 1] = NOTHING_HELD
     return message(row)
 
 

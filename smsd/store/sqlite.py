@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from smsd.core.admission import AdmissionRules, Key
+from smsd.core.bunches import Line
 from smsd.core.health import Health
 from smsd.core.lifecycle import step
 from smsd.core.message import Attempt, Draft, Instant, Message, State
@@ -21,6 +23,7 @@ from smsd.core.settlement import Settlement
 from smsd.core.suppression import Suppression
 from smsd.store import (
     AcceptResult,
+    Blocked,
     Claim,
     DiskFullError,
     KeyConflict,
@@ -33,14 +36,18 @@ from smsd.store import (
     Replay,
     Slice,
     Start,
+    Step,
     StoreBrokenError,
     StoreError,
     Totals,
     WrongState,
+    allowance,
     changes,
+    outlines,
     proof,
     reading,
     recovery,
+    steps,
 )
 from smsd.store import statements as sql
 from smsd.store.connection import Connection, ConnectionFactory, Handle, connect
@@ -104,7 +111,7 @@ class SqliteOutbox:
         self._lock = FileLock(path.with_suffix(".lock"))
         self._guard = FileGuard(path)
         self._disk = Disk(path.parent, floor_bytes=floor_bytes, ballast_bytes=ballast_bytes, free=free)
-        self._ledger = Ledger()
+        self._ledger = Ledger(boot_us)
         self._writing: Connection | None = None
         self._reading: Connection | None = None
         self._writer: Writer | None = None
@@ -225,9 +232,9 @@ class SqliteOutbox:
         """See Outbox.accept."""
         self._opened().put(Accept(draft, done))
 
-    async def begin(self, claims: Sequence[Claim], now: Instant) -> list[Message | None]:
+    async def begin(self, claims: Sequence[Claim], now: Instant) -> list[Message | Blocked | None]:
         """See Outbox.begin."""
-        operation = Begin(claims, now)
+        operation = Begin(claims, now, self._ledger.charges.boot_us())
         self._opened().put(operation)
         return await operation.future
 
@@ -243,11 +250,28 @@ class SqliteOutbox:
 
     async def expire(self, now: Instant, limit: int) -> tuple[list[Message], Instant | None]:
         """See Outbox.expire."""
-        return await self._change(lambda db, deltas: changes.expire(db, deltas, now, limit), size=limit)
+        charges = self._ledger.charges
+        return await self._change(lambda db, deltas: changes.expire(db, deltas, charges, now, limit), size=limit)
 
     async def cancel(self, id: str, tenant: str | None, now: Instant) -> Message | WrongState | None:
         """See Outbox.cancel."""
-        return await self._change(lambda db, deltas: changes.cancel(db, deltas, id, tenant, now))
+        charges = self._ledger.charges
+        return await self._change(lambda db, deltas: changes.cancel(db, deltas, charges, id, tenant, now))
+
+    async def reschedule(
+        self,
+        id: str,
+        tenant: str | None,
+        due: Instant,
+        send_at: Instant,
+        expires_at: Instant,
+        held: str | None,
+        held_by: str | None,
+        now: Instant,
+    ) -> Message | WrongState | None:
+        """See Outbox.reschedule."""
+        charges, times = self._ledger.charges, changes.Times(due, send_at, expires_at, held, held_by)
+        return await self._change(lambda db, deltas: changes.reschedule(db, deltas, charges, id, tenant, times, now))
 
     async def reopen(
         self, id: str, tenant: str | None, now: Instant, expires_at: Instant, force: bool
@@ -276,9 +300,22 @@ class SqliteOutbox:
         """See Outbox.save_provider."""
         await self._change(lambda db, _: changes.save_provider(db, health))
 
+    async def follow_step(self, step: Step) -> Step | None:
+        """See Outbox.follow_step."""
+        return await self._change(lambda db, deltas: steps.follow(db, deltas, step), size=steps.PIECE)
+
     async def beat(self, now: Instant) -> None:
         """Commit the time: proof that the writer lives. Raises StoreError."""
-        await self._change(lambda db, _: changes.beat(db, now))
+        charges = self._ledger.charges
+        await self._change(lambda db, _: changes.beat(db, charges, now))
+
+    async def govern(self, rules: AdmissionRules) -> None:
+        """See Outbox.govern."""
+        charges = self._ledger.charges
+        if self._writing is None:
+            charges.govern(rules)
+        else:
+            await self._writing.run(lambda _: charges.govern(rules))  # between two transactions
 
     async def _change(self, run: Callable[[Handle, Deltas], T], size: int = 1) -> T:
         operation = Change(run, size)
@@ -298,6 +335,12 @@ class SqliteOutbox:
     async def suppressions_of(self, number: str) -> tuple[Suppression, ...]:
         """See Records.suppressions_of."""
         return await self._read(lambda db: reading.suppressions_of(db, number))
+
+    async def suppressions(
+        self, scope: str | None, after: tuple[str, str] | None, limit: int
+    ) -> tuple[Suppression, ...]:
+        """See Records.suppressions."""
+        return await self._read(lambda db: reading.suppressions(db, scope, after, limit))
 
     async def find_key(self, tenant: str, key: str, content_hash: bytes) -> Replay | KeyConflict | None:
         """See Records.find_key."""
@@ -333,6 +376,12 @@ class SqliteOutbox:
         ]
         return reading.added(counted)
 
+    async def remaining(self, person: Person, now: Instant) -> int | None:
+        """See Records.remaining."""
+        charges = self._ledger.charges
+        at = charges.line.at(now, charges.boot_us())
+        return await self._read(lambda db: allowance.remaining(db, charges.rules.limits, charges.line, person, at))
+
     async def feed(self, flow: int, after: tuple[Instant, int] | None, until: Instant, limit: int) -> Slice:
         """See Records.feed."""
         return await self._read(lambda db: reading.feed(db, flow, after, until, limit))
@@ -351,6 +400,19 @@ class SqliteOutbox:
         """See Records.starts."""
         boot = self._ledger.boot
         return await self._read(lambda db: reading.starts(db, boot, provider, since, since_boot, limit))
+
+    async def lines(self, most: int, now: Instant) -> tuple[Line, ...]:
+        """See Records.lines."""
+        return await self._read(lambda db: outlines.lines(db, most, now))
+
+    async def place(self, flow: int, due: Instant, seq: int) -> int:
+        """See Records.place."""
+        return await self._read(lambda db: outlines.place(db, flow, due, seq))
+
+    async def charged(self, key: Key, most: int, step: int) -> tuple[tuple[Instant, int | None], ...]:
+        """See Records.charged."""
+        boot = self._ledger.boot
+        return await self._read(lambda db: outlines.charged(db, boot, key.kind, key.key, most, step))
 
     async def _read(self, fn: Callable[[Handle], T]) -> T:
         if self._reading is None:

@@ -77,6 +77,12 @@ def change(db: Handle, template: str, rows: Sequence[Sequence[object]]) -> int:
     return changed
 
 
+def expect(changed: int, wanted: int) -> None:
+    """A set-wise change must have met every row that was looked up in the same transaction."""
+    if changed != wanted:
+        raise RuntimeError(f"{changed} rows changed where {wanted} were found in the same transaction")
+
+
 def look_up(db: Handle, template: str, rows: Sequence[Sequence[object]]) -> list[Any]:
     """Run a set-wise query over the rows; its arrays. The template selects one json_group_array."""
     found: list[Any] = []
@@ -118,14 +124,19 @@ INSERT_FLOW = "INSERT INTO flows (id, route, priority, tenant, campaign) VALUES 
 
 CLAIMABLE = (
     "WITH v (seq, attempt, now) AS (VALUES {rows}) "
-    + grouped(prefixed("m", MESSAGE_COLUMNS), "v CROSS JOIN messages AS m ON m.seq = v.seq ")
+    + grouped(prefixed("m", MESSAGE_COLUMNS + ", admitted"), "v CROSS JOIN messages AS m ON m.seq = v.seq ")
     + "WHERE m.state = 0 AND m.attempt = v.attempt AND m.expires_at > v.now"
 )
+"""A message, and behind its columns the round in which it was last claimed."""
+
+LET_GO = "held = NULL, held_by = NULL, held_since = NULL"
+"""Nothing holds the message up any more."""
 
 CLAIM = (
     "UPDATE messages SET state = 1, attempt = messages.attempt + 1, provider = v.provider, "
     "sender = coalesce(messages.asked_sender, v.sender), "
-    "claimed_at = v.now, uncertain = 0, uncertain_since = NULL, lookups = 0 "
+    "claimed_at = v.now, uncertain = 0, uncertain_since = NULL, lookups = 0, "
+    f"admitted = messages.round + 1, {LET_GO} "
     f"FROM {listed('seq, attempt, provider, sender, now')} "
     "WHERE messages.seq = v.seq AND +messages.state = 0 AND messages.attempt = v.attempt"
 )
@@ -136,11 +147,59 @@ REROUTE = (
 )
 
 TURN_AWAY = (
-    "UPDATE messages SET state = 5, processed_at = v.at, error_category = v.category, error_message = v.message, "
-    "error_at = v.at, error_code = v.code, error_provider = v.provider, error_cause = NULL "
+    f"UPDATE messages SET state = 5, {LET_GO}, processed_at = v.at, error_category = v.category, "
+    "error_message = v.message, error_at = v.at, error_code = v.code, error_provider = v.provider, error_cause = NULL "
     f"FROM {listed('seq, category, message, at, code, provider')} "
     "WHERE messages.seq = v.seq AND +messages.state = 0"
 )
+
+# --- limiting --------------------------------------------------------------------------------------------------------
+
+HOLD_NEW = (
+    f"UPDATE messages SET held = v.held, held_by = v.held_by FROM {listed('seq, held, held_by')} "
+    "WHERE messages.seq = v.seq AND +messages.state = 0 AND messages.attempt = 0"
+)
+"""Of messages inserted in the same transaction: few are held, and two more values would cost every insertion."""
+
+HOLD_UP = (
+    "UPDATE messages SET due = v.due, held = v.held, held_by = v.held_by, held_since = v.held_since "
+    f"FROM {listed('seq, attempt, due, held, held_by, held_since')} "
+    "WHERE messages.seq = v.seq AND +messages.state = 0 AND messages.attempt = v.attempt"
+)
+
+REFUSE = (
+    f"UPDATE messages SET state = v.state, {LET_GO}, due = v.due, charged = v.charged, "
+    "processed_at = iif(v.state = 5, v.at, messages.processed_at), error_category = v.category, "
+    "error_message = v.message, error_at = v.at, error_code = NULL, error_provider = NULL, error_cause = NULL "
+    f"FROM {listed('seq, attempt, state, due, charged, category, message, at')} "
+    "WHERE messages.seq = v.seq AND +messages.state = 0 AND messages.attempt = v.attempt"
+)
+
+CHARGES_OF = "WITH v (kind, key) AS (VALUES {rows}) " + grouped(
+    "c.kind, c.key, c.at, c.boot, c.boot_us, c.seq",
+    "v CROSS JOIN charges AS c INDEXED BY charges_key ON c.kind = v.kind AND c.key = v.key AND c.nr >= coalesce("
+    "(SELECT nr FROM charges AS o WHERE o.kind = v.kind AND o.key = v.key ORDER BY nr DESC LIMIT 1 OFFSET {most}), 0)",
+)
+
+
+def charges_of(most: int) -> str:
+    """The query of the newest `most` (>= 1) charges under each of its keys."""
+    # SQLite takes no column for an OFFSET.
+    return CHARGES_OF.replace("{most}", str(most - 1))
+
+
+ADD_CHARGES = "INSERT INTO charges (kind, key, at, boot, boot_us, seq) VALUES {rows}"
+
+TAKE_BACK = (
+    "DELETE FROM charges WHERE nr = (SELECT max(nr) FROM charges WHERE kind = ? AND key = ? AND seq = ? AND nr >= "
+    "coalesce((SELECT nr FROM charges AS o WHERE o.kind = ? AND o.key = ? ORDER BY nr DESC LIMIT 1 OFFSET ?), 0))"
+)
+
+OLDEST_CHARGES = "SELECT nr, at, boot, boot_us FROM charges WHERE nr > ? ORDER BY nr LIMIT ?"
+
+FORGET_CHARGES = "DELETE FROM charges WHERE nr IN (VALUES {rows})"
+
+FIRST_OF_ITS_KIND = "SELECT id, state, segments, encoding FROM messages WHERE seq = ?"
 
 # --- settling --------------------------------------------------------------------------------------------------------
 
@@ -191,6 +250,14 @@ SUPPRESSED = "WITH v (number) AS (VALUES {rows}) " + grouped(
 
 SUPPRESSIONS_OF = f"SELECT {SUPPRESSION_COLUMNS} FROM suppressions WHERE number = ? ORDER BY scope"
 
+SUPPRESSIONS_AFTER = (
+    f"SELECT {SUPPRESSION_COLUMNS} FROM suppressions WHERE (number, scope) > (?, ?) ORDER BY number, scope LIMIT ?"
+)
+
+SUPPRESSIONS_IN_SCOPE_AFTER = (
+    f"SELECT {SUPPRESSION_COLUMNS} FROM suppressions WHERE scope = ? AND number > ? ORDER BY number LIMIT ?"
+)
+
 ADD_SUPPRESSIONS = (
     f"INSERT INTO suppressions ({SUPPRESSION_COLUMNS}) VALUES {{rows}} ON CONFLICT (scope, number) DO NOTHING"
 )
@@ -211,7 +278,8 @@ BOUND_TO_OTHER_BY_ANSWER = (
 )
 
 PROVE = (
-    "UPDATE messages SET state = 2, due = ?, charged = ?, provider = ?, provider_message_id = ?, uncertain = 0, "
+    f"UPDATE messages SET state = 2, {LET_GO}, due = ?, charged = ?, provider = ?, provider_message_id = ?, "
+    "uncertain = 0, "
     "sender = coalesce(sender, asked_sender), "
     "uncertain_since = NULL, lookups = 0, sent_at = ?, processed_at = ?, error_category = NULL, error_message = NULL, "
     "error_at = NULL, error_code = NULL, error_provider = NULL, error_cause = NULL WHERE seq = ? AND state = ?"
@@ -274,15 +342,20 @@ EXPIRED = grouped(
 NEXT_EXPIRY = "SELECT expires_at FROM messages WHERE state = 0 ORDER BY expires_at LIMIT 1"
 
 EXPIRE = (
-    "UPDATE messages SET state = 7, processed_at = v.now, error_category = v.category, error_message = v.message, "
-    "error_at = v.now, error_code = NULL, error_provider = NULL, error_cause = v.cause "
+    f"UPDATE messages SET state = 7, {LET_GO}, processed_at = v.now, error_category = v.category, "
+    "error_message = v.message, error_at = v.now, error_code = NULL, error_provider = NULL, error_cause = v.cause "
     f"FROM {listed('seq, now, category, message, cause')} WHERE messages.seq = v.seq AND +messages.state = 0"
 )
 
-CANCEL = "UPDATE messages SET state = 6, processed_at = ? WHERE seq = ? AND +state = 0"
+CANCEL = f"UPDATE messages SET state = 6, {LET_GO}, processed_at = ? WHERE seq = ? AND +state = 0"
+
+RESCHEDULE = (
+    "UPDATE messages SET due = ?, send_at = ?, expires_at = ?, held = ?, held_by = ?, held_since = NULL "
+    "WHERE seq = ? AND +state = 0 AND attempt = ?"
+)
 
 REOPEN = (
-    "UPDATE messages SET state = 0, due = ?, expires_at = ?, round = round + 1, charged = 0, uncertain = 0, "
+    f"UPDATE messages SET state = 0, {LET_GO}, due = ?, expires_at = ?, round = round + 1, charged = 0, uncertain = 0, "
     "uncertain_since = NULL, lookups = 0, sender = asked_sender, sent_at = NULL, processed_at = NULL, "
     "delivered_at = NULL, provider_message_id = NULL, price = NULL, crashes = 0 WHERE seq = ? AND state = ?"
 )
@@ -413,3 +486,51 @@ FLOOR_OF_USERS_PAGE = (
 FLOOR_OF_PAGE = "SELECT seq FROM messages WHERE seq < ? ORDER BY seq DESC LIMIT 1 OFFSET ?"
 
 FLOOR_OF_FAILED_PAGE = "SELECT seq FROM messages WHERE state = 5 AND seq < ? ORDER BY seq DESC LIMIT 1 OFFSET ?"
+
+# --- looking ahead ---------------------------------------------------------------------------------------------------
+
+LINES = (
+    "SELECT v.*, (SELECT due FROM messages WHERE state = 0 AND flow = v.id ORDER BY due DESC, seq DESC LIMIT 1) "
+    "FROM (SELECT id, route, priority, tenant, campaign, pending, next_due "
+    "FROM flows WHERE pending > 0 ORDER BY pending DESC, id LIMIT ?) AS v"
+)
+"""The largest first. They are sorted: there are as many as have something pending."""
+
+ALL_LINES = (
+    "SELECT route, priority, sum(pending), max(next_due) FROM flows INDEXED BY flows_live WHERE pending > 0 "
+    "GROUP BY route, priority ORDER BY route, priority"
+)
+
+DUES = (
+    "SELECT v.due, m.segments FROM "
+    "(SELECT seq, due, row_number() OVER (ORDER BY due, seq) AS place FROM messages WHERE state = 0 AND flow = ?) AS v "
+    "CROSS JOIN messages AS m ON m.seq = v.seq WHERE v.place % ? = 0 ORDER BY v.place"
+)
+
+FIRST_SEGMENTS = (
+    "SELECT avg(segments) FROM (SELECT segments FROM messages WHERE state = 0 AND flow = ? ORDER BY due, seq LIMIT ?)"
+)
+
+PLACE = (
+    "SELECT count(*) FROM (SELECT 1 FROM messages WHERE state = 0 AND flow = ? AND (due, seq) < (?, ?) "
+    "ORDER BY due DESC, seq DESC LIMIT ?)"
+)
+
+PLACE_FROM_BEHIND = (
+    "SELECT count(*) FROM (SELECT 1 FROM messages WHERE state = 0 AND flow = ? AND (due, seq) > (?, ?) "
+    "ORDER BY due, seq LIMIT ?)"
+)
+
+SPAN_OF_FLOW = (
+    "SELECT pending, "
+    "(SELECT seq FROM messages WHERE state = 0 AND flow = flows.id ORDER BY due, seq LIMIT 1), "
+    "(SELECT seq FROM messages WHERE state = 0 AND flow = flows.id ORDER BY due DESC, seq DESC LIMIT 1) "
+    "FROM flows WHERE id = ?"
+)
+"""How many are pending, and the numbers of the first and the last of them."""
+
+CHARGED_LATELY = (
+    "SELECT c.at, c.boot, c.boot_us FROM (SELECT nr, row_number() OVER (ORDER BY nr DESC) AS place FROM "
+    "(SELECT nr FROM charges INDEXED BY charges_key WHERE kind = ? AND key = ? ORDER BY nr DESC LIMIT ?)) AS v "
+    "CROSS JOIN charges AS c ON c.nr = v.nr WHERE v.place % ? = 0 ORDER BY v.place"
+)

@@ -13,37 +13,39 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from smsd.core.lifecycle import Event, step
-from smsd.core.message import Draft, Instant, Message, State
+from smsd.core.message import Draft, Message, State
 from smsd.core.settlement import Settlement
 from smsd.core.verdict import Category
-from smsd.store import Claim, KeyConflict, Replay, Stored, Suppressed, rows
+from smsd.store import KeyConflict, Replay, Stored, Suppressed, rows
 from smsd.store import statements as sql
+from smsd.store.charges import Charges, Timeline
 from smsd.store.connection import Handle
 from smsd.store.deltas import Deltas
 from smsd.store.flows import Flows
+from smsd.store.limiting import Answer, Entrance, Turnstile, Wanted, sender_of, waits_no_more
 from smsd.store.operations import Accept, Begin, Change, Operation, Settle
 from smsd.store.optouts import Codes, OptOuts, forbids, opted_out, refused, way_around
-from smsd.store.statements import change, look_up
+from smsd.store.statements import change, expect, look_up
 
 T = TypeVar("T")
-
-Wanted = tuple[int, list[Message | None], int, Claim, Instant]
-"""A claim: its message's number, the answers of its operation, its place among them, itself, and the time."""
 
 
 class Ledger:
     """Applies operations. Lives on the writing connection's thread; committed() and undone() end each transaction."""
 
-    def __init__(self) -> None:
+    def __init__(self, boot_us: Callable[[], int] | None = None) -> None:
+        """`boot_us` reads CLOCK_BOOTTIME, microseconds."""
         self.boot = 0
         """The number of the present boot."""
         self.optouts = OptOuts()
+        self.charges = Charges(boot_us)
         self._next_seq = 1
         self._flows = Flows()
 
-    def start(self, db: Handle, boot: int) -> None:
-        """Learn from the database where numbering goes on; `boot` is the number of the present boot."""
-        self.boot = boot
+    def start(self, db: Handle, line: Timeline) -> None:
+        """Learn from the database where numbering goes on; `line` is that of the present boot."""
+        self.boot = line.boot
+        self.charges.start(line)
         self._next_seq = (db.execute(sql.LAST_SEQ).fetchone()[0] or 0) + 1
         self._flows.start(db)
 
@@ -65,11 +67,13 @@ class Ledger:
     def committed(self) -> None:
         """What apply() wrote is durable."""
         self._flows.committed()
+        self.charges.committed()
 
     def undone(self) -> None:
         """The transaction is rolled back. Its numbers stay used: a gap harms nobody."""
         self._flows.undone()
         self.optouts.undone()
+        self.charges.undone()
 
     # --- accept ------------------------------------------------------------------------------------------------------
 
@@ -78,8 +82,10 @@ class Ledger:
             return
         known = find_keys(db, [a.draft for a in accepts if a.draft.idempotency_key is not None])
         optouts = self.optouts.of(db, (a.draft.recipient for a in accepts))
+        entrance = Entrance(db, self.charges, [a.draft for a in accepts]) if self.charges.at_acceptance else None
         messages: list[tuple[object, ...]] = []
         keys: list[tuple[object, ...]] = []
+        held: list[tuple[object, ...]] = []
         for accept in accepts:
             draft = accept.draft
             key = draft.idempotency_key
@@ -91,6 +97,12 @@ class Ledger:
             if optouts and (scopes := refused(draft.route, optouts.get(draft.recipient, {}))):
                 accept.result = Suppressed(scopes)
                 continue
+            if entrance is not None:
+                answer = entrance.turned_away(draft)
+                if answer is not None:
+                    accept.result = answer
+                    continue
+                entrance.accepted(draft, self._next_seq)
             if key is not None:
                 replay = Replay(draft.id, State.PENDING, draft.segments, int(draft.encoding))
                 known[draft.tenant, key] = (draft.content_hash or b"", replay)
@@ -98,36 +110,49 @@ class Ledger:
             flow = self._flows.number(db, (draft.route, int(draft.priority), draft.tenant, draft.campaign))
             messages.append(rows.accepted_row(draft, self._next_seq, flow))
             deltas.accepted(draft.tenant, draft.priority, flow)
+            if draft.held is not None:
+                held.append((self._next_seq, draft.held, draft.held_by))
             accept.result = Stored(self._next_seq, flow)
             self._next_seq += 1
         change(db, sql.INSERT_MESSAGES, messages)
         change(db, sql.INSERT_KEYS, keys)
+        expect(change(db, sql.HOLD_NEW, held), len(held))
+        self.charges.write(db)
 
     # --- begin -------------------------------------------------------------------------------------------------------
 
     def _begin(self, db: Handle, begins: Sequence[Begin], deltas: Deltas) -> None:
         wanted: list[Wanted] = []
         for begin in begins:
-            answers: list[Message | None] = [None] * len(begin.claims)
+            answers: list[Answer] = [None] * len(begin.claims)
             begin.result = answers
-            wanted += [(c.seq, answers, place, c, begin.now) for place, c in enumerate(begin.claims)]
-        for claims in distinct(wanted, key=lambda entry: entry[0]):
-            found = look_up(db, sql.CLAIMABLE, [(seq, c.attempt, now) for seq, _, _, c, now in claims])
+            wanted += [
+                Wanted(c.seq, answers, place, c, begin.now, begin.boot_us) for place, c in enumerate(begin.claims)
+            ]
+        for claims in distinct(wanted, key=lambda entry: entry.seq):
+            found = look_up(db, sql.CLAIMABLE, [(one.seq, one.claim.attempt, one.now) for one in claims])
+            admitted = {row[0]: row.pop() for row in found}
             pending = {row[0]: row for row in found}
-            won = [entry for entry in claims if entry[0] in pending]
+            won = due_now([entry for entry in claims if entry.seq in pending], pending)
             optouts = self.optouts.of(db, (row[rows.RECIPIENT] for row in found)) if found else {}
             if optouts:
                 won = self._turn_away(db, won, pending, optouts, deltas)
-            senders = [sender_of(c, pending[seq]) for seq, _, _, c, _ in won]
-            changes = [
-                (seq, c.attempt, c.provider, sender, now)
-                for (seq, _, _, c, now), sender in zip(won, senders, strict=True)
-            ]
-            expect(change(db, sql.CLAIM, changes), len(won))
-            for (seq, answers, place, claim, now), sender in zip(won, senders, strict=True):
-                message = rows.claimed(pending[seq], claim.provider, sender, now)
-                deltas.moved(State.PENDING, State.PROCESSING, message.tenant, message.priority, message.flow)
-                answers[place] = message
+            if won and not self.charges.idle:
+                won = Turnstile(db, self.charges, deltas).pass_on(won, pending, admitted)
+            self._claim(db, won, pending, deltas)
+
+    def _claim(self, db: Handle, won: Sequence[Wanted], pending: Mapping[int, list[Any]], deltas: Deltas) -> None:
+        """Those that nothing stands in the way of become open attempts."""
+        senders = [sender_of(entry.claim, pending[entry.seq]) for entry in won]
+        changes = [
+            (entry.seq, entry.claim.attempt, entry.claim.provider, sender, entry.now)
+            for entry, sender in zip(won, senders, strict=True)
+        ]
+        expect(change(db, sql.CLAIM, changes), len(won))
+        for entry, sender in zip(won, senders, strict=True):
+            message = rows.claimed(pending[entry.seq], entry.claim.provider, sender, entry.now)
+            deltas.moved(State.PENDING, State.PROCESSING, message.tenant, message.priority, message.flow)
+            entry.answers[entry.place] = message
 
     def _turn_away(
         self,
@@ -143,17 +168,19 @@ class Ledger:
         moved: list[tuple[Message, str]] = []
         failed: list[Message] = []
         for entry in won:
-            seq, answers, place, claim, now = entry
-            codes = optouts.get(pending[seq][rows.RECIPIENT])
-            if codes is None or not forbids(codes, claim.provider):
+            row, provider = pending[entry.seq], entry.claim.provider
+            codes = optouts.get(row[rows.RECIPIENT])
+            if codes is None or not forbids(codes, provider):
                 kept.append(entry)
                 continue
-            message = answers[place] = rows.message(pending[seq])
+            message = entry.answers[entry.place] = rows.message(row)
             route = None if message.pinned else way_around(message.route, codes)
             if route is None:
                 message.state = step(message.state, Event.FAIL)
-                message.processed_at = now
-                message.error = opted_out(codes, claim.provider, now)
+                message.processed_at = entry.now
+                message.error = opted_out(codes, provider, entry.now)
+                message.held = message.held_by = message.held_since = None
+                waits_no_more(self.charges, message)
                 failed.append(message)
             else:
                 moved.append((message, route))
@@ -218,11 +245,6 @@ class Ledger:
             settlement.flow = self._flows.number(db, identity)
 
 
-def sender_of(claim: Claim, row: Sequence[Any]) -> str:
-    """As whom the claimed message of this row is sent, unless its caller named somebody."""
-    return claim.sender if claim.pick is None else claim.pick(row[rows.RECIPIENT])
-
-
 def turn_away(db: Handle, failed: Sequence[Message], deltas: Deltas) -> None:
     """Pending messages fail, as they are here: their recipients opted out."""
     changes = []
@@ -259,12 +281,6 @@ def distinct(entries: list[T], key: Callable[[T], int]) -> Iterator[list[T]]:
             seen.add(seq)
         yield now
         entries = later
-
-
-def expect(changed: int, wanted: int) -> None:
-    """A set-wise change must have met every row that was looked up in the same transaction."""
-    if changed != wanted:
-        raise RuntimeError(f"{changed} rows changed where {wanted} were found in the same transaction")
 
 
 def count_settlement(deltas: Deltas, settlement: Settlement, provider: str, tenant: str) -> None:
@@ -305,3 +321,16 @@ def answer_for_key(known: tuple[bytes, Replay], content_hash: bytes) -> Replay |
     """Same key: the first message again for the same content, a conflict for other content."""
     first_hash, replay = known
     return replay if first_hash == content_hash else KeyConflict(replay.id)
+
+
+def due_now(found: Sequence[Wanted], pending: Mapping[int, list[Any]]) -> list[Wanted]:
+    """Those whose time has come. The others were given another time since they were taken for the claim; they are
+    answered as they are."""
+    kept: list[Wanted] = []
+    for entry in found:
+        row = pending[entry.seq]
+        if row[rows.DUE] <= max(entry.now, entry.claim.due):
+            kept.append(entry)
+        else:
+            entry.answers[entry.place] = rows.message(row)
+    return kept

@@ -55,10 +55,11 @@ async def opening(path: Path) -> AsyncIterator[Opening]:
 
 def downgrade(path: Path, to: int = 1) -> None:
     """Make the file what version 1 (or 2) had."""
-    columns = [("messages", "crashes")]
+    columns = [("messages", name) for name in ("crashes", "held", "held_by", "held_since", "admitted")]
     columns += [("providers", name.strip()) for name in HEALTH_COLUMNS.split(",")[7:]]
     with closing(sqlite3.connect(path)) as db:
         db.execute("DROP TABLE suppressions")
+        db.execute("DROP TABLE charges")
         for table, column in columns:
             db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         if to == 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from smsd.core.suppression import EVERY, Suppression
 from smsd.core.verdict import Category
 from smsd.store import (
     AcceptResult,
+    Blocked,
     Claim,
     Due,
     FlowRow,
@@ -100,8 +101,8 @@ class Bench:
         """Claim messages that are surely claimable."""
         claims = [Claim(seq, (await self.by_seq(seq)).attempt, provider, "+15005550006") for seq in seqs]
         messages = await self.box.begin(claims, now)
-        assert all(message is not None for message in messages)
-        return [message for message in messages if message is not None]
+        assert None not in messages
+        return messages_of(messages)
 
     async def by_seq(self, seq: int) -> Message:
         """The message with this number."""
@@ -126,6 +127,13 @@ class Bench:
         await self.claimed(seq)
         assert await self.box.settle(settlement(seq, Event.FAIL, error=error(category)), attempt())
         return await self.by_seq(seq)
+
+
+def messages_of(found: Sequence[Message | Blocked | None]) -> list[Message]:
+    """The messages that claims brought, where nothing blocks a flow."""
+    some = [each for each in found if isinstance(each, Message)]
+    assert len(some) == sum(each is not None for each in found)
+    return some
 
 
 async def accept(box: Outbox, *drafts: Draft) -> list[AcceptResult]:
@@ -280,8 +288,9 @@ class OutboxContract:
 
     async def test_a_claim_keeps_the_sender_that_the_caller_asked_for(self, bench: Bench) -> None:
         [asked, free] = await bench.stored(draft(1, sender="ACME"), draft(2))
-        messages = await bench.box.begin([Claim(seq, 0, "main", "+15005550006") for seq in (asked, free)], LATER)
-        assert [(m.sender, m.asked_sender) for m in messages if m] == [("ACME", "ACME"), ("+15005550006", None)]
+        claims = [Claim(seq, 0, "main", "+15005550006") for seq in (asked, free)]
+        messages = messages_of(await bench.box.begin(claims, LATER))
+        assert [(m.sender, m.asked_sender) for m in messages] == [("ACME", "ACME"), ("+15005550006", None)]
         for seq in (asked, free):
             await bench.box.settle(settlement(seq, Event.RETRY), attempt())
         assert [(await bench.by_seq(seq)).sender for seq in (asked, free)] == ["ACME", None]
@@ -289,8 +298,8 @@ class OutboxContract:
     async def test_a_claim_may_pick_the_sender_by_the_recipient(self, bench: Bench) -> None:
         [asked, free] = await bench.stored(draft(1, sender="ACME"), draft(2, recipient="+14155550199"))
         claims = [Claim(seq, 0, "main", "unused", lambda number: f"for {number}") for seq in (asked, free)]
-        messages = await bench.box.begin(claims, LATER)
-        assert [m.sender for m in messages if m] == ["ACME", "for +14155550199"]
+        messages = messages_of(await bench.box.begin(claims, LATER))
+        assert [m.sender for m in messages] == ["ACME", "for +14155550199"]
         assert [(await bench.by_seq(seq)).sender for seq in (asked, free)] == ["ACME", "for +14155550199"]
 
     async def test_only_one_claim_of_a_message_wins(self, bench: Bench) -> None:
@@ -321,7 +330,7 @@ class OutboxContract:
             some = seqs[start : start + size]
             start += size
             messages = await bench.box.begin([Claim(seq, 0, "main", "s") for seq in some], NOW)
-            assert [m.seq for m in messages if m] == some
+            assert [m.seq for m in messages_of(messages)] == some
         await self.check(bench)
 
     # --- settle ------------------------------------------------------------------------------------------------------
@@ -524,6 +533,27 @@ class OutboxContract:
         assert await bench.box.suppressions_of(NUMBER) == (first,)
         assert await bench.box.suppressions_of("+14155550100") == ()
 
+    async def test_suppressions_are_listed_in_order_of_numbers_and_scopes(self, bench: Bench) -> None:
+        every = [("+1415555010" + str(n), scope) for n in range(3) for scope in (EVERY, "b", "main")]
+        for number, scope in reversed(every):
+            await bench.suppressed(scope, number)
+
+        async def listed(scope: str | None, limit: int) -> list[tuple[str, str]]:
+            found: list[tuple[str, str]] = []
+            while page := await bench.box.suppressions(scope, found[-1] if found else None, limit):
+                assert len(page) <= limit
+                assert len(found) < len(every)
+                found += [(each.number, each.scope) for each in page]
+            return found
+
+        for limit in (1, 2, 9, 50):
+            assert await listed(None, limit) == every
+            for one in (EVERY, "b", "main"):
+                assert await listed(one, limit) == [each for each in every if each[1] == one]
+        assert await bench.box.suppressions("gone", None, 50) == ()
+        (first,) = await bench.box.suppressions("main", None, 1)
+        assert first == Suppression("main", "+14155550100", NOW, "api")
+
     async def test_whom_nobody_may_text_nothing_is_accepted_for(self, bench: Bench) -> None:
         await bench.suppressed("main")
         await bench.suppressed(EVERY, "+14155550199")
@@ -569,7 +599,7 @@ class OutboxContract:
         assert [due.seq for due in (await bench.box.feed(message.flow, None, SOON, 9)).items] == [seq]
         await self.check(bench)
         [claimed] = await bench.box.begin([Claim(seq, 0, "b", "s")], LATER)
-        assert claimed is not None
+        assert isinstance(claimed, Message)
         assert (claimed.state, claimed.provider) == (State.PROCESSING, "b")
         await self.check(bench)
 
@@ -583,7 +613,7 @@ class OutboxContract:
         await bench.suppressed(EVERY, "+14155550199")
         await bench.suppressed("main", "+14155550111")
         found = await bench.box.begin([Claim(seq, 0, "main", "s") for seq in seqs], LATER)
-        assert [m.state.label for m in found if m] == ["failed"] * 4 + ["processing"]
+        assert [m.state.label for m in messages_of(found)] == ["failed"] * 4 + ["processing"]
         for seq, code in ((only, "21610"), (pinned, "21610"), (every, None), (elsewhere, None)):
             message = await bench.by_seq(seq)
             assert message in found
@@ -612,7 +642,7 @@ class OutboxContract:
             bench.box.begin([Claim(second, 0, "main", "s"), Claim(third, 0, "main", "s")], LATER),
         )
         assert (settled, too_late) == (True, False)
-        assert [m.state for m in claims if m] == [State.FAILED, State.FAILED]
+        assert [m.state for m in messages_of(claims)] == [State.FAILED, State.FAILED]
         assert await bench.box.suppressions_of(NUMBER) == (replace(optout, code="21610?"),)
         assert await bench.accept(draft(4)) == [Suppressed(("main",))]
         await self.check(bench)
@@ -661,11 +691,24 @@ class OutboxContract:
         await self.check(bench)
         assert (await bench.crash()).reopened == 0
 
+    async def test_one_that_was_put_off_after_it_was_taken_for_a_claim_is_not_claimed(self, bench: Bench) -> None:
+        [seq, other] = await bench.stored(draft(1), draft(2))
+        put_off = await bench.box.reschedule(draft(1).id, None, SOON, SOON, SOON + 9, "quiet_hours", "21:00-08:00", NOW)
+        assert isinstance(put_off, Message)
+        assert (put_off.due, put_off.send_at, put_off.expires_at) == (SOON, SOON, SOON + 9)
+        claims = [Claim(seq, 0, "main", "s"), Claim(other, 0, "main", "s")]
+        found, claimed = await bench.box.begin(claims, SOON - 1)
+        assert (found, await bench.by_seq(seq)) == (put_off, put_off)
+        assert isinstance(claimed, Message)
+        assert claimed.state is State.PROCESSING
+        assert (await bench.claimed(seq, now=SOON))[0].held is None
+        await self.check(bench)
+
     async def test_a_proof_of_an_older_attempt_overtakes_the_open_one(self, bench: Bench) -> None:
         [seq] = await bench.stored(draft(1))
         await bench.claimed(seq)
         await bench.box.settle(settlement(seq, Event.RETRY), attempt(outcome="unknown"))
-        await bench.claimed(seq, provider="b")
+        await bench.claimed(seq, provider="b", now=LATER)
         proved = await bench.box.prove(draft(1).id, 1, "main", "SM1", LATER)
         assert proved is not None
         assert (proved.message.provider, proved.message.attempt) == ("main", 2)
@@ -725,7 +768,7 @@ class OutboxContract:
     async def test_a_message_over_which_smsd_ends_again_and_again_is_held(self, bench: Bench) -> None:
         [bad, good, idle] = await bench.stored(draft(1), draft(2), draft(3))
         for crash in range(1, CRASHES_ALLOWED + 1):
-            await bench.claimed(*([bad] if crash > 1 else [bad, good]))
+            await bench.claimed(*([bad] if crash > 1 else [bad, good]), now=LATER)
             recovery = await bench.crash(LATER)
             held = crash == CRASHES_ALLOWED
             assert (len(recovery.parked), recovery.reopened) == (held, (not held) + (crash == 1)), crash
@@ -745,21 +788,21 @@ class OutboxContract:
         await self.check(bench)
         assert (await bench.crash()).parked == ()
         assert isinstance(await bench.box.reopen(message.id, None, LATER, SOON, True), Message)
-        await bench.claimed(bad)
+        await bench.claimed(bad, now=LATER)
         assert (await bench.crash()).parked == (), "an operator's retry begins anew"
 
     async def test_an_end_in_order_speaks_against_no_message(self, bench: Bench) -> None:
         [seq] = await bench.stored(draft(1))
         for end in range(1, 5):
-            await bench.claimed(seq)
+            await bench.claimed(seq, now=LATER)
             recovery = await bench.restart()
             assert (recovery.parked, recovery.reopened) == ((), 1)
             assert await bench.box.settle(settlement(seq, Event.RETRY, end), None)
         for end in range(5, 7):
-            await bench.claimed(seq)
+            await bench.claimed(seq, now=LATER)
             assert (await bench.crash()).parked == (), "the mark of the end in order is gone"
             assert await bench.box.settle(settlement(seq, Event.RETRY, end), None)
-        await bench.claimed(seq)
+        await bench.claimed(seq, now=LATER)
         assert len((await bench.crash()).parked) == 1
 
     # --- expire, cancel, reopen --------------------------------------------------------------------------------------
@@ -1047,7 +1090,7 @@ class OutboxContract:
         assert (await bench.box.totals(0)).oldest_pending_at is None
         seqs = await bench.stored(draft(1, due=NOW + 9), draft(2, due=NOW + 4, tenant="x"), draft(3, due=NOW + 6))
         assert (await bench.box.totals(0)).oldest_pending_at == NOW + 4
-        await bench.claimed(seqs[1])
+        await bench.claimed(seqs[1], now=NOW + 4)
         assert (await bench.box.totals(0)).oldest_pending_at == NOW + 6
 
     async def test_a_tenant_sees_its_own_totals(self, bench: Bench) -> None:
@@ -1190,8 +1233,8 @@ class Walk:
     async def begin(self, messages: list[Message]) -> None:
         some = self.dice.sample(messages, min(len(messages), 15))
         claims = [Claim(m.seq, m.attempt, m.route.split(",")[0], "s") for m in some]
-        for message in await self.bench.box.begin(claims, self.now):
-            if message is not None and message.state is State.FAILED:
+        for message in messages_of(await self.bench.box.begin(claims, self.now)):
+            if message.state is State.FAILED:
                 self.failed[message.tenant, "OPTED_OUT"] += 1
 
     async def settle(self, message: Message) -> None:

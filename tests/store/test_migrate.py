@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from smsd.core.message import State
+from smsd.core.message import Message, State
 from smsd.core.suppression import Suppression
 from smsd.store import Claim, Person, Query, Recovery, Replay, StoreError
 from smsd.store.migrate import APPLICATION_ID, Migration, migrate, migrations, split, version
@@ -149,8 +149,8 @@ async def test_an_outbox_of_version_2_goes_on(opening: Opening, path: Path) -> N
     assert [(m.asked_sender, m.route) for m in messages[:2]] == [("ACME", "main,b"), (None, "main")]
     assert await opened.box.suppress(Suppression("main", messages[0].recipient, LATER, "api"))
     [moved, failed] = await opened.box.begin([Claim(m.seq, m.attempt, "main", "s") for m in messages[:2]], LATER)
-    assert moved is not None
-    assert failed is not None
+    assert isinstance(moved, Message)
+    assert isinstance(failed, Message)
     assert (moved.state, moved.route, failed.state) == (State.PENDING, "b", State.FAILED)
     proved = await opened.box.prove(messages[5].id, 1, "main", "SM5", LATER)
     assert proved is not None

@@ -24,6 +24,7 @@ ONE_ROW = {
 
 FENCED = [
     "CLAIM", "CLAIMABLE", "SETTLE", "SETTLEABLE", "REROUTE", "TURN_AWAY", "EXPIRE", "CANCEL", "REOPEN", "PROVE",
+    "HOLD_NEW", "HOLD_UP", "REFUSE", "RESCHEDULE",
 ]  # fmt: skip
 
 TEXTS = {
@@ -42,7 +43,7 @@ def db() -> sqlite3.Connection:
 
 def filled(db: sqlite3.Connection, text: str) -> str:
     """The statement for four rows or ids: with as many columns as make it valid."""
-    text = text.replace("{ids}", "?, ?, ?, ?")
+    text = text.replace("{ids}", "?, ?, ?, ?").replace("{most}", "7")
     if "{rows}" not in text:
         return text
     for columns in range(1, 40):
@@ -101,8 +102,22 @@ def test_no_statement_walks_a_table(db: sqlite3.Connection, name: str) -> None:
         ("COUNT_CRASH", "messages_processing (uncertain=?)"),
         ("SUPPRESSED", "suppressions_number (number=?)"),
         ("SUPPRESSIONS_OF", "suppressions_number (number=?)"),
+        ("SUPPRESSIONS_AFTER", "suppressions_number ((number,scope)>(?,?))"),
+        ("SUPPRESSIONS_IN_SCOPE_AFTER", "PRIMARY KEY (scope=? AND number>?)"),
         ("LIFT_SUPPRESSION", "PRIMARY KEY (scope=? AND number=?)"),
         ("LIVE_FLOWS", "flows_live"),
+        ("LINES", "flows_live"),
+        ("LINES", "messages_pending (flow=?)"),
+        ("ALL_LINES", "flows_live"),
+        ("DUES", "messages_pending (flow=?)"),
+        ("FIRST_SEGMENTS", "messages_pending (flow=?)"),
+        ("PLACE", "messages_pending (flow=? AND due<?)"),
+        ("PLACE_FROM_BEHIND", "messages_pending (flow=? AND due>?)"),
+        ("SPAN_OF_FLOW", "messages_pending (flow=?)"),
+        ("CHARGED_LATELY", "COVERING INDEX charges_key (kind=? AND key=?)"),
+        ("CHARGES_OF", "charges_key (kind=? AND key=? AND nr>?)"),
+        ("CHARGES_OF", "COVERING INDEX charges_key (kind=? AND key=?)"),
+        ("TAKE_BACK", "charges_key (kind=? AND key=? AND nr>?)"),
         ("FLOOR_OF_USERS_PAGE", "messages_user (user=? AND tenant=? AND rowid<?)"),
         ("COUNTS_OF_USER", "messages_user (user=? AND tenant=?)"),
         ("TENANT_OF_USER", "messages_user (user=? AND tenant>?)"),
@@ -119,7 +134,13 @@ def test_a_recipients_counts_look_at_a_bounded_stretch(db: sqlite3.Connection) -
     ]
 
 
-@pytest.mark.parametrize("name", ["COUNTS_OF_USER", "TENANT_OF_USER", "TENANT_MINUTES", "FORGET_TENANT_MINUTES"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("COUNTS_OF_USER", "TENANT_OF_USER", "TENANT_MINUTES", "FORGET_TENANT_MINUTES"),
+        *("SUPPRESSIONS_AFTER", "SUPPRESSIONS_IN_SCOPE_AFTER"),
+    ],
+)
 def test_what_comes_in_the_order_of_an_index_is_not_sorted(db: sqlite3.Connection, name: str) -> None:
     assert [step for step in plan(db, TEXTS[name]) if "TEMP B-TREE" in step] == []
 

@@ -1,0 +1,143 @@
+"""How many were counted in the last hour, and when is there room again?
+
+A Window is what was charged lately under one key, as moments on one line of time: microseconds of a clock that never
+steps. It is asked with a count and a span, so several rules (5 an hour, 20 a day) read the same charges, and a changed
+rate finds its history. A span is half open: what was charged exactly one span ago is out of it.
+
+Beside the charges it keeps promises: the turns given to messages that wait for room. Who holds none queues behind all
+of them, so the n-th that waits is told when its own turn can come, not when the first one's is. Who holds one is
+measured against charges only, because its place is paid for. A promise is a hint of when to ask again and never a
+right: it lives in memory, and one that is lost or not used costs only that somebody is asked once more.
+
+Which rules there are, under which keys a message is counted and what becomes of one without room is not known here
+(`limits`, `admission`), nor where charges are kept (`smsd.store.charges`).
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable
+
+Moment = int
+"""Microseconds on a line of time that never steps and is the same for all charges of a window."""
+
+
+class Window:
+    """The charges under one key, in order of their moments, and the promises made to those that wait."""
+
+    __slots__ = ("_moments", "_promises", "_seqs", "_start", "_turns")
+
+    def __init__(self, charges: Iterable[tuple[Moment, int]] = ()) -> None:
+        """`charges`: moment and number of the message, in any order."""
+        ordered = sorted(charges)
+        self._moments = array("q", (moment for moment, _ in ordered))
+        self._seqs = array("q", (seq for _, seq in ordered))
+        self._start = 0
+        """Charges before it are forgotten; they are cut off when they are the greater part."""
+        self._promises: dict[int, Moment] = {}
+        self._turns: list[Moment] = []
+        """The values of `_promises`, in order."""
+
+    @property
+    def size(self) -> int:
+        """Charges remembered."""
+        return len(self._moments) - self._start
+
+    @property
+    def promises(self) -> int:
+        """Promises outstanding."""
+        return len(self._promises)
+
+    # -- asking ------------------------------------------------------------------------------------------------------
+
+    def charged(self, span: int, now: Moment) -> int:
+        """How many charges lie in the last `span` microseconds."""
+        return len(self._moments) - self._first(span, now)
+
+    def turn(self, count: int, span: int, now: Moment, *, behind: bool = False) -> Moment:
+        """The first moment from `now` on at which one more leaves at most `count` in every `span` microseconds.
+
+        `behind`: it queues behind the promises, and they count as charges.
+        """
+        if not behind or not self._turns:
+            last = self._moments[-count] if count <= self.size else None
+            return now if last is None else max(now, last + span)
+        last = self._last_of_both(count)
+        return max(now, self._turns[-1], now if last is None else last + span)
+
+    def promised(self, seq: int) -> Moment | None:
+        """The turn that message `seq` was promised."""
+        return self._promises.get(seq)
+
+    def holds(self, seq: int, span: int, now: Moment) -> bool:
+        """Whether a charge of this message lies in the last `span` microseconds. Looks at all of them."""
+        return seq in self._seqs[self._first(span, now) :]
+
+    def oldest(self, span: int, now: Moment) -> int | None:
+        """The message whose charge is the oldest in the last `span` microseconds."""
+        first = self._first(span, now)
+        return self._seqs[first] if first < len(self._seqs) else None
+
+    def _first(self, span: int, now: Moment) -> int:
+        return bisect_right(self._moments, now - span, self._start)
+
+    def _last_of_both(self, count: int) -> Moment | None:
+        """The `count`-th last of charges and promises together; None: there are not so many."""
+        charges, turns = self._moments, self._turns
+        if self.size + len(turns) < count:
+            return None
+        low, high = max(0, count - self.size), min(count, len(turns))
+        while low < high:  # how many of the last `count` are promises: the fewest of which none should be one more
+            some = (low + high) // 2
+            if turns[len(turns) - 1 - some] > charges[len(charges) - count + some]:
+                low = some + 1
+            else:
+                high = some
+        last_turn = turns[len(turns) - low] if low else None
+        last_charge = charges[len(charges) - count + low] if low < count else None
+        return min(each for each in (last_turn, last_charge) if each is not None)
+
+    # -- changing ----------------------------------------------------------------------------------------------------
+
+    def charge(self, seq: int, moment: Moment) -> None:
+        """Message `seq` is counted at `moment`; what was promised to it is kept by that."""
+        self.release(seq)
+        if not self._moments or moment >= self._moments[-1]:
+            self._moments.append(moment)
+            self._seqs.append(seq)
+            return
+        place = bisect_right(self._moments, moment, self._start)
+        self._moments.insert(place, moment)
+        self._seqs.insert(place, seq)
+
+    def take_back(self, seq: int) -> bool:
+        """The newest charge of the message is undone; whether there was one."""
+        for place in range(len(self._seqs) - 1, self._start - 1, -1):
+            if self._seqs[place] == seq:
+                del self._moments[place], self._seqs[place]
+                return True
+        return False
+
+    def promise(self, seq: int, turn: Moment) -> None:
+        """Message `seq` is told to come at `turn`, instead of what it was told before."""
+        self.release(seq)
+        self._promises[seq] = turn
+        insort(self._turns, turn)
+
+    def release(self, seq: int) -> None:
+        """Message `seq` needs no turn any more."""
+        turn = self._promises.pop(seq, None)
+        if turn is not None:
+            del self._turns[bisect_left(self._turns, turn)]
+
+    def forget(self, before: Moment, most: int) -> None:
+        """Charges and promises up to `before` are of no use any more, nor more charges than the newest `most`."""
+        end = len(self._moments)
+        self._start = max(bisect_right(self._moments, before, self._start), end - most, self._start)
+        if self._start > 32 and self._start * 2 > end:
+            del self._moments[: self._start], self._seqs[: self._start]
+            self._start = 0
+        if self._turns and self._turns[0] <= before:
+            self._promises = {seq: turn for seq, turn in self._promises.items() if turn > before}
+            self._turns = sorted(self._promises.values())
