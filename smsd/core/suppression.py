@@ -15,6 +15,9 @@ from smsd.core.message import Instant
 EVERY: Final = ""
 """The scope of one that holds at every provider."""
 
+EVERYWHERE: Final = "*"
+"""How people and programs outside write EVERY; no provider can be called so."""
+
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
@@ -25,7 +28,7 @@ class Suppression:
     """E.164."""
     at: Instant
     source: str
-    """Where it comes from, in a word: "provider", "api", "inbound"."""
+    """Where it comes from, in a word: "provider" (its answer), "operator", "inbound" (a STOP)."""
     code: str | None = None
     """The provider's code, if it was an answer or a receipt."""
 
@@ -35,3 +38,8 @@ def left_over(route: Sequence[str], scopes: Collection[str]) -> tuple[str, ...]:
     if EVERY in scopes:
         return ()
     return tuple(name for name in route if name not in scopes)
+
+
+def shown(scope: str) -> str:
+    """The scope as it is written outside."""
+    return EVERYWHERE if scope == EVERY else scope
