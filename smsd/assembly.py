@@ -11,6 +11,8 @@ from datetime import UTC, tzinfo
 from zoneinfo import ZoneInfo
 
 from smsd.config import Config
+from smsd.core.admission import AdmissionRules
+from smsd.core.quiet import QuietBook
 from smsd.engine.engine import Plan
 from smsd.engine.lane import Setting
 from smsd.engine.settler import RetryBook
@@ -28,12 +30,18 @@ def plan_of(config: Config) -> Plan:
         settings=tuple(setting for setting, enabled in settings if enabled),
         retired=tuple(setting for setting, enabled in settings if not enabled),
         on_uncertain=config.retry.on_uncertain,
-        rules=config.messages,
+        rules=replace(config.messages, quiet=quiet_book(config)),
         retries=RetryBook(config.retry.default, config.retry.profiles, config.retry.budget),
         zone=zone_of(config.daemon.timezone),
         max_backlog=config.outbox.max_backlog,
         routing=config.routing,
         accounts=config.accounts,
+        admission=AdmissionRules(
+            limits=(*config.limits, *config.guards),
+            quiet=quiet_book(config),
+            retries=config.retry.profiles,
+            default_retry=config.retry.default,
+        ),
     )
 
 
@@ -43,6 +51,14 @@ def access_of(config: Config) -> Access:
         Token(each.name, each.sha256, frozenset(map(Scope, each.scopes)), each.tenant) for each in config.http.tokens
     )
     return Access(tokens, frozenset(map(Scope, config.http.anonymous)), config.http.public_url)
+
+
+def quiet_book(config: Config) -> QuietBook | None:
+    """Whose messages keep which quiet hours; None: nobody's keep any."""
+    own = {name: rules.quiet or None for name, rules in config.tenants.items() if rules.quiet is not None}
+    if config.quiet_hours is None and not any(own.values()):
+        return None
+    return QuietBook(config.quiet_hours, own, zone_of(config.daemon.timezone))
 
 
 def zone_of(name: str) -> tzinfo:

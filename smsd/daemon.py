@@ -308,7 +308,8 @@ class Daemon:
 
     def _unlooked_us(self) -> int:
         """How long the dispatcher has not looked; while draining it has no more to look for."""
-        return 0 if self._draining else self._clock.boot() - self._engine.last_tick()
+        waited_s = asyncio.get_running_loop().time() - self._engine.last_tick()
+        return 0 if self._draining else int(waited_s * 1e6)
 
     def _status(self) -> str:
         lanes = self._engine.lanes.values()

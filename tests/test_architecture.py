@@ -31,6 +31,8 @@ CORE_STDLIB = {
     "re",
     "types",
     "typing",
+    "unicodedata",
+    "zoneinfo",
 }
 """The short list. What is not on it (time, random, os, asyncio, logging ...) has no place in a decision."""
 
@@ -48,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "notify": set(),
     "boot": set(),
     "watch": {"notify", "store"},
+    "templates": {"core"},
     "welcome": {"client", "core", "engine"},
     "bench": {"client", "clock"},
 }
@@ -67,6 +70,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "wire": {"msgspec"},
     "client": set(),
     "cli": {"click", "rich"},
+    "templates": {"jinja2"},
 }
 """Floors whose third-party imports are listed; phonenumbers in core is for core/address.py alone."""
 
@@ -205,6 +209,17 @@ def test_only_the_exchange_and_the_http_door_know_aiohttp() -> None:
     rooms = ("smsd.engine.exchange", "smsd.listeners.http.", "smsd.bench.")
     # The log knows it by name only, to make its loggers quiet.
     assert [name for name in users if not name.startswith(rooms)] == []
+
+
+def test_only_a_configuration_with_templates_pays_for_jinja2() -> None:
+    """Its import takes a tenth of a second: one module asks for it, inside a function."""
+    users = {
+        (name_of(path), lazy)
+        for path in modules()
+        for target, lazy in imports(path)
+        if target.startswith(("jinja2", "smsd.templates")) and not name_of(path).startswith("smsd.templates")
+    }
+    assert users == {("smsd.config.templates", True)}
 
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)

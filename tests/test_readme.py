@@ -120,6 +120,18 @@ def test_the_shell_example(dev: tuple[Path, str]) -> None:
     assert "sent" in shown
 
 
+def test_the_example_of_other_times(dev: tuple[Path, str]) -> None:
+    shown = run(dev[0], readme.code(TEXT, "example: times"))
+    assert "scheduled" in shown
+    assert "cancelled" in shown
+
+
+def test_the_example_of_consent(dev: tuple[Path, str]) -> None:
+    shown = run(dev[0], readme.code(TEXT, "example: consent"))
+    assert shown.count("+14155550199") >= 2
+    assert "every provider" in shown
+
+
 def test_the_curl_example(dev: tuple[Path, str]) -> None:
     code = readme.code(TEXT, "example: curl")
     assert "http://127.0.0.1:7670/v1/messages" in code
@@ -147,6 +159,13 @@ def test_what_it_shows_of_the_configuration_is_one(tmp_path: Path) -> None:
     found = config.load(file)
     assert found.http.tokens[0].tenant == "shop"
     assert found.tenants["shop"].senders == ("+15005550006",)
+    assert [str(rule.per) for rule in found.limits] == ["recipient", "recipient", "user"]
+    assert found.quiet_hours is not None
+    assert set(found.messages.templates) == {"code"}
+    assert [rule.words for rule in found.guards] == [
+        "loop guard, 5/hour of one text to one recipient",
+        "duplicate window, 10m",
+    ]
 
 
 def test_the_socket_example(dev: tuple[Path, str]) -> None:

@@ -27,6 +27,7 @@ REQUESTS: dict[str, type[msgspec.Struct]] = {
     "list": wire.List,
     "attempts": wire.Attempts,
     "cancel": wire.Cancel,
+    "reschedule": wire.Reschedule,
     "retry": wire.Retry,
     "stats": wire.Stats,
     "providers": wire.Providers,
@@ -60,6 +61,7 @@ def test_an_object_without_op_is_a_message() -> None:
         (b'{"op":"list","state":"failed","limit":5}', wire.List(state="failed", limit=5)),
         (b'{"op":"attempts","id":"x"}', wire.Attempts("x")),
         (b'{"op":"cancel","id":"x"}', wire.Cancel("x")),
+        (b'{"op":"reschedule","id":"x","send_at":"now","ttl":"1h"}', wire.Reschedule("x", "now", "1h")),
         (b'{"op":"retry","id":"x","force":true,"ttl":"1h"}', wire.Retry("x", ttl="1h", force=True)),
         (b'{"op":"stats"}', wire.Stats()),
         (b'{"op":"providers"}', wire.Providers()),
@@ -359,7 +361,7 @@ def test_a_pending_message_is_shown_in_full() -> None:
         "id", "state", "to", "from", "text", "tenant", "user", "type", "campaign", "priority", "segments", "encoding",
         "length", "attempts", "max_attempts", "created_at", "send_at", "expires_at", "next_attempt_at", "sent_at",
         "processed_at", "delivered_at", "provider", "provider_message_id", "price", "error", "waiting", "metadata",
-        "idempotency_key", "truncated",
+        "idempotency_key", "truncated", "eta",
     ]  # fmt: skip
     assert shown == {
         "id": MESSAGE.id, "state": "pending", "to": "+14155550123", "from": None, "text": "hi", "tenant": "shop",
@@ -370,7 +372,7 @@ def test_a_pending_message_is_shown_in_full() -> None:
         "error": {"category": "NETWORK", "code": "7", "message": "No connection", "provider": "main",
                   "at": rfc3339(AT + 1), "cause": None},
         "waiting": {"reason": "retry", "until": rfc3339(AT + 5_000), "text": "It is tried again."},
-        "metadata": {"order": "17"}, "idempotency_key": None, "truncated": False,
+        "metadata": {"order": "17"}, "idempotency_key": None, "truncated": False, "eta": None,
     }  # fmt: skip
 
 
@@ -465,3 +467,13 @@ def test_what_a_stranger_made_is_no_cursor(block: bytes) -> None:
 def test_what_is_no_cursor(text: str) -> None:
     with pytest.raises(ValueError, match="not a cursor"):
         CURSORS.decode(text)
+
+
+def test_an_error_says_when_to_come_again_only_where_it_is_known() -> None:
+    known = Fault("to", "limit_exceeded", "`to` gets no more now", circumstantial=True, retry_after_s=1_800)
+    error = {"code": "limit_exceeded", "message": "`to` gets no more now", "field": "to", "retry_after_s": 1_800}
+    errors = [{name: error[name] for name in ("code", "message", "field")}]
+    assert json.loads(wire.encode_error(7, [known]))["error"] == {**error, "errors": errors}
+    assert json.loads(wire.encode_refused(0, [known]))["error"] == {**error, "errors": errors}
+    other = dataclasses.replace(known, retry_after_s=None)
+    assert "retry_after_s" not in json.loads(wire.encode_error(7, [other]))["error"]

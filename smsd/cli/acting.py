@@ -1,20 +1,22 @@
-"""What can an operator do about messages: those named, or all that a filter finds?
+"""What can somebody do about messages: those named, or all that a filter finds?
 
-`cancel` and `retry`. A filter is asked first and its messages are counted: somebody says yes to a number before
-anything is done. Then each message is done by itself, as if it had been named. What is allowed is the daemon's to say.
+`cancel` and `retry`, and `reschedule` for one. A filter is asked first and its messages are counted: somebody says yes
+to a number before anything is done. Then each message is done by itself, as if it had been named. What is allowed is
+the daemon's to say.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
 
 import click
 
 from smsd.cli.filters import by_filters
-from smsd.cli.frame import EX_USAGE, Out, asks_daemon, complain, examples, exit_code, leave
+from smsd.cli.frame import EX_USAGE, Out, asks_daemon, complain, examples, exit_code, leave, seconds
 from smsd.client import Client, Document, SmsdError
 
 MOST: Final = 100_000
@@ -23,6 +25,9 @@ MOST: Final = 100_000
 CANCELLABLE: Final = ("pending",)
 RETRIABLE: Final = ("failed", "undelivered", "expired")
 """The states that a filter stands for when it names none."""
+
+NOW: Final = "1970-01-01T00:00:00Z"
+"""What is past means now, whatever the clock here says."""
 
 Filters = Mapping[str, str | None]
 
@@ -89,6 +94,47 @@ def retry_command(
         twice = " One that was sent already arrives twice." if force else ""
         _confirm(f"{_counted(chosen)} to be sent again.{twice}", chosen, yes)
     _each(out, chosen, partial(client.retry, ttl=ttl, force=force))
+
+
+def _time(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """`now` and spans as the daemon reads times; what else it may be the daemon says."""
+    if value == "now":
+        return NOW
+    span = None if value.isdigit() else seconds(value)
+    if span is None:
+        return value
+    try:
+        return (datetime.now(UTC) + timedelta(seconds=span)).isoformat()
+    except OverflowError:
+        raise click.BadParameter(f"{value!r} is longer than calendars go.") from None
+
+
+@click.command(
+    "reschedule",
+    short_help="Give a pending message another time.",
+    epilog=examples(
+        "smsd reschedule ID 2026-01-02T08:00:00+01:00", "smsd reschedule ID 2h", "smsd reschedule ID now --ttl 10m"
+    ),
+)
+@click.argument("id")
+@click.argument("send_at", metavar="TIME", callback=_time)
+@click.option("--ttl", metavar="SPAN", help="Give up this long after its new time, e.g. 2h.")
+@click.option("--expires-at", metavar="TIME", help="Give up at this time (RFC 3339 with offset).")
+@asks_daemon
+def reschedule_command(
+    client: Client, out: Out, *, id: str, send_at: str, ttl: str | None, expires_at: str | None
+) -> None:
+    """Give a message that is still pending another time.
+
+    TIME is RFC 3339 with an offset, a span from now (2h), or `now`. It lives as long from its new time on as it would
+    have from the old one, unless an end is given. Quiet hours may put it off further (smsd help quiet).
+    """
+    message = client.reschedule(id, send_at, ttl=ttl, expires_at=expires_at)
+    if out.json:
+        out.document(message)
+        return
+    why = (message["waiting"] or {}).get("text")
+    out.line("  ".join(filter(None, (message["id"], message["state"], why))))
 
 
 def _chosen(

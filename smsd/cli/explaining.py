@@ -1,7 +1,8 @@
 """Why did this text not go, and what can be done?
 
 What `show` adds to the daemon's words about one message: what the outcome of a call means, and, for one that ended
-without being sent, which command helps. The daemon's error says what happened; nothing here guesses at it.
+without being sent, which command helps; and how smsd knows that a recipient opted out. The daemon's error says what
+happened; nothing here guesses at it.
 """
 
 from __future__ import annotations
@@ -22,15 +23,22 @@ _OUTCOMES: Final[Mapping[str, str]] = {
 
 _MEND: Final = "Mend the cause, then: smsd retry {id}"
 
-_TODO: Final[Mapping[str, str]] = {
+_ADVICE: Final[Mapping[str, str]] = {
     "UNCERTAIN": "It may have arrived. To send it again all the same: smsd retry {id} --force",
     "OPTED_OUT": "Do not text this number. Where it opted out: smsd recipient {to}",
     "INVALID_RECIPIENT": "Submit it anew to a number that takes texts.",
     "REJECTED": "Submit it anew with another text, or see what the provider's code means: smsd help codes",
     "CONFIG_ERROR": f"See what the provider's code means: smsd help codes. {_MEND}",
+    "LIMIT_EXCEEDED": "To send it past the limits on its recipient and user: smsd retry {id}",
     "EXPIRED": "If it is still wanted: smsd retry {id} --ttl 1h",
 }
 """By the category of the error; for the others the cause is to be mended."""
+
+_SOURCES: Final[Mapping[str, str]] = {
+    "provider": "told by its answer",
+    "operator": "told by an operator",
+    "inbound": "told by the recipient's text",
+}
 
 _RETRYABLE: Final = frozenset({"failed", "undelivered", "expired"})
 
@@ -47,9 +55,15 @@ def code_of(error: Document) -> str:
     return f" (code {error['code']})" if error.get("code") else ""
 
 
-def todo(message: Document) -> str | None:
+def known_by(suppression: Document) -> str:
+    """How smsd knows that a recipient opted out."""
+    source = str(suppression["source"])
+    return _SOURCES.get(source, f"source: {source}") + code_of(suppression)
+
+
+def advice(message: Document) -> str | None:
     """What helps a message that ended without being sent; None: it waits, was sent, or is as its owner wanted."""
     if message["state"] not in _RETRYABLE:
         return None
     category = (message["error"] or {}).get("category", "EXPIRED" if message["state"] == "expired" else "")
-    return _TODO.get(category, _MEND).format(id=message["id"], to=message["to"])
+    return _ADVICE.get(category, _MEND).format(id=message["id"], to=message["to"])

@@ -116,12 +116,12 @@ def spans(least: float, most: float) -> Callable[[click.Context, click.Parameter
     def read(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
         if value is None:
             return None
-        seconds = _seconds(value)
-        if seconds is None:
+        length = seconds(value)
+        if length is None:
             raise click.BadParameter(f"{value!r} is not a span of time; write 500ms, 5s, 2m or 1h30m.")
-        if not least <= seconds <= most:
+        if not least <= length <= most:
             raise click.BadParameter(f"{value!r} is not between {least:g} s and {most:g} s.")
-        return seconds
+        return length
 
     return read
 
@@ -129,8 +129,8 @@ def spans(least: float, most: float) -> Callable[[click.Context, click.Parameter
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
 
-def _seconds(text: str) -> float | None:
-    """None when it is not a span. The daemon's own reading (core/units.py) is stricter: it wants a unit."""
+def seconds(text: str) -> float | None:
+    """Of a span; None when it is not one. The daemon's own reading (core/units.py) is stricter: it wants a unit."""
     if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
         return float(text)
     if not re.fullmatch(r"([0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h|d))+", text):

@@ -17,7 +17,6 @@ from smsd.cli.frame import AS_JSON, EX_USAGE, Out, complain, examples, leave
 TOPICS: Final = Path(__file__).with_name("topics")
 
 ALIASES: Final = {
-    "limits": "pacing",
     "rate": "pacing",
     "scopes": "tokens",
     "roles": "permissions",
@@ -29,6 +28,8 @@ ALIASES: Final = {
     "health": "breaker",
     "learnt": "adaptive",
     "opt-out": "suppression",
+    "stop": "consent",
+    "keywords": "consent",
 }
 
 

@@ -27,6 +27,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "queue": "messages",
         "list": "messages",
         "cancel": "acting",
+        "reschedule": "acting",
         "retry": "acting",
         "user": "people",
         "recipient": "people",
@@ -34,6 +35,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "The daemon": {
         "stats": "state",
         "providers": "state",
+        "suppress": "suppressing",
         "pause": "state",
         "resume": "state",
         "watch": "watch",

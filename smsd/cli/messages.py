@@ -12,11 +12,11 @@ from typing import Final, NamedTuple
 import click
 
 from smsd.cli import standing
-from smsd.cli.explaining import code_of, outcome_of, todo
+from smsd.cli.explaining import advice, code_of, outcome_of
 from smsd.cli.filters import by_filters, first, more, up_to
 from smsd.cli.frame import Out, asks_daemon, complain, examples, printable
 from smsd.cli.live import WATCH, View, present
-from smsd.cli.render import Page, cell, facts, table, when
+from smsd.cli.render import Page, about, cell, facts, table, when
 from smsd.cli.tables import ABSENT
 from smsd.client import Client, Document, NotAllowed
 
@@ -66,9 +66,10 @@ def _facts(message: Document, now: datetime) -> list[tuple[str, object]]:
         ("From", message["from"]),
         ("Waiting", waiting and f"{waiting['reason']}: {waiting['text']}"),
         ("Until", waiting and waiting["until"] and when(waiting["until"], now)),
+        ("Will go", message.get("eta") and about(message["eta"], now)),
         ("Error", error and _told(error)),
         ("Said by", error and _said_by(error, now)),
-        ("To do", todo(message)),
+        ("To do", advice(message)),
         *((label, message[name] and when(message[name], now)) for name, label in zip(times, labels, strict=True)),
         ("Attempts", f"{message['attempts']}, at most {message['max_attempts']} a round"),
         ("Provider", message["provider"]),
@@ -183,7 +184,8 @@ def _queued(message: Document, now: datetime) -> tuple[object, ...]:
 
 def _summary(page: Page, stats: Document, now: datetime) -> None:
     pending, processing = (stats["states"].get(name, 0) for name in ("pending", "processing"))
-    page.line(f"{pending} pending, {processing} processing.")
+    last = f" The last goes {about(stats['eta'], now)}." if stats["eta"] else ""
+    page.line(f"{pending} pending, {processing} processing.{last}")
     for name, provider in stats["providers"].items():
         if provider["state"] != "open":
             page.line(f"Provider {name} is {provider['state']}: {cell(standing.told(provider, now))}")

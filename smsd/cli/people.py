@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import click
 
-from smsd.cli.explaining import code_of
+from smsd.cli.explaining import known_by
 from smsd.cli.frame import Out, asks_daemon, examples
 from smsd.cli.render import facts, when
 from smsd.client import Client, Document
@@ -46,8 +46,14 @@ def recipient_command(client: Client, out: Out, *, number: str, tenant: str | No
 def _opted_out(suppression: Document, now: datetime) -> str:
     """Of whom, since when, and how smsd knows."""
     whom = "every provider" if suppression["scope"] == "*" else f"provider {suppression['scope']}"
-    source = "told by its answer" if suppression["source"] == "provider" else f"source: {suppression['source']}"
-    return f"of {whom} since {when(suppression['at'], now)}, {source}{code_of(suppression)}"
+    return f"of {whom} since {when(suppression['at'], now)}, {known_by(suppression)}"
+
+
+def _left(remaining: int | None) -> str | None:
+    """How many more may go now; None: no limit binds."""
+    if remaining is None:
+        return None
+    return f"{remaining} more may go now" if remaining else "none may go now (smsd help limits)"
 
 
 def _told(out: Out, label: str, name: str, counts: Document) -> None:
@@ -61,7 +67,7 @@ def _told(out: Out, label: str, name: str, counts: Document) -> None:
             ("Waiting", counts["pending"]),
             ("Sent", f"{counts['sent_last_hour']} in the last hour, {counts['sent_today']} today"),
             ("Failed today", counts["failed_today"]),
-            ("Left of limits", counts["rate_limit_remaining"]),
+            ("Left of limits", _left(counts["rate_limit_remaining"])),
             *(("Opted out", _opted_out(each, now)) for each in counts.get("suppression", ())),
         ]
     )

@@ -36,6 +36,17 @@ def when(text: str | None, now: datetime) -> str:
     return f"{shown} ({hint((at - now).total_seconds())})"
 
 
+def about(text: str | None, now: datetime) -> str:
+    """A time that was foretold: on a terminal `about 14:32, in 6 min`; the seconds only when it is near."""
+    if text is None or not on_terminal():
+        return when(text, now)
+    at = datetime.fromisoformat(text).astimezone()
+    left = (at - now).total_seconds()
+    clock = "%H:%M:%S" if left < 120 else "%H:%M"
+    day = "" if at.date() == now.astimezone(at.tzinfo).date() else "%Y-%m-%d "
+    return f"about {at.strftime(day + clock)}, {hint(left)}"
+
+
 def hint(seconds: float) -> str:
     """How far off: `in 2 min`, `3 d ago`, `now`. Rounded down."""
     far = span(abs(seconds))

@@ -16,7 +16,7 @@ from smsd.cli import standing
 from smsd.cli.completion import known_providers
 from smsd.cli.frame import Out, asks_daemon, examples, printable
 from smsd.cli.live import WATCH, View, present
-from smsd.cli.render import Page, span, when
+from smsd.cli.render import Page, about, span, when
 from smsd.client import Client, Document
 
 
@@ -42,7 +42,7 @@ def _stats_page(stats: Document) -> Page:
             ("Throughput", ", ".join(f"{stats[name]} {label}" for name, label in _THROUGHPUT)),
             ("Failed today", stats["failed_today"]),
             ("Oldest due", stats["oldest_pending_at"] and when(stats["oldest_pending_at"], now)),
-            ("All sent", stats["eta"] and when(stats["eta"], now)),
+            ("All sent", stats["eta"] and about(stats["eta"], now)),
         ]
     )
     if stats["categories"]:

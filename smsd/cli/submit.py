@@ -40,7 +40,7 @@ TRAVELLED: Final = frozenset({"sent", "delivered"})
 UNSETTLED: Final = frozenset({"pending", "processing"})
 
 
-def _metadata(ctx: click.Context, option: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str] | None:
+def _pairs(ctx: click.Context, option: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str] | None:
     found: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -59,10 +59,16 @@ def _metadata(ctx: click.Context, option: click.Parameter, pairs: tuple[str, ...
         'smsd send +15550100123 "See you at nine" --send-at 2026-01-02T08:00:00+01:00',
         'echo "Disk full on $(hostname)" | smsd send +15550100123 - --priority high',
         'smsd send +15550100123 "Order 7 is ready" --key order-7 --wait',
+        "smsd send +15550100123 --template code --var code=2417 --lang de",
     ),
 )
 @click.argument("to")
-@click.argument("text")
+@click.argument("text", required=False)
+@click.option("--template", metavar="NAME", help="Instead of TEXT: a template of the daemon's configuration.")
+@click.option(
+    "--var", "vars", metavar="NAME=VALUE", multiple=True, callback=_pairs, help="For the template. Repeatable."
+)
+@click.option("--lang", metavar="TAG", help="The template's language, e.g. de.")
 @click.option("--from", "from_", metavar="SENDER", help="Number, short code or name to send from.")
 @click.option("--priority", type=click.Choice(["high", "normal", "bulk"]), help="Which goes first. Default: normal.")
 @click.option("--send-at", metavar="TIME", help="Not before this time (RFC 3339 with offset).")
@@ -71,7 +77,8 @@ def _metadata(ctx: click.Context, option: click.Parameter, pairs: tuple[str, ...
 @click.option("--key", "idempotency_key", metavar="KEY", help="Idempotency key: the same key is never sent twice.")
 @click.option("--user", metavar="USER", help="Whom of your users it is about.")
 @click.option("--type", metavar="LABEL", help="A label for reports.")
-@click.option("--metadata", metavar="NAME=VALUE", multiple=True, callback=_metadata, help="Kept with it. Repeatable.")
+@click.option("--campaign", metavar="ID", help="The campaign it belongs to.")
+@click.option("--metadata", metavar="NAME=VALUE", multiple=True, callback=_pairs, help="Kept with it. Repeatable.")
 @click.option("--tenant", metavar="TENANT", help="On whose behalf (administrators only).")
 @click.option("--provider", metavar="NAME", help="Send through this provider only.")
 @click.option("--max-attempts", type=click.IntRange(1, 20), help="Calls at most, the first included.")
@@ -86,13 +93,15 @@ def _metadata(ctx: click.Context, option: click.Parameter, pairs: tuple[str, ...
     help=f"Wait until it is sent or has failed; {WAIT} unless said (--wait=5s). Put it last.",
 )
 @asks_daemon
-def send_command(client: Client, out: Out, *, to: str, text: str, wait: float | None, **fields: Any) -> None:
+def send_command(client: Client, out: Out, *, to: str, text: str | None, wait: float | None, **fields: Any) -> None:
     """Hand a message over. Prints its id once it is durable.
 
     TO is a number in E.164 (or national, when the daemon has a default region). TEXT is the message; `-` reads it from
-    standard input. With --wait the state reached is told, and the exit code is 0 when it was sent, 69 when it failed,
-    75 when it still waits: it stays accepted and goes on.
+    standard input, --template takes its place (smsd help templates). With --wait the state reached is told, and the
+    exit code is 0 when it was sent, 69 when it failed, 75 when it still waits: it stays accepted and goes on.
     """
+    if text is None and fields["template"] is None:
+        raise click.UsageError("Missing argument 'TEXT' (or --template).")
     request = submission(to, _from_stdin() if text == "-" else text, fields)
     accepted = client.call(**request)
     try:

@@ -38,6 +38,7 @@ _COLOURS: Final[Mapping[str, str]] = {
     "provider.breaker_closed": "green",
     "provider.recovered": "green",
     "provider.rate_changed": "yellow",
+    "limit.hit": "yellow",
     "suppression.added": "yellow",
     "outbox.full": "red",
     "outbox.broken": "red",

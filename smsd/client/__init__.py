@@ -10,8 +10,8 @@ inside. It uses the standard library only, so that an application takes on no de
     smsd.client.Client(url="https://sms.example.org", token=TOKEN)
 
 Whether a message was taken must never be guessed. A request that surely did not reach the daemon is repeated once on a
-new connection; one that may have is repeated only when that cannot do harm: reads, pause and resume, and a send with an
-`idempotency_key`. Everything else raises QueueUnavailable with `maybe_taken`.
+new connection; one that may have is repeated only when that cannot do harm: reads, pause, resume and suppress, and a
+send with an `idempotency_key`. Everything else raises QueueUnavailable with `maybe_taken`.
 
     sync.py       Client                                    aio.py         AsyncClient
     channel.py    a connection below Client, and spare ones  aio_socket.py  those below AsyncClient, pipelined

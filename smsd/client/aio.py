@@ -34,6 +34,7 @@ from smsd.client.words import (
     given,
     line_of_result,
     page_request,
+    reschedule_request,
     retry_request,
     send_now_request,
     submission,
@@ -97,11 +98,11 @@ class AsyncClient:
         """Any operation of the daemon by its name; the answer without `ok` and `ref`."""
         return await self._call({"op": op, **fields})
 
-    async def send(self, to: str, text: str, **fields: Any) -> Document:
+    async def send(self, to: str, text: str | None = None, **fields: Any) -> Document:
         """Submit a message; see Client.send."""
         return await self._call(submission(to, text, fields))
 
-    async def send_now(self, to: str, text: str, *, wait: str = "5s", **fields: Any) -> Document:
+    async def send_now(self, to: str, text: str | None = None, *, wait: str = "5s", **fields: Any) -> Document:
         """Submit a message and wait until it has left the queue, at most `wait`; see Client.send_now."""
         request, seconds = submission(to, text, fields), self._timeout + wait_s(wait)
         if self._door.sends_and_waits:
@@ -153,7 +154,7 @@ class AsyncClient:
     async def offer(
         self,
         to: str,
-        text: str,
+        text: str | None = None,
         *,
         timeout: float = 0.25,  # noqa: ASYNC109 - the bound is what offer() is for
         **fields: Any,
@@ -174,15 +175,8 @@ class AsyncClient:
 
     async def list(self, *, limit: int | None = None, **filters: Any) -> AsyncIterator[Document]:
         """Messages, newest first; see Client.list."""
-        cursor: str | None = None
-        while limit is None or limit > 0:
-            page = await self._call(page_request(filters, limit, cursor))
-            for item in page["items"]:
-                yield item
-            cursor = page.get("next_cursor")
-            limit = None if limit is None else limit - len(page["items"])
-            if cursor is None:
-                return
+        async for item in self._pages("list", filters, limit):
+            yield item
 
     async def attempts(self, id: str) -> Documents:
         """The calls made for a message, oldest first."""
@@ -191,6 +185,12 @@ class AsyncClient:
     async def cancel(self, id: str) -> Document:
         """Cancel a pending message; its view. Raises WrongState once it is being sent."""
         return document_at(await self._call({"op": "cancel", "id": id}), "message")
+
+    async def reschedule(
+        self, id: str, send_at: str, *, ttl: str | None = None, expires_at: str | None = None
+    ) -> Document:
+        """Give a pending message another time; see Client.reschedule."""
+        return document_at(await self._call(reschedule_request(id, send_at, ttl, expires_at)), "message")
 
     async def retry(
         self, id: str, *, ttl: str | None = None, expires_at: str | None = None, force: bool = False
@@ -209,6 +209,21 @@ class AsyncClient:
     async def recipient_stats(self, number: str, *, tenant: str | None = None) -> Document:
         """The same counts of the messages to one number, with `recipient` for `user_id`."""
         return await self._call(given("recipient", number=number, tenant=tenant))
+
+    async def suppressions(
+        self, *, scope: str | None = None, number: str | None = None, limit: int | None = None
+    ) -> AsyncIterator[Document]:
+        """Numbers that get nothing more, in order; see Client.suppressions."""
+        async for item in self._pages("suppressions", {"scope": scope, "number": number}, limit):
+            yield item
+
+    async def suppress(self, number: str, *, scope: str | None = None) -> Document:
+        """Text this number no more; see Client.suppress."""
+        return await self._call(given("suppress", number=number, scope=scope))
+
+    async def unsuppress(self, number: str, *, scope: str | None = None) -> Document:
+        """Let it be texted again; see Client.unsuppress."""
+        return await self._call(given("unsuppress", number=number, scope=scope))
 
     async def providers(self) -> Documents:
         """Each provider with its state, rate and load."""
@@ -258,6 +273,18 @@ class AsyncClient:
     async def ping(self) -> Document:
         """`{pong: True, version}`"""
         return await self._call({"op": "ping"})
+
+    async def _pages(self, op: str, filters: Mapping[str, Any], limit: int | None) -> AsyncIterator[Document]:
+        """The items of a listing, page after page."""
+        cursor: str | None = None
+        while limit is None or limit > 0:
+            page = await self._call(page_request(op, filters, limit, cursor))
+            for item in page["items"]:
+                yield item
+            cursor = page.get("next_cursor")
+            limit = None if limit is None else limit - len(page["items"])
+            if cursor is None:
+                return
 
     async def _call(self, request: Document, seconds: float | None = None) -> Document:
         return await self._side.ask(request, self._timeout if seconds is None else seconds)

@@ -39,7 +39,7 @@ class SmsdError(Exception):
 
     `code` is one of the daemon's error codes, or `unreachable`. `errors` lists every fault as `{field, code, message}`.
     `remedy` says what to do, and may be empty when the message does. `retry_after`: seconds after which it is worth
-    trying again (QueueUnavailable and LimitExceeded over HTTP), else None.
+    trying again (LimitExceeded where the daemon knows it, QueueUnavailable over HTTP), else None.
     """
 
     def __init__(
@@ -63,8 +63,9 @@ class SmsdError(Exception):
         return f"{self.message} {self.remedy}".rstrip() if self.remedy else self.message
 
     def document(self) -> dict[str, Any]:
-        """As the daemon writes an error: `{code, message, field, errors}`."""
-        return {"code": self.code, "message": self.message, "field": self.field, "errors": self.errors}
+        """As the daemon writes an error: `{code, message, field, errors}`, and `retry_after_s` where it is known."""
+        known = {} if self.retry_after is None else {"retry_after_s": self.retry_after}
+        return {"code": self.code, "message": self.message, "field": self.field, **known, "errors": self.errors}
 
 
 class SubmissionInvalid(SmsdError):  # noqa: N818 - the name is part of the contract
@@ -81,7 +82,7 @@ class QueueUnavailable(SmsdError):  # noqa: N818 - the name is part of the contr
 
 
 class LimitExceeded(SmsdError):  # noqa: N818 - the name is part of the contract
-    """A limit of smsd's own refuses this message now."""
+    """A limit of smsd's own refuses this message now. `retry_after`: seconds until it has room again."""
 
 
 class NotAllowed(SmsdError):  # noqa: N818 - the name is part of the contract
@@ -124,11 +125,12 @@ that a program could do about them."""
 def refusal(error: Mapping[str, Any]) -> SmsdError:
     """What to raise for `error`, the object of that name in the daemon's answer.
 
-    One that came over HTTP has `retry_after` beside (answers.py), if only as None; on the socket there is none.
+    One that came over HTTP has `retry_after` beside (answers.py), if only as None; on the socket, and in a batch, it is
+    `retry_after_s`.
     """
     code = str(error.get("code", "internal"))
     message = str(error.get("message") or "The daemon gave no reason.")
-    kind, retry_after = KINDS.get(code, SmsdError), error.get("retry_after")
+    kind, retry_after = KINDS.get(code, SmsdError), error.get("retry_after", error.get("retry_after_s"))
     remedy = _REMEDIES_OVER_HTTP.get(code) if "retry_after" in error else None
     return kind(code, message, error.get("field"), error.get("errors") or (), remedy, retry_after)
 

@@ -15,7 +15,8 @@ from smsd.client.words import Document
 
 
 class Route(NamedTuple):
-    """One row. `{field}` in the path is a field of the request; the others go into the query (GET) or body (POST)."""
+    """One row. `{field}` in the path is a field of the request; the others go into the query, or into the body of POST
+    and PUT."""
 
     method: str
     path: str
@@ -33,9 +34,13 @@ ROUTES: Final[Mapping[str, Route]] = {
     "list": Route("GET", "/v1/messages", "items"),
     "attempts": Route("GET", "/v1/messages/{id}/attempts", "attempts"),
     "cancel": Route("POST", "/v1/messages/{id}/cancel", "state", "message"),
+    "reschedule": Route("POST", "/v1/messages/{id}/reschedule", "state", "message"),
     "retry": Route("POST", "/v1/messages/{id}/retry", "state", "message"),
     "user": Route("GET", "/v1/users/{user}", "user_id"),
     "recipient": Route("GET", "/v1/recipients/{number}", "recipient"),
+    "suppressions": Route("GET", "/v1/suppressions", "items"),
+    "suppress": Route("PUT", "/v1/suppressions/{number}", "added"),
+    "unsuppress": Route("DELETE", "/v1/suppressions/{number}", "scope"),
     "stats": Route("GET", "/v1/stats", "states"),
     "providers": Route("GET", "/v1/providers", "providers"),
     "pause": Route("POST", "/v1/providers/{provider}/pause", "name", "provider"),
@@ -52,7 +57,7 @@ SEND_NOW: Final = ROUTES["send"]._replace(query=frozenset({"wait"}))
 
 
 class Target(NamedTuple):
-    """A request, ready for HTTP. `body`: what goes into it, for POST."""
+    """A request, ready for HTTP. `body`: what goes into it, for POST and PUT."""
 
     route: Route
     path: str
@@ -66,9 +71,10 @@ def target(request: Document) -> Target:
     if route is None:
         raise SmsdError("unknown_op", f"There is no operation {request['op']!r} over HTTP.", "op")
     path = "/".join(_part(part, fields) for part in route.path.split("/"))
-    queried = fields.keys() if route.method == "GET" else fields.keys() & route.query
+    bodiless = route.method in {"GET", "DELETE"}
+    queried = fields.keys() if bodiless else fields.keys() & route.query
     query = "&".join(f"{_quoted(name, name)}={_quoted(name, fields[name])}" for name in sorted(queried))
-    body = None if route.method == "GET" else {name: fields[name] for name in fields if name not in route.query}
+    body = None if bodiless else {name: fields[name] for name in fields if name not in route.query}
     return Target(route, f"{path}?{query}" if query else path, body)
 
 

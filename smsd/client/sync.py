@@ -27,6 +27,7 @@ from smsd.client.words import (
     documents_at,
     given,
     page_request,
+    reschedule_request,
     retry_request,
     send_now_request,
     submission,
@@ -81,15 +82,16 @@ class Client:
         """Any operation of the daemon by its name; the answer without `ok` and `ref`."""
         return self._call({"op": op, **fields})
 
-    def send(self, to: str, text: str, **fields: Any) -> Document:
+    def send(self, to: str, text: str | None = None, **fields: Any) -> Document:
         """Submit a message: `{id, state, segments, encoding, replayed}`, once it is durable.
 
-        Fields: from_, priority (high, normal, bulk), send_at, ttl ("2h") or expires_at (RFC 3339), idempotency_key,
-        user, type, metadata, tenant, provider, max_attempts, retry, overflow.
+        Fields: template (instead of the text: the name of one of the daemon's) with vars (a mapping) and lang ("de");
+        from_, priority (high, normal, bulk), send_at, ttl ("2h") or expires_at (RFC 3339), idempotency_key, user, type,
+        campaign, metadata, tenant, provider, max_attempts, retry, overflow.
         """
         return self._call(submission(to, text, fields))
 
-    def send_now(self, to: str, text: str, *, wait: str = "5s", **fields: Any) -> Document:
+    def send_now(self, to: str, text: str | None = None, *, wait: str = "5s", **fields: Any) -> Document:
         """Submit a message and wait for its fate, at most `wait` ("60s"); its view then.
 
         `sent`, `failed` ...; `pending` or `processing` when time was up: it goes on from the queue. Fields as in
@@ -107,7 +109,7 @@ class Client:
             raise accepted_all_the_same(accepted["id"], error) from error
 
     def send_many(self, items: Iterable[Mapping[str, Any]]) -> Iterator[Document]:
-        """Submit many, each a mapping of fields with `to` and `text`; results in their order, one bad one fails alone.
+        """Submit many, each a mapping of the fields of send(); results in their order, one bad one fails alone.
 
         A result is `{index, ok: True, id, state, ...}` or `{index, ok: False, error: {code, message, field, errors}}`.
         Uses a connection of its own and reads up to WINDOW items ahead (over HTTP a batch of 500). Raises
@@ -116,7 +118,7 @@ class Client:
         """
         return Stream(self._door, self._timeout).run(items)
 
-    def offer(self, to: str, text: str, *, timeout: float = 0.25, **fields: Any) -> Document:
+    def offer(self, to: str, text: str | None = None, *, timeout: float = 0.25, **fields: Any) -> Document:
         """Submit a message from code that must not fail because of it: never raises, takes at most `timeout` seconds.
 
         `{ok: True, id, ...}` or `{ok: False, error: {...}}`; error code outcome_unknown: it may have been taken.
@@ -142,14 +144,7 @@ class Client:
 
         Filters: state, to, user, tenant, campaign, category, since (RFC 3339).
         """
-        cursor: str | None = None
-        while limit is None or limit > 0:
-            page = self._call(page_request(filters, limit, cursor))
-            yield from page["items"]
-            cursor = page.get("next_cursor")
-            limit = None if limit is None else limit - len(page["items"])
-            if cursor is None:
-                return
+        yield from self._pages("list", filters, limit)
 
     def attempts(self, id: str) -> Documents:
         """The calls made for a message, oldest first."""
@@ -158,6 +153,14 @@ class Client:
     def cancel(self, id: str) -> Document:
         """Cancel a pending message; its view. Raises WrongState once it is being sent."""
         return document_at(self._call({"op": "cancel", "id": id}), "message")
+
+    def reschedule(self, id: str, send_at: str, *, ttl: str | None = None, expires_at: str | None = None) -> Document:
+        """Give a pending message another time; its view. Raises WrongState once it is being sent.
+
+        `send_at`: RFC 3339; what is past means now. `ttl` ("2h") or `expires_at` (RFC 3339): its new end; without them
+        it lives as long from its new time on as it would have from the old one.
+        """
+        return document_at(self._call(reschedule_request(id, send_at, ttl, expires_at)), "message")
 
     def retry(self, id: str, *, ttl: str | None = None, expires_at: str | None = None, force: bool = False) -> Document:
         """Open a new round for a failed, undelivered or expired message; its view.
@@ -179,6 +182,24 @@ class Client:
     def recipient_stats(self, number: str, *, tenant: str | None = None) -> Document:
         """The same counts of the messages to one number, with `recipient` for `user_id`."""
         return self._call(given("recipient", number=number, tenant=tenant))
+
+    def suppressions(
+        self, *, scope: str | None = None, number: str | None = None, limit: int | None = None
+    ) -> Iterator[Document]:
+        """Numbers that get nothing more, in order, at most `limit`: `{number, scope, at, source, code}`.
+
+        `scope`: a provider's name, or "*": those that hold at every one. For administrators of the whole daemon.
+        """
+        yield from self._pages("suppressions", {"scope": scope, "number": number}, limit)
+
+    def suppress(self, number: str, *, scope: str | None = None) -> Document:
+        """Text this number no more: from one provider's senders (`scope`), else from all. It, with `added`: whether it
+        is new. Submissions are refused from now on, what waits fails; a call under way runs on."""
+        return self._call(given("suppress", number=number, scope=scope))
+
+    def unsuppress(self, number: str, *, scope: str | None = None) -> Document:
+        """Let it be texted again; `{number, scope}`. What holds in another scope stays. Raises NotFound."""
+        return self._call(given("unsuppress", number=number, scope=scope))
 
     def providers(self) -> Documents:
         """Each provider with its state, rate and load."""
@@ -239,6 +260,17 @@ class Client:
     def ping(self) -> Document:
         """`{pong: True, version}`"""
         return self._call({"op": "ping"})
+
+    def _pages(self, op: str, filters: Mapping[str, Any], limit: int | None) -> Iterator[Document]:
+        """The items of a listing, page after page."""
+        cursor: str | None = None
+        while limit is None or limit > 0:
+            page = self._call(page_request(op, filters, limit, cursor))
+            yield from page["items"]
+            cursor = page.get("next_cursor")
+            limit = None if limit is None else limit - len(page["items"])
+            if cursor is None:
+                return
 
     def _call(self, request: Document, seconds: float | None = None) -> Document:
         return self._channel.ask(request, self._timeout if seconds is None else seconds)

@@ -39,13 +39,13 @@ ANSWER_BYTES: Final = 16 << 20
 """Longest answer taken: a full page of a listing is well below it."""
 
 PAGE: Final = 200
-"""Messages asked for at once by list()."""
+"""Items asked for at once of a listing."""
 
 
-def submission(to: str, text: str, fields: Mapping[str, Any]) -> Document:
+def submission(to: str, text: str | None, fields: Mapping[str, Any]) -> Document:
     """The request that submits a message. `from_` stands for `from`, a word of Python; None means absent."""
-    request: Document = {"op": "send", "to": to, "text": text}
-    for name, value in fields.items():
+    request: Document = {"op": "send", "to": to}
+    for name, value in (("text", text), *fields.items()):
         if value is not None:
             request["from" if name == "from_" else name] = value
     return request
@@ -75,7 +75,7 @@ def wait_s(wait: str | None) -> float:
 def submission_of(item: Mapping[str, Any]) -> Document:
     """The request for one item of send_many; what `to` and `text` lack the daemon names."""
     fields = {name: value for name, value in item.items() if name not in {"to", "text"}}
-    return submission(item.get("to", ""), item.get("text", ""), fields)
+    return submission(item.get("to", ""), item.get("text"), fields)
 
 
 def encode(request: Document) -> bytes:
@@ -136,15 +136,20 @@ def line_of_result(index: int, outcome: Document | SmsdError) -> Document:
     return {"index": index, "ok": True, **outcome}
 
 
-def page_request(filters: Mapping[str, Any], limit: int | None, cursor: str | None) -> Document:
-    """The request for the next page of a listing of which `limit` messages are still wanted (None: all)."""
+def page_request(op: str, filters: Mapping[str, Any], limit: int | None, cursor: str | None) -> Document:
+    """The request for the next page of a listing of which `limit` items are still wanted (None: all)."""
     size = PAGE if limit is None else min(limit, PAGE)
-    return given("list", **filters, limit=size, cursor=cursor)
+    return given(op, **filters, limit=size, cursor=cursor)
 
 
 def retry_request(id: str, ttl: str | None, expires_at: str | None, force: bool) -> Document:
     """The request that opens a new round for a message."""
     return given("retry", id=id, ttl=ttl, expires_at=expires_at, force=force or None)
+
+
+def reschedule_request(id: str, send_at: str, ttl: str | None, expires_at: str | None) -> Document:
+    """The request that gives a message another time."""
+    return given("reschedule", id=id, send_at=send_at, ttl=ttl, expires_at=expires_at)
 
 
 def send_now_request(request: Document, wait: str) -> Document:
@@ -154,13 +159,13 @@ def send_now_request(request: Document, wait: str) -> Document:
 
 READS: Final = frozenset(
     {
-        *("get", "list", "attempts", "stats", "user", "recipient", "providers"),
+        *("get", "list", "attempts", "stats", "user", "recipient", "providers", "suppressions"),
         *("events", "backup", "metrics", "ping"),
     }
 )
 """Operations that change nothing."""
 
-_REPEATABLE: Final = READS | {"pause", "resume"}
+_REPEATABLE: Final = READS | {"pause", "resume", "suppress"}
 """Operations that do no harm when the daemon sees them twice."""
 
 _SENDS: Final = frozenset({"send", "send_now"})

@@ -5,7 +5,7 @@ where a default came from. Everything that is wrong is found in one run and repo
 ConfigError). Contradictions between keys are found here; what a key means is decided where its value is used.
 
     file        how it is read, and what `run --dev` has instead     values    what becomes of it
-    sections, http, tenants, providers                               tables    the strict reader they all use
+    sections, http, tenants, limits, guards, templates, providers    tables    the strict reader they all use
     show        the file that would say what is in force             changes   what a reload changed
 
 Durations are milliseconds, sizes bytes. The keys and their defaults stand in `config.toml.example`, which a test

@@ -15,17 +15,21 @@ from pathlib import Path
 from typing import Final
 
 from smsd.config import sections
+from smsd.config.guards import guards
 from smsd.config.http import http
+from smsd.config.limits import limits
 from smsd.config.providers import Common, providers
+from smsd.config.quiet import quiet_hours
 from smsd.config.routing import accounts, judge, routing
 from smsd.config.sources import Sources
 from smsd.config.tables import ConfigError, Fault, Report, Table, size_text
+from smsd.config.templates import templates
 from smsd.config.tenants import tenants
 from smsd.config.values import SCOPES, Config
 
 MAX_FILE_BYTES: Final = 1 << 20
 
-LATER: Final = frozenset({"limits", "alerts", "templates", "quiet_hours"})
+LATER: Final = frozenset({"alerts"})
 """Sections of coming versions. Who writes one means it, so it is refused with another word than a typo."""
 
 
@@ -73,7 +77,9 @@ def _build(root: Table) -> Config:
     daemon = sections.daemon(root.table("daemon"))
     messages = root.table("messages")
     retry = sections.retry(root.table("retry"))
+    guarding = guards(messages)
     rules = sections.messages(messages, retry)
+    blanks = templates(root.table("templates"))
     outbox = sections.outbox(root.table("outbox"))
     socket = sections.socket(root.table("socket"), daemon.runtime_dir)
     web = http(root.table("http"))
@@ -82,6 +88,8 @@ def _build(root: Table) -> Config:
     sections_of_providers = root.table("providers")
     found = providers(sections_of_providers, root.has("providers"), Common(retry, shared, rules.sender))
     bounds = tenants(root.table("tenants"), sections_of_providers.names(), found)
+    bound = limits(root)
+    quiet = quiet_hours(root)
     logging = sections.logging(root.table("logging"))
     root.done(later=LATER)
     if root.report.faults:
@@ -92,11 +100,14 @@ def _build(root: Table) -> Config:
         outbox=outbox,
         socket=socket,
         http=web,
-        messages=replace(rules, tenants=bounds),
+        messages=replace(rules, tenants=bounds, templates=blanks),
         retry=retry,
         routing=routes,
         accounts=shared,
         providers=found,
         logging=logging,
+        limits=bound,
+        guards=guarding,
+        quiet_hours=quiet,
         warnings=tuple(root.report.warnings),
     )

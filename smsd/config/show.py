@@ -13,19 +13,22 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field
 from typing import Any
 
+from smsd.config.guards import shown_guards
 from smsd.config.own import own_fields, shown
 from smsd.config.routing import NEVER, OTHER
 from smsd.config.sources import Secret
 from smsd.config.tables import key_text, size_text
+from smsd.config.templates import shown_template
 from smsd.config.values import SCOPES, Config, Group, HttpConfig, ProviderConfig, RetryConfig, TokenConfig
 from smsd.core import units
 from smsd.core.acceptance import MessageRules, TenantRules
 from smsd.core.breaker import BreakerRules
 from smsd.core.codes import CodeBook, CodeRule
+from smsd.core.limits import AT_ACCEPTANCE, Rule
 from smsd.core.pacing import Pace, Window
+from smsd.core.quiet import QuietHours, clock
 from smsd.core.retry import RetryRules
 from smsd.core.routing import RoutingRules
-from smsd.core.units import DAY, HOUR, MINUTE, SECOND
 from smsd.providers.base import Provider
 
 
@@ -68,8 +71,14 @@ def layout(config: Config) -> list[Section]:
             Section(f"http.tokens.{key_text(each.name)}", _shown_token(each), "[http.tokens]")
             for each in config.http.tokens
         ),
-        Section("messages", _shown_messages(config.messages)),
+        Section("messages", {**_shown_messages(config.messages), **shown_guards(config.guards)}),
+        *(
+            Section(f"templates.{key_text(name)}", shown_template(template))
+            for name, template in config.messages.templates.items()
+        ),
         *(Section(f"tenants.{key_text(name)}", _shown_tenant(rules)) for name, rules in config.tenants.items()),
+        *(Section(_limit_path(rule), _shown_limit(rule), "[limits]") for rule in config.limits),
+        *(Section("quiet_hours", _shown_hours(hours)) for hours in [config.quiet_hours] if hours is not None),
         Section("retry", _shown_retry(config.retry)),
         *(Section(f"retry.profiles.{name}", _shown_rules(rules)) for name, rules in config.retry.profiles.items()),
         *(Section(f"retry.codes.{kind}", _shown_codes(book)) for kind, book in config.retry.codes.items()),
@@ -137,6 +146,28 @@ def _shown_tenant(rules: TenantRules) -> dict[str, object]:
         "from": list(rules.senders) or None,
         "providers": list(rules.providers) or None,
         "max_priority": rules.max_priority.label,
+        "quiet_hours": _shown_hours(rules.quiet) if rules.quiet else rules.quiet,
+    }
+
+
+def _shown_hours(hours: QuietHours) -> dict[str, object]:
+    return {"from": clock(hours.start_min), "to": clock(hours.end_min)}
+
+
+def _limit_path(rule: Rule) -> str:
+    """What it counts, by which no other rule is called: `limits.recipient.1h`."""
+    kind = rule.action.value if rule.action in AT_ACCEPTANCE else None
+    parts = ("limits", rule.per.value, rule.tenant, units.duration_text(rule.span_ms), kind)
+    return ".".join(key_text(part) for part in parts if part is not None)
+
+
+def _shown_limit(rule: Rule) -> dict[str, object]:
+    return {
+        "per": rule.per.value,
+        "rate": units.rate_text(rule.count, rule.span_ms),
+        "action": rule.action.value,
+        "max_wait": None if rule.max_wait_ms is None else units.duration_text(rule.max_wait_ms),
+        "tenant": rule.tenant,
     }
 
 
@@ -253,9 +284,7 @@ def _shown_pace(pace: Pace, *, free: str | None) -> dict[str, object]:
 
 
 def _shown_rate(window: Window) -> str:
-    span_ms = window.span_us // 1_000
-    names = {SECOND: "s", MINUTE: "min", HOUR: "hour", DAY: "day"}
-    return f"{window.limit}/{names.get(span_ms) or units.duration_text(span_ms)}"
+    return units.rate_text(window.limit, window.span_us // 1_000)
 
 
 def _toml_lines(values: Mapping[str, object]) -> str:

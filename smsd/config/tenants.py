@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
+from smsd.config.quiet import own_quiet_hours
 from smsd.config.senders import senders_in
 from smsd.config.tables import Table
 from smsd.config.values import ProviderConfig
@@ -26,7 +27,7 @@ KEPT: Final = re.compile(r"anonymous|token:.*")
 LOCAL: Final = re.compile(r"local:.*")
 """Tenants of callers over the socket, by uid. Bounds may be set for them; no token may be one of them."""
 
-LATER: Final = frozenset({"callback_url", "callback_secret", "quiet_hours"})
+LATER: Final = frozenset({"callback_url", "callback_secret"})
 """Keys of coming versions. Who writes one means it, so it is refused with another word than a typo."""
 
 _PRIORITIES: Final = {priority.label: priority for priority in Priority}
@@ -59,7 +60,8 @@ def _tenant(table: Table, named: Sequence[str]) -> TenantRules:
     for each in dict.fromkeys(providers):
         if each not in named:
             table.fault("providers", f"there is no [providers.{each}]; write one of {', '.join(named) or 'those set'}")
-    found = TenantRules(senders, providers, _PRIORITIES[table.choice("max_priority", "high", _PRIORITIES)])
+    highest = _PRIORITIES[table.choice("max_priority", "high", _PRIORITIES)]
+    found = TenantRules(senders, providers, highest, own_quiet_hours(table))
     table.done(later=LATER)
     return found
 

@@ -15,7 +15,9 @@ from typing import Final
 from smsd.core.acceptance import MessageRules, TenantRules
 from smsd.core.account import ProviderRules
 from smsd.core.codes import CodeBook
+from smsd.core.limits import Rule
 from smsd.core.pacing import Pace
+from smsd.core.quiet import QuietHours
 from smsd.core.retry import RetryRules
 from smsd.core.routing import RoutingRules
 from smsd.core.units import SECOND
@@ -171,6 +173,12 @@ class Config:
     providers: tuple[ProviderConfig, ...]
     """In the order of the file, which is the order of routing."""
     logging: LoggingConfig
+    limits: tuple[Rule, ...] = ()
+    """`[[limits]]`, a rule for each rate."""
+    guards: tuple[Rule, ...] = ()
+    """`[messages] loop_guard` and `duplicate_window`, those that are set."""
+    quiet_hours: QuietHours | None = None
+    """`[quiet_hours]`: of every tenant that has none of its own; None: none."""
     warnings: tuple[str, ...] = ()
     """What is allowed and unwise; the daemon logs each at its start."""
 

@@ -25,6 +25,7 @@ class Kind(StrEnum):
     MESSAGE_EXPIRED = "message.expired"
     MESSAGE_CANCELLED = "message.cancelled"
     MESSAGE_REOPENED = "message.reopened"
+    MESSAGE_RESCHEDULED = "message.rescheduled"
     MESSAGE_UNCERTAIN = "message.uncertain"
     MESSAGE_RECONCILED = "message.reconciled"
     PROVIDER_COOLDOWN = "provider.cooldown"
@@ -35,7 +36,9 @@ class Kind(StrEnum):
     PROVIDER_BREAKER_OPENED = "provider.breaker_opened"
     PROVIDER_BREAKER_CLOSED = "provider.breaker_closed"
     PROVIDER_RATE_CHANGED = "provider.rate_changed"
+    LIMIT_HIT = "limit.hit"
     SUPPRESSION_ADDED = "suppression.added"
+    SUPPRESSION_REMOVED = "suppression.removed"
     CONFIG_RELOADED = "config.reloaded"
     CONFIG_REJECTED = "config.rejected"
     DAEMON_READY = "daemon.ready"
@@ -61,6 +64,7 @@ LEVELS: dict[Kind, Level] = {
     Kind.MESSAGE_FAILED: Level.ERROR,
     Kind.MESSAGE_EXPIRED: Level.WARNING,
     Kind.MESSAGE_UNCERTAIN: Level.WARNING,
+    Kind.LIMIT_HIT: Level.WARNING,
     Kind.PROVIDER_COOLDOWN: Level.WARNING,
     Kind.PROVIDER_PAUSED: Level.WARNING,
     Kind.PROVIDER_HALTED: Level.CRITICAL,

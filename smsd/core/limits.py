@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from smsd.core.units import duration_text
+from smsd.core.units import duration_text, rate_text
 
 MAX_COUNT = 100_000
 """The most messages a rule may count in its window: every one of them is remembered."""
@@ -72,14 +72,14 @@ class Rule:
 
     @property
     def words(self) -> str:
-        """As errors and views name it: `5/1h per recipient`."""
+        """As errors and views name it: `5/hour per recipient`."""
         match self.per:
             case Per.TEXT:
-                return f"loop guard, {self.count}/{duration_text(self.span_ms)} of one text to one recipient"
+                return f"loop guard, {rate_text(self.count, self.span_ms)} of one text to one recipient"
             case Per.REPEAT:
                 return f"duplicate window, {duration_text(self.span_ms)}"
         whose = "" if self.tenant is None else f" of {self.tenant}"
-        return f"{self.count}/{duration_text(self.span_ms)} per {self.per}{whose}"
+        return f"{rate_text(self.count, self.span_ms)} per {self.per}{whose}"
 
 
 class Subject(NamedTuple):

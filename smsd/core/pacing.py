@@ -134,6 +134,18 @@ class _Ring:
         self.head = 0
         self.dropped = at
 
+    def scaled(self, each: float, begin: int, most: int) -> _Ring:
+        """See Pacer.scaled."""
+        limit = max(1, min(round(self.limit / each), most))
+        ring = _Ring(Window(limit, 1))
+        ring.span = round(self.span * limit * each / self.limit)
+        for place in range(limit):
+            turns, last = divmod(max(0, round((place + 1) * each) - 1), self.limit)
+            last += self.head
+            oldest = self.times[last if last < self.limit else last - self.limit]
+            ring.times[place] = max(begin, oldest + self.span) + turns * self.span - ring.span
+        return ring
+
 
 class Pacer:
     """Keeps one Pace. All times are boot time in microseconds; costs are units (see `cost`), at least 1.
@@ -252,6 +264,23 @@ class Pacer:
     def capacity(self) -> int:
         """The newest starts that can matter, in units: the largest window's limit; 0: unlimited."""
         return max([1 if self._gap else 0, *(ring.limit for ring in self._rings)])
+
+    def scaled(self, each: float, begin_us: int, most: int) -> Pacer:
+        """A copy for who looks ahead: a start of cost 1 stands for `each` units (more than 0), and is the last of them.
+
+        `begin_us`: nothing starts before; `most`: so many starts are tried on it at most, and it answers for no more.
+        Where a window holds no whole number of such starts its span gives way, so that the rate stays what it is.
+        """
+        copy = Pacer(Pace())
+        copy._rings = tuple(ring.scaled(each, begin_us, most) for ring in self._rings)
+        copy._gap = round(self._gap * each)
+        ahead = max(0.0, each - 1)
+        if self._gap:
+            copy._last = max(begin_us, self._last + self._gap) + round(self._gap * ahead) - copy._gap
+        copy._limit, copy._span = self._limit, round(self._span * each)
+        copy._slot = max(self._slot, begin_us * self._limit - self._idle) + round(self._span * ahead)
+        copy._idle = copy._credit = max(0, self._idle - round(self._span * ahead))
+        return copy
 
     # -- telling -----------------------------------------------------------------------------------------------------
 

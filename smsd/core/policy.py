@@ -114,8 +114,9 @@ def decide(
 
 
 def release(message: Message, now: Instant) -> Settlement:
-    """The claim is given back: its call did not begin, and never will. It keeps its place, its charge and its error."""
-    return settled(message, Event.RETRY, now, due=message.due, released=True)
+    """The claim is given back: its call did not begin, and never will. It keeps its place, its charge and its error. It
+    was due, and is, also if the clock was set back since."""
+    return settled(message, Event.RETRY, now, due=min(message.due, now), released=True)
 
 
 def hold_back(message: Message, due: Instant, now: Instant) -> Settlement:

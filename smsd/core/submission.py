@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from smsd.core.message import Priority
+from smsd.core.quiet import QuietBook, QuietHours
 from smsd.core.units import DAY
 
 
@@ -69,13 +70,24 @@ class Fault:
     field: str
     """The field's name on the wire."""
     code: str
-    """One of missing_field, invalid_value, invalid_recipient, invalid_sender, text_too_long, no_route, not_allowed,
-    not_available: a closed list, programs compare with it."""
+    """One of missing_field, unknown_field, invalid_value, invalid_recipient, invalid_sender, text_too_long, no_route,
+    not_allowed, not_available: a closed list, programs compare with it."""
     message: str
     """What is wrong and what to do; begins with the field's name."""
     circumstantial: bool = False
     """It depends on the configuration or on the moment, not on the submission alone: the same submission may have been
     accepted before, so a replay is looked for first."""
+    retry_after_s: int | None = None
+    """Whole seconds after which the same submission may be accepted; None: nobody knows."""
+
+
+class Template(Protocol):
+    """`[templates.NAME]`: a text with blanks."""
+
+    def render(self, vars: Mapping[str, object], lang: str | None) -> str | tuple[Fault, ...]:
+        """The text with its blanks filled in, in the language nearest to `lang` (BCP 47; None: its default); or what is
+        wrong with `vars` (strings, numbers, booleans). Never raises, and takes no longer than its values are long."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +112,8 @@ class TenantRules:
     providers: tuple[str, ...] = ()
     """The only providers that may carry its messages; empty: all."""
     max_priority: Priority = Priority.HIGH
+    quiet: QuietHours | Literal[False] | None = None
+    """`quiet_hours`: its own; False: none; None: as everybody's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +134,14 @@ class MessageRules:
     """reject | truncate"""
     smart_encoding: bool = False
     max_attempts: int = 5
+    templates: Mapping[str, Template] = field(default_factory=dict)
+    """`[templates.NAME]`, by name."""
     profiles: Mapping[str, int] = field(default_factory=dict)
     """`[retry.profiles]`: name -> max_attempts."""
     tenants: Mapping[str, TenantRules] = field(default_factory=dict)
     """`[tenants.NAME]`: who is not named may do everything."""
+    quiet: QuietBook | None = None
+    """Whose messages keep which quiet hours; None: nobody's keep any."""
 
 
 @dataclass(frozen=True, slots=True)

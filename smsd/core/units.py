@@ -28,6 +28,8 @@ _PER = {
     "d": DAY, "day": DAY,
 }  # fmt: skip
 
+_SPAN_NAMES = {SECOND: "s", MINUTE: "min", HOUR: "hour", DAY: "day"}
+
 _PART = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,9}))?(ms|s|m|h|d)")
 _RATE = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?/([0-9].*|[a-z]+)")
 _INSTANT = re.compile(
@@ -104,6 +106,11 @@ def rate(text: str) -> tuple[int, int]:
     if longer > MAX_SPAN_MS:
         raise ValueError(f"less than one in ten years: {RATE_HINT}")
     return 1, longer
+
+
+def rate_text(limit: int, span_ms: int) -> str:
+    """A spelling that `rate` reads back: `100/min`, `3/10s`."""
+    return f"{limit}/{_SPAN_NAMES.get(span_ms) or duration_text(span_ms)}"
 
 
 def _span_of_rate(text: str) -> int:

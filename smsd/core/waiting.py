@@ -7,7 +7,7 @@ unknown beats all. The same facts that schedule the message explain it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -24,6 +24,12 @@ class Reason(StrEnum):
 
     SCHEDULED = "scheduled"
     RETRY = "retry"
+    RECIPIENT_LIMIT = "recipient_limit"
+    USER_LIMIT = "user_limit"
+    TENANT_LIMIT = "tenant_limit"
+    CAMPAIGN_LIMIT = "campaign_limit"
+    SENDER_LIMIT = "sender_limit"
+    QUIET_HOURS = "quiet_hours"
     PROVIDER_COOLDOWN = "provider_cooldown"
     PROVIDER_PAUSED = "provider_paused"
     PROVIDER_HALTED = "provider_halted"
@@ -43,6 +49,17 @@ class Waiting:
     reason: Reason
     until: Instant | None
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A limit on the tenant or the campaign of a message has no room: nothing of it is written on the message."""
+
+    reason: Reason
+    until: Instant
+    """When there is room again."""
+    rule: str
+    """Which limit, in words (limits.Rule.words)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +93,21 @@ _STANDING: Mapping[Standing, tuple[Reason, str]] = {
 }
 
 
-def explain(message: Message, carriers: Mapping[str, Outlook], *, store_full: bool, now: Instant) -> Waiting | None:
-    """The reason that decides; None for a final message. `carriers`: those of its route that exist."""
+def explain(
+    message: Message,
+    carriers: Mapping[str, Outlook],
+    *,
+    store_full: bool,
+    now: Instant,
+    blocks: Sequence[Block] = (),
+) -> Waiting | None:
+    """The reason that decides; None for a final message. `carriers`: those of its route that exist; `blocks`: what
+    holds all messages of its tenant or campaign up."""
     if message.state in FINAL:
         return None
     if message.state is State.PROCESSING:
-        return _processing(message)
-    reasons = [*_own(message, now), *_of_route(message, carriers, now)]
+        return _processing(message, now)
+    reasons = [*_own(message, now), *_of_flow(message, blocks, now), *_of_route(message, carriers, now)]
     if store_full:
         reasons.append(Waiting(Reason.STORE, None, "The outbox has no room to record a call. Free disk space."))
     _one_rest(reasons)
@@ -99,23 +124,48 @@ def _one_rest(reasons: list[Waiting]) -> None:
         reasons[:] = [waiting for waiting in reasons if waiting.reason is not Reason.RETRY]
 
 
-def _processing(message: Message) -> Waiting:
+def _processing(message: Message, now: Instant) -> Waiting:
     if not message.uncertain:
         return Waiting(Reason.QUEUE, None, f"Attempt {message.attempt} at {message.provider} is under way.")
+    until = message.due if message.due > now else None
     text = (
         f"Whether {message.provider} took attempt {message.attempt} is not known; that is settled before anything is "
-        f"sent again, next at {rfc3339(message.due)} (look-ups that did not find it so far: {message.lookups})."
+        f"sent again, {'now' if until is None else f'next at {rfc3339(until)}'} (look-ups that did not find it so far: "
+        f"{message.lookups})."
     )
-    return Waiting(Reason.UNCERTAIN, message.due, text)
+    return Waiting(Reason.UNCERTAIN, until, text)
 
 
 def _own(message: Message, now: Instant) -> list[Waiting]:
     if message.due <= now:
         return []
     at = rfc3339(message.due)
+    if message.held is not None:
+        return [_held(Reason(message.held), message, at)]
     if message.error is not None:
         return [Waiting(Reason.RETRY, message.due, f"It is tried again at {at} after {message.error}")]
     return [Waiting(Reason.SCHEDULED, message.due, f"It is to be sent at {at}.")]
+
+
+def _held(reason: Reason, message: Message, at: str) -> Waiting:
+    """What was written down when a rule, or the hours, put its due time off."""
+    if reason is Reason.QUIET_HOURS:
+        text = f"Its time falls into quiet hours where the recipient is ({message.held_by}); it goes at {at}."
+    else:
+        text = f"It waits for its turn: {message.held_by}. Its turn is at {at}."
+    return Waiting(reason, message.due, text)
+
+
+def _of_flow(message: Message, blocks: Sequence[Block], now: Instant) -> list[Waiting]:
+    return [Waiting(block.reason, block.until, _held_up(message, block)) for block in blocks if block.until > now]
+
+
+def _held_up(message: Message, block: Block) -> str:
+    """All messages of the tenant or campaign wait for the same; which of them goes first then is the schedule's."""
+    whose = f"tenant {message.tenant}"
+    if block.reason is Reason.CAMPAIGN_LIMIT:
+        whose = f"campaign {message.campaign} of {whose}"
+    return f"All messages of {whose} wait for a limit: {block.rule}. It has room again at {rfc3339(block.until)}."
 
 
 def _of_route(message: Message, carriers: Mapping[str, Outlook], now: Instant) -> list[Waiting]:

@@ -15,18 +15,17 @@ from functools import partial
 import structlog
 
 from smsd.clock import Clock
-from smsd.core.events import Kind, of_failure
 from smsd.core.health import Standing
-from smsd.core.message import Message, Priority, State
+from smsd.core.message import Instant, Message, Priority, State
 from smsd.core.routing import RoutingRules, sender_for
 from smsd.core.schedule import Schedule, Ticket, Work
 from smsd.core.settlement import Settlement
 from smsd.engine.attempts import Attempts
-from smsd.engine.bus import Bus
 from smsd.engine.feeder import Feeder
 from smsd.engine.lane import Lane
+from smsd.engine.limits import Limits
 from smsd.engine.settler import Settler
-from smsd.store import Claim, Due, Outbox, StoreError
+from smsd.store import Blocked, Claim, Due, Outbox, StoreError
 
 log = structlog.get_logger("smsd.dispatcher")
 
@@ -35,6 +34,9 @@ LOOK_AGAIN_S = 30.0
 
 STORE_RETRY_S = 1.0
 """Between tries to claim while the outbox cannot."""
+
+
+NOTHING_NOW = Work((), None, ())
 
 
 class Dispatcher:
@@ -51,7 +53,8 @@ class Dispatcher:
         clock: Clock,
         default_sender: str,
         routing: RoutingRules,
-        bus: Bus,
+        limits: Limits,
+        dice: Callable[[], float],
         died: Callable[[BaseException], None],
     ) -> None:
         self._schedule = schedule
@@ -63,15 +66,18 @@ class Dispatcher:
         self._clock = clock
         self._default_sender = default_sender
         self._routing = routing
-        self._bus = bus
+        self._limits = limits
+        self._dice = dice
         self._died = died
         self._kick = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._unstarted: set[Ticket] = set()
         """Tickets taken whose call has not begun; bounded by the lanes' max_in_flight."""
         self._draining = False
-        self.ticked_at = clock.boot()
-        """When the loop last looked (boot time, us): the watchdog's proof that it lives."""
+        self._held = False
+        self.ticked_at = asyncio.get_running_loop().time()
+        """When the loop last looked (its own time, s, which a suspend does not count): the watchdog's proof that it
+        lives."""
 
     def follow(self, default_sender: str, routing: RoutingRules) -> None:
         """Other rules count from now on."""
@@ -81,6 +87,11 @@ class Dispatcher:
     def in_flight(self) -> int:
         """Attempts claimed and not settled."""
         return sum(lane.in_flight for lane in self._lanes.values())
+
+    def hold(self, is_held: bool) -> None:
+        """While held nothing is claimed: due times are about to change."""
+        self._held = is_held
+        self._kick.set()
 
     def kick(self) -> None:
         """Something changed: look again."""
@@ -92,10 +103,11 @@ class Dispatcher:
         """Until cancelled or drained."""
         while not self._draining:
             self._kick.clear()
-            self.ticked_at = self._clock.boot()
+            self.ticked_at = asyncio.get_running_loop().time()
             self._look_at_lanes()
-            work = self._schedule.take(self._clock.wall(), self._room)
-            self._launch(work.tickets)
+            now = self._clock.wall()
+            work = NOTHING_NOW if self._held else self._schedule.take(now, self._room)
+            self._launch(work.tickets, now)
             if self._schedule.hungry:
                 self._feeder.wake()
             await self._rest(self._rest_s(work))
@@ -133,20 +145,23 @@ class Dispatcher:
 
     # -- attempts ----------------------------------------------------------------------------------------------------
 
-    def _launch(self, tickets: tuple[Ticket, ...]) -> None:
+    def _launch(self, tickets: tuple[Ticket, ...], now: Instant) -> None:
         if not tickets:
             return
         work: list[tuple[Ticket, Lane]] = []
+        for ticket in tickets:  # all take their places before any of them is diverted to one that has only one place
+            self._lanes[ticket.flow.lane].in_flight += 1
         for ticket in tickets:
             home = self._lanes[ticket.flow.lane]
             if home.gate.line is not None:
                 home.gate.line.take_up()
             lane = self._probe_for(ticket) or home
+            home.in_flight -= 1
             lane.in_flight += 1
             lane.gate.unstarted += 1
             self._unstarted.add(ticket)
             work.append((ticket, lane))
-        self._start(self._begin(work))
+        self._start(self._begin(work, now))
 
     def _probe_for(self, ticket: Ticket) -> Lane | None:
         """A provider of the ticket's route that is out of order and due to be tried: this message tries it, while the
@@ -174,23 +189,30 @@ class Dispatcher:
             log.critical("an attempt died; the next start looks it up", exc_info=error)
             self._died(error)
 
-    async def _begin(self, work: list[tuple[Ticket, Lane]]) -> None:
-        """Claim them all in one commit; each that is ours then goes its own way, in order."""
+    async def _begin(self, work: list[tuple[Ticket, Lane]], now: Instant) -> None:
+        """Claim them all in one commit; each that is ours then goes its own way, in order. `now`: when they were
+        taken."""
         senders = {lane.name: self._senders(lane) for lane in {lane for _, lane in work}}
-        claims = [Claim(ticket.seq, ticket.attempt, lane.name, *senders[lane.name]) for ticket, lane in work]
+        claims = [
+            Claim(ticket.seq, ticket.attempt, lane.name, *senders[lane.name], self._dice(), ticket.due)
+            for ticket, lane in work
+        ]
         try:
-            messages = await self._outbox.begin(claims, self._clock.wall())
+            messages = await self._outbox.begin(claims, now)
         except Exception as error:
             log.error("nothing can be claimed, so nothing is sent", error=str(error), exc_info=not_expected(error))
             await self._give_back(work)
             return
-        for (ticket, lane), message in zip(work, messages, strict=True):
-            if message is not None and message.state is State.PROCESSING:
-                self._start(self._attempt(ticket, lane, message))
-                continue
-            self._leave(ticket, lane)
-            if message is not None:
-                self._suppressed(message)
+        for (ticket, lane), found in zip(work, messages, strict=True):
+            if isinstance(found, Message) and found.state is State.PROCESSING:
+                self._start(self._attempt(ticket, lane, found))
+            elif isinstance(found, Blocked):
+                self._limits.blocked(found, ticket.flow.tenant)
+                self._put_back(ticket, lane)
+            else:
+                self._leave(ticket, lane)
+                if found is not None:
+                    self._refused(found)
 
     def _senders(self, lane: Lane) -> tuple[str, Callable[[str], str] | None]:
         """As whom the lane sends what names no sender; where its pool has several, how one follows from the
@@ -201,20 +223,25 @@ class Dispatcher:
             return sender, None
         return sender, lambda recipient: sender_for(candidate, None, self._default_sender, recipient)
 
-    def _suppressed(self, message: Message) -> None:
-        """The claim found that its recipient wants no texts of this provider: it goes by another one, or has failed."""
+    def _refused(self, message: Message) -> None:
+        """The claim was not granted, and the outbox wrote down what follows: a limit or quiet hours put it off, its
+        recipient wants no texts of this provider and it goes by another one, or it has failed."""
         if message.state is State.PENDING:
             self._feeder.offer(message)
-            return
-        self._bus.publish(Kind.MESSAGE_FAILED, self._clock.wall(), **of_failure(message))
+        self._limits.refused(message)
 
     async def _give_back(self, work: list[tuple[Ticket, Lane]]) -> None:
         await asyncio.sleep(STORE_RETRY_S)
         for ticket, lane in work:
-            flow = ticket.flow
-            self._leave(ticket, lane)
-            supply = Due(ticket.seq, ticket.attempt, ticket.due, ticket.segments)
-            self._feeder.add(flow.id, flow.route, flow.priority, supply)
+            self._put_back(ticket, lane)
+
+    def _put_back(self, ticket: Ticket, lane: Lane) -> None:
+        """It could not be claimed and is as it was: it takes its old place."""
+        flow = ticket.flow
+        self._leave(ticket, lane)
+        due = min(ticket.due, self._clock.wall())  # it was due, by a clock that may have been set back since
+        supply = Due(ticket.seq, ticket.attempt, due, ticket.segments)
+        self._feeder.add(flow.id, flow.route, flow, supply)
 
     def _pass(self, ticket: Ticket, lane: Lane) -> None:
         """The call begins, or never will: the slot it was claimed for is no longer owed."""

@@ -18,6 +18,7 @@ import structlog
 from smsd.clock import Clock
 from smsd.core.acceptance import MessageRules
 from smsd.core.account import ProviderRules
+from smsd.core.admission import AdmissionRules
 from smsd.core.events import Kind, of_failure
 from smsd.core.health import Standing
 from smsd.core.message import Instant, State
@@ -31,13 +32,16 @@ from smsd.engine.carrier import Carrier
 from smsd.engine.dispatcher import Dispatcher
 from smsd.engine.feeder import NO_ROUTE, Feeder
 from smsd.engine.fleet import Fleet, Prepared
+from smsd.engine.holding import Holding
 from smsd.engine.intake import Intake
 from smsd.engine.janitor import Janitor
 from smsd.engine.lane import Lane, Setting
+from smsd.engine.limits import Limits
 from smsd.engine.meters import Meters
 from smsd.engine.reconciler import Reconciler
 from smsd.engine.service import Service
 from smsd.engine.settler import RetryBook, Settler
+from smsd.engine.steps import Steps
 from smsd.engine.stream import Stream
 from smsd.engine.tally import Tally
 from smsd.engine.watchers import Watchers
@@ -72,6 +76,8 @@ class Plan:
     routing: RoutingRules = field(default_factory=RoutingRules)
     accounts: Mapping[str, Pace] = field(default_factory=dict)
     """`[accounts.NAME]`: ceilings that providers share."""
+    admission: AdmissionRules = field(default_factory=AdmissionRules)
+    """`[[limits]]`, quiet hours and the guards: when a message may be claimed, and whether it is accepted."""
 
     @property
     def configured(self) -> tuple[Setting, ...]:
@@ -116,8 +122,10 @@ class Engine:
 
     async def start(self) -> None:
         """Open the outbox, recover, and begin to send. Raises StoreError when the outbox cannot be used."""
+        await self._store.govern(self._plan.admission)
         by_segments = {setting.name for setting in self._plan.configured if setting.rules.pace.unit == "segments"}
         recovery = await self._store.open(self._clock.wall(), by_segments)
+        self._clock = self.steps = Steps(self._clock, self._store, self._stepped, self._step_followed)
         await self._compose(recovery)
         for message in recovery.parked:
             self._bus.publish(Kind.MESSAGE_FAILED, self._clock.wall(), **of_failure(message))
@@ -127,7 +135,9 @@ class Engine:
             self.reconciler.doubt(recovery.next_uncertain)
         if recovery.next_expiry is not None:
             self.janitor.notice(recovery.next_expiry)
-        for name in ("feeder", "reconciler", "janitor", "dispatcher"):
+        self.steps.begin(recovery.steps)
+        self.holding.rule(self._plan.admission)
+        for name in ("steps", "holding", "feeder", "reconciler", "janitor", "dispatcher"):
             part: _Part = getattr(self, name)
             self._tasks.append(self._keep(name, part.run()))
         log.info("recovered", flows=len(recovery.flows), open_attempts=recovery.reopened)
@@ -136,6 +146,9 @@ class Engine:
         plan, clock, bus = self._plan, self._clock, self._bus
         self.schedule = Schedule([NO_ROUTE, *(setting.name for setting in plan.settings)], plan.window)
         self.schedule.set_open(NO_ROUTE, False)
+        self.limits = Limits(bus, clock, self.schedule.block)
+        self.holding = Holding(self._store, clock, self._due_anew)
+        self.limits.rule(plan.admission.limits)
         self.tally = Tally(clock, [setting.name for setting in plan.settings])
         bus.subscribe(self.tally)
         self.fleet = self._fleet()
@@ -184,7 +197,8 @@ class Engine:
             clock,
             plan.rules.sender,
             plan.routing,
-            self._bus,
+            self.limits,
+            self._dice,
             self._died,
         )
 
@@ -206,6 +220,7 @@ class Engine:
             self.meters,
             plan.zone,
             plan.rules,
+            self.limits,
             self.attempts.withdraw,
         )
         self.service.cursor_key = cursor_key
@@ -230,6 +245,27 @@ class Engine:
     def _notice_expiry(self, expires_at: Instant) -> None:
         self.janitor.notice(expires_at)
 
+    def _stepped(self, ahead: bool) -> None:
+        """The wall clock was stepped: the ends of blocks are void, and after a step ahead what is due by mistake."""
+        self.limits.forget()
+        self.schedule.unblock_all()
+        if ahead:
+            self.dispatcher.hold(True)
+
+    def _step_followed(self) -> None:
+        """What is due has followed the clock."""
+        now = self._clock.wall()
+        self.dispatcher.hold(False)
+        self.reconciler.doubt(now)
+        self.janitor.notice(now)
+        self._due_anew()
+
+    def _due_anew(self) -> None:
+        """Due times in the outbox are others than those in memory."""
+        self.schedule.reread(self._clock.wall())
+        self.feeder.wake()
+        self._kick()
+
     def _routes(self) -> Routes:
         candidates = [lane.candidate for lane in self.lanes.values()]
         return Routes(candidates, self._plan.rules.sender, rules=self._plan.routing)
@@ -246,6 +282,7 @@ class Engine:
             self._routes(),
             self._new_id,
             self.janitor.notice,
+            self.limits,
             self._plan.max_backlog,
         )
 
@@ -283,6 +320,7 @@ class Engine:
         StoreError, and then nothing has changed.
         """
         prepared = await self.fleet.prepare(plan.settings, plan.accounts, plan.retired)
+        await self._store.govern(plan.admission)
         self._apply(plan, prepared)
         also()
         for lane in [*self.lanes.values()]:
@@ -300,6 +338,9 @@ class Engine:
         for name in gone:
             self.feeder.lane_gone(name)
         self._retries.become(plan.retries)
+        self.limits.rule(plan.admission.limits)
+        self.holding.rule(plan.admission)
+        self.schedule.unblock_all()
         self._askable.become(plan.configured, plan.rules_of_gone, self._clock.wall())
         self.attempts.follow(plan.rules.sender, plan.routing, plan.rules.tenants)
         self.dispatcher.follow(plan.rules.sender, plan.routing)
@@ -342,8 +383,8 @@ class Engine:
             reasons.append("no_provider")
         return tuple(reasons)
 
-    def last_tick(self) -> int:
-        """When the dispatcher last looked (boot time, us)."""
+    def last_tick(self) -> float:
+        """When the dispatcher last looked (the loop's time, s)."""
         return self.dispatcher.ticked_at
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import structlog
 
@@ -30,6 +31,17 @@ RETRY_READ_S = 1.0
 """After a read that failed."""
 
 
+class Whose(Protocol):
+    """What messages of one flow share beside their route."""
+
+    @property
+    def priority(self) -> Priority: ...
+    @property
+    def tenant(self) -> str: ...
+    @property
+    def campaign(self) -> str | None: ...
+
+
 class Feeder:
     """Keeps the window of the schedule filled."""
 
@@ -47,23 +59,31 @@ class Feeder:
     def recover(self, flows: tuple[FlowRow, ...]) -> None:
         """At start: make the flows known; their messages stay where they are until they are wanted."""
         for flow in flows:
-            self._know(flow.id, flow.route, flow.priority, next_due=flow.next_due)
+            self._know(flow.id, flow.route, flow, next_due=flow.next_due)
         self.wake()
 
     def offer(self, message: Message) -> None:
         """A message is pending (again)."""
         due = Due(message.seq, message.attempt, message.due, message.segments)
-        self.add(message.flow, message.route, message.priority, due)
+        self.add(message.flow, message.route, message, due)
 
-    def add(self, flow: int, route: str, priority: Priority, due: Supply) -> None:
+    def add(self, flow: int, route: str, whose: Whose, due: Supply) -> None:
         """A message of this flow is pending."""
         if not self._schedule.knows(flow):
-            self._know(flow, route, priority, next_due=None)
+            self._know(flow, route, whose, next_due=None)
         self._schedule.add(flow, due, self._clock.wall())
         self._kick()
 
-    def _know(self, flow: int, route: str, priority: Priority, *, next_due: Instant | None) -> None:
-        self._schedule.know_flow(flow, route, self._lane_of(route), priority, next_due=next_due)
+    def _know(self, flow: int, route: str, whose: Whose, *, next_due: Instant | None) -> None:
+        self._schedule.know_flow(
+            flow,
+            route,
+            self._lane_of(route),
+            whose.priority,
+            next_due=next_due,
+            tenant=whose.tenant,
+            campaign=whose.campaign,
+        )
 
     def _lane_of(self, route: str) -> str:
         standings: dict[str, Standing] = {}
@@ -108,6 +128,11 @@ class Feeder:
         """Routes, none of whose providers is configured, on which messages wait; at most the first ten."""
         routes = {route for _, route, lane in self._schedule.routes() if lane == NO_ROUTE}
         return tuple(sorted(routes)[:10])
+
+    @property
+    def flows(self) -> int:
+        """Flows with messages."""
+        return self._schedule.flows
 
     def wake(self) -> None:
         """Some flow may be hungry. The dispatcher says so at every look, so this must not make it look again."""

@@ -21,6 +21,9 @@ from itertools import count
 from smsd.clock import Clock
 from smsd.core.pacing import Pacer
 
+LOOK_AGAIN_S = 30.0
+"""However far the slot seems, look again after this: the loop's timers stand still while the machine is suspended."""
+
 _ARRIVALS = count()
 
 
@@ -132,6 +135,11 @@ class Gate:
 
     def _gather(self) -> None:
         self._pacers = tuple(each for each in (self.pacer, self.shared, self.learnt) if each is not None)
+
+    @property
+    def ceilings(self) -> tuple[Pacer, ...]:
+        """All that stand in it."""
+        return self._pacers
 
     @property
     def shared(self) -> Pacer | None:
@@ -294,7 +302,8 @@ class Gate:
             return
         wait = self.ready_at(now, self._queue[0].segments) - now
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(wait / 1e6, self._wake) if wait > 0 else loop.call_soon(self._wake)
+        wait_s = min(wait / 1e6, LOOK_AGAIN_S)
+        self._timer = loop.call_later(wait_s, self._wake) if wait > 0 else loop.call_soon(self._wake)
 
     def _wake(self) -> None:
         """Several may start at once when the loop is late: each wake lets all through for whom there is room."""

@@ -9,7 +9,7 @@ doors decide who may submit; this module decides what becomes of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -19,17 +19,20 @@ import structlog
 from smsd.clock import Clock
 from smsd.core.acceptance import Fault, MessageRules, Origin, Refusal, Submission, accept, tenant_of
 from smsd.core.events import Kind, about
-from smsd.core.message import Draft, Encoding, MessageId, State
+from smsd.core.limits import Per
+from smsd.core.message import Draft, Encoding, Instant, MessageId, State
 from smsd.core.routing import Routes
 from smsd.core.suppression import EVERY
 from smsd.engine.bus import Bus
 from smsd.engine.feeder import Feeder
+from smsd.engine.limits import Limits
 from smsd.engine.tally import Tally
 from smsd.store import (
     AcceptResult,
     DiskFullError,
     Due,
     KeyConflict,
+    Limited,
     Outbox,
     OutcomeUnknownError,
     Records,
@@ -53,8 +56,21 @@ class Receipt(NamedTuple):
     replayed: bool
 
 
+_LIMITED_FIELDS: Mapping[Per, str] = {
+    Per.RECIPIENT: "to",
+    Per.USER: "user",
+    Per.TENANT: "tenant",
+    Per.CAMPAIGN: "campaign",
+    Per.TEXT: "text",
+}
+"""What a rule counts by, as the submission calls it."""
+
 Answer = Receipt | Refusal
 Done = Callable[[Answer], None]
+
+FLOWS_MOST = 20_000
+"""Flows with messages beyond which nothing of a campaign is accepted. Each costs a kilobyte or two while it waits; a
+label of its own on every message would fill the memory."""
 
 
 @dataclass(slots=True)
@@ -78,6 +94,7 @@ class Intake:
         routes: Routes,
         new_id: Callable[[], str],
         notice_expiry: Callable[[int], None],
+        limits: Limits,
         max_backlog: int,
     ) -> None:
         self._outbox = outbox
@@ -90,6 +107,7 @@ class Intake:
         self._routes = routes
         self._new_id = new_id
         self._notice_expiry = notice_expiry
+        self._limits = limits
         self._max_backlog = max_backlog
         self._committing: dict[tuple[str, str], list[_Repeat]] = {}
         """Keys whose first message is being committed, with the repeats that wait for it; bounded by the doors."""
@@ -108,7 +126,7 @@ class Intake:
         if isinstance(found, Refusal):
             self._refuse(found, submission, origin, content_hash, done)
             return
-        obstacle = self._obstacle()
+        obstacle = self._obstacle(found)
         if obstacle is not None:
             self._refuse(obstacle, submission, origin, content_hash, done)
             return
@@ -123,12 +141,15 @@ class Intake:
         found = accept(submission, self._rules, self._routes, origin, now, MessageId(self._new_id()))
         return found.faults if isinstance(found, Refusal) else ()
 
-    def _obstacle(self) -> Refusal | None:
+    def _obstacle(self, draft: Draft) -> Refusal | None:
         if self.draining:
             return _refusal("shutting_down", "smsd is shutting down. Submit again; with an idempotency key if unsure.")
         if self._tally.backlog + self._under_way >= self._max_backlog:
             text = f"The backlog holds {self._max_backlog} messages ([outbox] max_backlog). Submit again later."
             return _refusal("backlog_full", text)
+        if draft.campaign is not None and self._feeder.flows >= FLOWS_MOST:
+            text = "Messages of too many campaigns wait at once. `campaign` is for many messages under one name; "
+            return _refusal("backlog_full", text + "use `metadata` or `type` for a label of each. Submit again later.")
         return None
 
     # -- repeats -----------------------------------------------------------------------------------------------------
@@ -186,13 +207,16 @@ class Intake:
             answer: Answer = Receipt(draft.id, State.PENDING, draft.segments, draft.encoding, replayed=False)
             self._tell(draft)
             due = Due(result.seq, 0, draft.due, draft.segments)
-            self._feeder.add(result.flow, draft.route, draft.priority, due)
+            self._feeder.add(result.flow, draft.route, draft, due)
             self._feeder.wake()
             self._notice_expiry(draft.expires_at)
         elif isinstance(result, StoreError):
             answer = _failed(result)
         elif isinstance(result, Suppressed):
             answer = _suppressed(result)
+        elif isinstance(result, Limited):
+            answer = _limited(result, self._clock.wall())
+            self._limits.rejected(draft, result)
         else:
             answer = _replayed(result)
         if draft.idempotency_key is not None:
@@ -228,6 +252,14 @@ def _suppressed(found: Suppressed) -> Refusal:
     whose = "any sender" if EVERY in found.scopes else "the senders of the providers that would carry it"
     text = f"`to` opted out of texts from {whose}: do not text it, unless the recipient asks for it again."
     return Refusal((Fault("to", "recipient_suppressed", text, circumstantial=True),))
+
+
+def _limited(found: Limited, now: Instant) -> Refusal:
+    """A repeat later may be accepted: when, is told. Whose window it is, is named by the field it is counted by."""
+    wait_s = max(1, -(-(found.until - now) // 1_000))
+    text = f"Rate limit exceeded ({found.rule.words}): submit it again in {wait_s} s."
+    name = _LIMITED_FIELDS.get(found.rule.per, "")
+    return Refusal((Fault(name, "limit_exceeded", text, circumstantial=True, retry_after_s=wait_s),))
 
 
 def _failed(error: StoreError) -> Refusal:

@@ -4,8 +4,9 @@ Counters and histograms since the start, as plain numbers, fed by the bus, by th
 the outbox (commits). It refuses to know in what form they are shown (`listeners.metrics`) and what is better read off
 the state of things when somebody looks (backlog, rates, health).
 
-The number of series is bounded: events and categories are closed lists, and a provider's name counts only when it is
-configured (`know`); what names another one is counted under "". Nothing that a caller chose becomes a label.
+The number of series is bounded: events, categories and what limits count are closed lists, and a provider's name counts
+only when it is configured (`know`); what names another one is counted under "". Nothing that a caller chose becomes a
+label.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ BATCH_ROWS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000
 """Upper bounds of the histograms' buckets; the last bucket has none."""
 
 _MESSAGES: Final = frozenset(kind for kind in Kind if kind.startswith("message."))
+
+
+MEMORY: Final = 32
+"""About how many of the latest calls the mean of their time remembers."""
 
 
 class Histogram:
@@ -58,11 +63,15 @@ class Meters:
         """Calls that ended, by provider and category (TAKEN: the provider took the message)."""
         self.call_s: dict[str, Histogram] = {}
         """How long calls took, by provider."""
+        self.latency_s: dict[str, float] = {}
+        """How long calls take lately, by provider; one that was not called yet is missing."""
         self.throttles: dict[str, int] = {}
         self.halts: dict[str, int] = {}
         self.breaker_openings: dict[str, int] = {}
         self.suppressions: dict[str, int] = {}
         """By the provider whose senders the recipient opted out of; "": of all."""
+        self.limit_hits: dict[tuple[str, str], int] = {}
+        """How often a limit had no room, by what it counts and what follows (limits.Per, limits.Action)."""
         self._others = {
             Kind.PROVIDER_HALTED: self.halts,
             Kind.PROVIDER_BREAKER_OPENED: self.breaker_openings,
@@ -91,9 +100,17 @@ class Meters:
                 self.accept_to_sent_s.observe(since_ms / 1e3)
             if kind is Kind.MESSAGE_THROTTLED:
                 self.throttles[provider] = self.throttles.get(provider, 0) + 1
+        elif kind is Kind.LIMIT_HIT:
+            self._limit_hit(event)
         elif kind in self._others:
             counts, provider = self._others[kind], self._known(event.fields.get("provider"))
             counts[provider] = counts.get(provider, 0) + 1
+
+    def _limit_hit(self, event: Event) -> None:
+        """One event stands for all refusals of its rule and key since the last one."""
+        key = (str(event.fields["per"]), str(event.fields["action"]))
+        hits = event.fields.get("hits")
+        self.limit_hits[key] = self.limit_hits.get(key, 0) + (hits if isinstance(hits, int) else 1)
 
     def attempted(self, attempt: Attempt) -> None:
         """A call to a provider ended, however it did."""
@@ -101,7 +118,10 @@ class Meters:
         key = (provider, TAKEN if attempt.category is None else attempt.category.value)
         self.attempts[key] = self.attempts.get(key, 0) + 1
         if attempt.latency_ms is not None and provider:
-            self.call_s[provider].observe(attempt.latency_ms / 1e3)
+            took = attempt.latency_ms / 1e3
+            self.call_s[provider].observe(took)
+            mean = self.latency_s.get(provider, took)
+            self.latency_s[provider] = mean + (took - mean) / MEMORY
 
     def committed(self, seconds: float, rows: int) -> None:
         """The outbox committed `rows` rows in one transaction, which took `seconds` until it was synced."""

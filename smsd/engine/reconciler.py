@@ -48,6 +48,9 @@ AGAIN_MS = 1_000
 
 LOOK_AGAIN_S = 30.0
 
+MISSED_MOST = 10_000
+"""Messages that a look-up did not find that are remembered; at so many those are forgotten that may be asked again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Looked:
@@ -101,6 +104,9 @@ class Reconciler:
         """How many of them are each provider's."""
         self._told: dict[str, int] = {}
         """When the failing look-ups of a provider are told again (boot time, us); bounded by the names configured."""
+        self._missed: dict[int, int] = {}
+        """Messages that a look-up did not find, and when that was (boot time, us): whatever is done to the wall clock,
+        the next one comes no sooner than it should."""
         self._promised: dict[tuple[tuple[str, str], str], int] = {}
         """Provider ids found by a look-up that is being written down, and for which message: never given twice."""
 
@@ -180,11 +186,27 @@ class Reconciler:
         earliest = since + rules.reconcile_after_ms
         if message.lookups == 0 and now < earliest:
             return Resolved(postpone(message, earliest, now))
+        if message.lookups and (left_ms := self._too_soon(message, rules)) > 0:
+            return Resolved(postpone(message, now + left_ms, now))
         async with self._turns.setdefault(setting.name, asyncio.Semaphore(LOOKUPS_PER_PROVIDER)):
             if quality == "key":
                 return await self._send_again(setting, message)
             looked = await self._ask(setting, message)
+        if looked.finding is Finding.ABSENT:
+            self._miss(message, rules)
         return Resolved(self._conclude(message, looked.finding, quality, rules, looked.id, looked.detail))
+
+    def _too_soon(self, message: Message, rules: ProviderRules) -> int:
+        """Milliseconds that must pass before it is looked up again."""
+        missed_us = self._missed.get(message.seq)
+        return 0 if missed_us is None else rules.reconcile_again_ms - (self._clock.boot() - missed_us) // 1_000
+
+    def _miss(self, message: Message, rules: ProviderRules) -> None:
+        now = self._clock.boot()
+        if len(self._missed) >= MISSED_MOST:
+            past = now - rules.reconcile_again_ms * 1_000
+            self._missed = {seq: at for seq, at in self._missed.items() if at > past}
+        self._missed[message.seq] = now
 
     def _conclude(
         self,

@@ -1,7 +1,8 @@
 """What can be asked of the running daemon, and what can an operator tell it?
 
-The doors' counterpart: look up, list, wait, explain, cancel, retry, count, pause, resume. Every answer about a message
-that is not final says why it waits. A tenant of None means all tenants; who may pass None is the doors' affair.
+The doors' counterpart: look up, list, wait, explain, cancel, reschedule, retry, count, pause, resume. Every answer
+about a message that is not final says why it waits. A tenant of None means all tenants; who may pass None is the doors'
+affair.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 
 from smsd.clock import Clock
@@ -17,6 +18,7 @@ from smsd.core.acceptance import Fault, MessageRules, end_of_life
 from smsd.core.events import Kind, about
 from smsd.core.health import Standing
 from smsd.core.message import Attempt, Instant, Message, State
+from smsd.core.rescheduling import new_times
 from smsd.core.schedule import Schedule
 from smsd.core.suppression import Suppression
 from smsd.core.waiting import Outlook, Waiting, explain
@@ -25,7 +27,10 @@ from smsd.engine.feeder import Feeder
 from smsd.engine.intake import Intake
 from smsd.engine.janitor import Janitor
 from smsd.engine.lane import Lane
+from smsd.engine.limits import Limits
 from smsd.engine.meters import Meters
+from smsd.engine.optouts import OptOuts
+from smsd.engine.outlook import Lookout
 from smsd.engine.receipts import Receipts
 from smsd.engine.snapshots import Snapshots
 from smsd.engine.stream import Stream
@@ -51,6 +56,8 @@ class Seen:
 
     message: Message
     waiting: Waiting | None
+    eta: Instant | None = None
+    """When it will go, by the look ahead; None: nobody knows, or it was not asked: that is dear for many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +141,14 @@ class Service:
         meters: Meters,
         zone: tzinfo,
         rules: MessageRules,
+        limits: Limits,
         withdraw: Callable[[int], None],
     ) -> None:
         self.intake = intake
         self.stream = stream
         self.meters = meters
         self.receipts = Receipts(outbox, records, schedule, bus, clock, withdraw)
+        self.optouts = OptOuts(outbox, records, lanes, bus, clock)
         self.snapshots: Snapshots | None = None
         """Copies of the outbox; None: nowhere to put them."""
         self.reloader: Callable[[], Awaitable[Reloaded]] | None = None
@@ -156,6 +165,8 @@ class Service:
         self._clock = clock
         self._zone = zone
         self._rules = rules
+        self._limits = limits
+        self._lookout = Lookout(records, lanes, schedule, feeder, limits, meters, clock)
         self._started = clock.boot()
         self.store_full = False
         """The outbox has no room; kept up to date by the composition root."""
@@ -169,9 +180,12 @@ class Service:
     # -- messages ----------------------------------------------------------------------------------------------------
 
     async def get(self, id: str, tenant: str | None) -> Seen | None:
-        """One message."""
+        """One message, and when it will go."""
         message = await self._records.get(id, tenant)
-        return None if message is None else self._see(message)
+        if message is None:
+            return None
+        eta = await self._lookout.message_eta(message)
+        return replace(self._see(message), eta=eta)
 
     async def wait(self, id: str, tenant: str | None, timeout_ms: int) -> Seen | None:
         """One message, once it has left the queue (sent, or final) or after `timeout_ms`, whichever comes first."""
@@ -180,9 +194,9 @@ class Service:
         # Listened to before it is read, so that what happens in between is not missed.
         settled = asyncio.ensure_future(self._watchers.settled(id, timeout_ms / 1e3))
         try:
-            seen = await self.get(id, tenant)
-            if seen is None or seen.message.state not in QUEUED:
-                return seen
+            message = await self._records.get(id, tenant)
+            if message is None or message.state not in QUEUED:
+                return None if message is None else self._see(message)
             await settled
             return await self.get(id, tenant)
         finally:
@@ -234,6 +248,30 @@ class Service:
             return self._see(found)
         return found
 
+    async def reschedule(
+        self, id: str, tenant: str | None, *, send_at: str, ttl: str | None, expires_at: str | None
+    ) -> Seen | WrongState | tuple[Fault, ...] | None:
+        """Another time for a pending message; quiet hours count as at its acceptance. Faults: of the times."""
+        now = self._clock.wall()
+        message = await self._records.get(id, tenant)
+        if message is None:
+            return None
+        times = new_times(message, send_at, ttl, expires_at, self._rules.quiet, now)
+        if isinstance(times, tuple):
+            return times
+        due, held, held_by = times.start
+        found = await self._outbox.reschedule(
+            id, tenant, due, times.send_at, times.expires_at, held, held_by, self._clock.wall()
+        )
+        if isinstance(found, Message):
+            self._schedule.drop(found.seq)
+            self._bus.publish(Kind.MESSAGE_RESCHEDULED, now, **about(found))
+            self._feeder.offer(found)
+            self._feeder.wake()
+            self._janitor.notice(found.expires_at)
+            return self._see(found)
+        return found
+
     async def retry(
         self, id: str, tenant: str | None, *, ttl: str | None, expires_at: str | None, force: bool
     ) -> Seen | WrongState | Fault | None:
@@ -255,7 +293,8 @@ class Service:
         now = self._clock.wall()
         names = [name for name in message.route.split(",") if name in self._lanes]
         carriers = {name: self._outlook(self._lanes[name], now) for name in names}
-        return Seen(message, explain(message, carriers, store_full=self.store_full, now=now))
+        blocks = self._limits.blocks_of(message.tenant, message.campaign)
+        return Seen(message, explain(message, carriers, store_full=self.store_full, now=now, blocks=blocks))
 
     def _outlook(self, lane: Lane, now: Instant) -> Outlook:
         boot = self._clock.boot()
@@ -289,7 +328,7 @@ class Service:
             sent_today=sum(row.sent for row in of_today),
             failed_today=sum(row.failed for row in of_today),
             # How long a tenant's messages take depends on everybody's; their number is not the tenant's to know.
-            eta=self._eta(totals, now) if tenant is None else None,
+            eta=await self._lookout.backlog_eta() if tenant is None else None,
             uptime_s=(self._clock.boot() - self._started) // 1_000_000,
         )
 
@@ -301,6 +340,13 @@ class Service:
         """Counts of the messages about a user or to a number."""
         now = self._clock.wall()
         return await self._records.counts_of(person, self._today(now) * MINUTE_MS, now - HOUR_MS)
+
+    async def remaining(self, person: Person) -> int | None:
+        """How many more messages the limits on the person have room for now, the least over all; None: none binds it.
+
+        Raises StoreError when the ledger cannot be read.
+        """
+        return await self._records.remaining(person, self._clock.wall())
 
     async def suppressions_of(self, number: str) -> tuple[Suppression, ...]:
         """Where the number (E.164) gets nothing more."""
@@ -315,20 +361,6 @@ class Service:
         local = datetime.fromtimestamp(now / 1e3, self._zone)
         midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
         return int(midnight.timestamp()) // 60
-
-    def _eta(self, totals: Totals, now: Instant) -> Instant | None:
-        """When the backlog would be gone at the open providers' rates; None: nothing waits, or nobody knows."""
-        waiting = sum(count for (state, _), count in totals.states.items() if state is State.PENDING)
-        rates = [lane.rate_now() for lane in self._lanes.values() if lane.standing() is Standing.OPEN]
-        total = sum(rate for rate in rates if rate is not None)
-        if not waiting or not rates or None in rates or not total or self._something_rests():
-            return None
-        return now + int(waiting / total * MINUTE_MS)
-
-    def _something_rests(self) -> bool:
-        """Whether messages wait for a provider that is not called now: nobody knows when they will go."""
-        lanes = {lane for _, _, lane in self._schedule.routes()}
-        return any(name not in self._lanes or self._lanes[name].standing() is not Standing.OPEN for name in lanes)
 
     # -- providers ---------------------------------------------------------------------------------------------------
 

@@ -109,9 +109,9 @@ class Settler:
             case State.PENDING:
                 supply = Due(message.seq, settlement.attempt_after, settlement.due, message.segments)
                 if settlement.flow is not None and settlement.route is not None:
-                    self._feeder.add(settlement.flow, settlement.route, message.priority, supply)
+                    self._feeder.add(settlement.flow, settlement.route, message, supply)
                 else:
-                    self._feeder.add(message.flow, message.route, message.priority, supply)
+                    self._feeder.add(message.flow, message.route, message, supply)
                 # Its end of life may have come while it was not pending, and passed unnoticed.
                 self._notice_expiry(message.expires_at)
             case State.PROCESSING:

@@ -2,7 +2,8 @@
 
 Counts of the last minute and hour per provider, kept in a ring of seconds and of minutes, those of the last minute per
 tenant, and the number of messages that are not final (the backlog that intake bounds). Fed by the bus, seeded from the
-outbox at start. Totals over days are the outbox's affair.
+outbox at start. By boot time: after a step of the wall clock the last minute is still the last sixty seconds. Totals
+over days are the outbox's affair.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Final
 
 from smsd.clock import Clock
 from smsd.core.events import Event, Kind
-from smsd.core.message import Instant, State
+from smsd.core.message import State
 from smsd.store import MinuteRow
 
 _SENT: Final = frozenset({Kind.MESSAGE_SENT, Kind.MESSAGE_RECONCILED})
@@ -34,7 +35,7 @@ _WAS_FAILED: Final = State.FAILED.label
 
 
 class Ring:
-    """Counts in the last `size` ticks of `tick_ms`."""
+    """Counts in the last `size` ticks of `tick_ms`. Times are milliseconds that never run backward."""
 
     __slots__ = ("_counts", "_last", "_tick_ms")
 
@@ -43,7 +44,7 @@ class Ring:
         self._last = 0
         self._tick_ms = tick_ms
 
-    def add(self, now: Instant, count: int = 1) -> None:
+    def add(self, now: int, count: int = 1) -> None:
         """Count something that happened at `now`; what is older than the ring is forgotten."""
         tick = now // self._tick_ms
         if tick > self._last:
@@ -51,7 +52,7 @@ class Ring:
         if tick > self._last - len(self._counts):
             self._counts[tick % len(self._counts)] += count
 
-    def total(self, now: Instant) -> int:
+    def total(self, now: int) -> int:
         """How many in the ring's span up to `now`."""
         self._roll(now // self._tick_ms)
         return sum(self._counts)
@@ -74,7 +75,7 @@ class NamedRing:
         self._last = 0
         self._tick_ms = tick_ms
 
-    def add(self, now: Instant, name: str) -> None:
+    def add(self, now: int, name: str) -> None:
         """Count something of `name` that happened at `now`; what is older than the ring is forgotten."""
         tick = now // self._tick_ms
         if tick > self._last:
@@ -83,7 +84,7 @@ class NamedRing:
             counts = self._counts[tick % len(self._counts)]
             counts[name] = counts.get(name, 0) + 1
 
-    def total(self, now: Instant, name: str) -> int:
+    def total(self, now: int, name: str) -> int:
         """How many of `name` in the ring's span up to `now`."""
         self._roll(now // self._tick_ms)
         return sum(counts.get(name, 0) for counts in self._counts)
@@ -123,47 +124,53 @@ class Tally:
     def seed(self, minutes: Iterable[MinuteRow], backlog: int) -> None:
         """What the outbox remembers of the last hour."""
         self.backlog = backlog
+        wall, now = self._clock.wall(), self._now()
         for row in minutes:
             recent = self._recent.get(row.provider)
             if recent is not None:
-                recent.sent_hour.add(row.minute * 60_000, row.sent)
-                recent.throttled_hour.add(row.minute * 60_000, row.throttled)
+                at = now - max(0, wall - row.minute * 60_000)
+                recent.sent_hour.add(at, row.sent)
+                recent.throttled_hour.add(at, row.throttled)
+
+    def _now(self) -> int:
+        return self._clock.boot() // 1_000
 
     def __call__(self, event: Event) -> None:
         kind = event.kind
         if event.fields.get("was") != _WAS_FAILED:
             self.backlog += _BACKLOG.get(kind, 0)
         if kind in _SENT:
-            self._of_tenants.add(event.at, str(event.fields.get("tenant")))
+            now = self._now()
+            self._of_tenants.add(now, str(event.fields.get("tenant")))
             recent = self._of(event)
             if recent is not None:
-                recent.sent_minute.add(event.at)
-                recent.sent_hour.add(event.at)
+                recent.sent_minute.add(now)
+                recent.sent_hour.add(now)
         elif kind is Kind.MESSAGE_THROTTLED:
             recent = self._of(event)
             if recent is not None:
-                recent.throttled_hour.add(event.at)
+                recent.throttled_hour.add(self._now())
 
     def _of(self, event: Event) -> _Recent | None:
         return self._recent.get(str(event.fields.get("provider")))
 
     def sent_last_minute(self, provider: str | None = None) -> int:
         """Messages taken by one provider, or by all."""
-        now = self._clock.wall()
+        now = self._now()
         return sum(recent.sent_minute.total(now) for recent in self._chosen(provider))
 
     def sent_last_minute_of(self, tenant: str) -> int:
         """Messages of one tenant that were taken in the last sixty seconds, by whichever provider."""
-        return self._of_tenants.total(self._clock.wall(), tenant)
+        return self._of_tenants.total(self._now(), tenant)
 
     def sent_last_hour(self, provider: str | None = None) -> int:
         """The same over the last sixty minutes."""
-        now = self._clock.wall()
+        now = self._now()
         return sum(recent.sent_hour.total(now) for recent in self._chosen(provider))
 
     def throttles_last_hour(self, provider: str) -> int:
         """How often the provider said "too fast"."""
-        return self._recent[provider].throttled_hour.total(self._clock.wall())
+        return self._recent[provider].throttled_hour.total(self._now())
 
     def _chosen(self, provider: str | None) -> list[_Recent]:
         return list(self._recent.values()) if provider is None else [self._recent[provider]]

@@ -87,6 +87,24 @@ async def cancel(service: Service, caller: Caller, request: wire.Cancel) -> wire
     return showing.message(_found(found, request.id))
 
 
+async def reschedule(service: Service, caller: Caller, request: wire.Reschedule) -> wire.MessageView:
+    """Another time for a pending message."""
+    found = await service.reschedule(
+        request.id, caller.sees, send_at=request.send_at, ttl=request.ttl, expires_at=request.expires_at
+    )
+    if isinstance(found, tuple):
+        raise ProblemError(*found)
+    if isinstance(found, WrongState):
+        raise ProblemError.of("wrong_state", _why_not_rescheduled(found.message), "id")
+    return showing.message(_found(found, request.id))
+
+
+def _why_not_rescheduled(message: Message) -> str:
+    if message.state is State.PENDING:
+        return "The message has reached the end of its life and expires now; submit a new one."
+    return f"The message is {message.state.label}; only a pending one can be given another time."
+
+
 async def retry(service: Service, caller: Caller, request: wire.Retry) -> wire.MessageView:
     """Begin a new round for a message."""
     found = await service.retry(
@@ -114,17 +132,23 @@ async def user(service: Service, caller: Caller, request: wire.User) -> wire.Use
     """Counts of the messages about one user."""
     if not request.user:
         raise ProblemError.of("invalid_value", "`user` must not be empty.", "user")
-    counts = await service.counts_of(Person(_tenant(caller, request.tenant), user=request.user))
-    return wire.UserView(request.user, counts.sent_today, counts.sent_last_hour, counts.failed_today, counts.pending)
+    person = Person(_tenant(caller, request.tenant), user=request.user)
+    counts = await service.counts_of(person)
+    remaining = await service.remaining(person)
+    return wire.UserView(
+        request.user, counts.sent_today, counts.sent_last_hour, counts.failed_today, counts.pending, remaining
+    )
 
 
 async def recipient(service: Service, caller: Caller, request: wire.Recipient) -> wire.RecipientView:
     """Counts of the messages to one number."""
     number = showing.recipient(request.number, "number")
-    counts = await service.counts_of(Person(_tenant(caller, request.tenant), recipient=number))
+    person = Person(_tenant(caller, request.tenant), recipient=number)
+    counts = await service.counts_of(person)
     suppression = await _suppression(service, caller, number)
+    remaining = await service.remaining(person)
     return wire.RecipientView(
-        number, counts.sent_today, counts.sent_last_hour, counts.failed_today, counts.pending, suppression
+        number, counts.sent_today, counts.sent_last_hour, counts.failed_today, counts.pending, suppression, remaining
     )
 
 

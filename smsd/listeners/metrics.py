@@ -97,6 +97,12 @@ class _Now:
             ["provider"],
             [((name,), count) for name, count in meters.suppressions.items()],
         )
+        yield _counter(
+            "smsd_limit_hits",
+            "How often a limit had no room, by what it counts and what follows. Counted when it is told (limit.hit).",
+            ["per", "action"],
+            meters.limit_hits.items(),
+        )
 
     def _histograms(self) -> Iterator[Metric]:
         meters = self._meters

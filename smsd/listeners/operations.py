@@ -3,8 +3,9 @@
 Every operation stands here once: name, request and answer types, scope, tenant rule, handler. The socket is made from
 this table, and so are the HTTP routes and their description. Doors know bytes and peers; handlers know neither.
 
-Scopes: `send` (submit, cancel), `read`, `admin`. Tenant rules: an OWN operation sees only the caller's tenant unless
-the caller has them all; an ALL operation is about the daemon as a whole and needs a caller who has them all.
+Scopes: `send` (submit, cancel, reschedule), `read`, `admin`. Tenant rules: an OWN operation sees only the caller's
+tenant unless the caller has them all; an ALL operation is about the daemon as a whole and needs a caller who has them
+all.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import msgspec
 
 from smsd import wire
 from smsd.engine.service import Service
-from smsd.listeners import handlers
+from smsd.listeners import handlers, suppressing
 from smsd.listeners.callers import Caller, ProblemError, Reach, Scope, store_fault
 
 __all__ = ["OPERATIONS", "SEND", "Caller", "Handler", "Operation", "ProblemError", "Reach", "Scope", "store_fault"]
@@ -60,10 +61,14 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation("list", wire.List, wire.MessageList, _READ, _OWN, handlers.list_),
         Operation("attempts", wire.Attempts, wire.AttemptList, _READ, _OWN, handlers.attempts),
         Operation("cancel", wire.Cancel, wire.MessageView, _SEND, _OWN, handlers.cancel, "message"),
+        Operation("reschedule", wire.Reschedule, wire.MessageView, _SEND, _OWN, handlers.reschedule, "message"),
         Operation("retry", wire.Retry, wire.MessageView, _ADMIN, _OWN, handlers.retry, "message"),
         Operation("stats", wire.Stats, wire.StatsView, _READ, _OWN, handlers.stats),
         Operation("user", wire.User, wire.UserView, _READ, _OWN, handlers.user),
         Operation("recipient", wire.Recipient, wire.RecipientView, _READ, _OWN, handlers.recipient),
+        Operation("suppressions", wire.Suppressions, wire.SuppressionList, _ADMIN, _ALL, suppressing.suppressions),
+        Operation("suppress", wire.Suppress, wire.KeptSuppression, _ADMIN, _ALL, suppressing.suppress),
+        Operation("unsuppress", wire.Unsuppress, wire.LiftedSuppression, _ADMIN, _ALL, suppressing.unsuppress),
         Operation("providers", wire.Providers, wire.ProviderList, _READ, _OWN, handlers.providers),
         Operation("pause", wire.Pause, wire.ProviderView, _ADMIN, _ALL, handlers.pause, "provider"),
         Operation("resume", wire.Resume, wire.ProviderView, _ADMIN, _ALL, handlers.resume, "provider"),

@@ -18,7 +18,7 @@ WAIT_MAX_MS = 60_000
 
 def message(seen: Seen) -> wire.MessageView:
     """A message and why it waits."""
-    return wire.message_view(seen.message, seen.waiting)
+    return wire.message_view(seen.message, seen.waiting, seen.eta)
 
 
 def provider(view: ProviderView, *, load: bool) -> wire.ProviderView:

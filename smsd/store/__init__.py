@@ -394,6 +394,12 @@ class Outbox(Protocol):
         longest window may be, whatever becomes of the messages. May be called before open()."""
         ...
 
+    async def release_held(self, digest: str, now: Instant) -> bool:
+        """Let go of a bounded number of messages that limits or quiet hours hold up, unless they did so by the rules of
+        this digest: they are due now, or when their callers said, and meet the rules in force when they are claimed.
+        Whether there was any; False: all that is held up is held up by these rules."""
+        ...
+
     async def follow_step(self, step: Step) -> Step | None:
         """Let due times follow a step of the wall clock, a bounded number of rows at once. Returns what is left to be
         done; None: nothing.

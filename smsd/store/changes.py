@@ -18,6 +18,7 @@ from smsd.store import statements as sql
 from smsd.store.charges import Charges
 from smsd.store.connection import Handle
 from smsd.store.deltas import MINUTE_MS, Deltas
+from smsd.store.flows import Flows
 from smsd.store.limiting import cancelled, waits_no_more
 from smsd.store.statements import arrays, change, expect
 
@@ -105,7 +106,14 @@ def let_go(message: Message) -> Message:
 
 
 def reopen(
-    db: Handle, deltas: Deltas, id: str, tenant: str | None, now: Instant, expires_at: Instant, force: bool
+    db: Handle,
+    deltas: Deltas,
+    flows: Flows,
+    id: str,
+    tenant: str | None,
+    now: Instant,
+    expires_at: Instant,
+    force: bool,
 ) -> Message | WrongState | None:
     """failed, undelivered, expired -> pending, a new round. A failed UNCERTAIN one may have gone: only with force."""
     message = find(db, id, tenant)
@@ -115,7 +123,10 @@ def reopen(
     if not may(message.state, Event.REOPEN) or (doubtful and not force):
         return WrongState(message)
     expect(change(db, sql.REOPEN, [(now, expires_at, message.seq, int(message.state))]), 1)
-    deltas.moved(message.state, step(message.state, Event.REOPEN), message.tenant, message.priority, message.flow)
+    flow = flows.number(db, (message.route, int(message.priority), message.tenant, message.campaign))
+    if flow != message.flow:  # it was swept away
+        db.execute(sql.CHANGE_FLOW, (flow, message.seq))
+    deltas.moved(message.state, step(message.state, Event.REOPEN), message.tenant, message.priority, flow)
     return rows.message(arrays(db, sql.BY_SEQ, (message.seq,))[0])
 
 
@@ -124,9 +135,10 @@ def save_provider(db: Handle, health: Health) -> None:
     db.execute(sql.SAVE_PROVIDER, rows.health_row(health))
 
 
-def beat(db: Handle, charges: Charges, now: Instant) -> None:
-    """Write the time down: a commit that must succeed. It takes some old minutes of tenants, and some old charges, away
-    on the occasion."""
+def beat(db: Handle, charges: Charges, flows: Flows, now: Instant) -> None:
+    """Write the time down: a commit that must succeed. It takes some old minutes of tenants, some old charges and some
+    empty flows away on the occasion."""
     db.execute(sql.SET_META, ("beat", now))
     db.execute(sql.FORGET_TENANT_MINUTES, (now // MINUTE_MS - TENANT_MINUTES_KEPT, MINUTES_FORGOTTEN_AT_ONCE))
     charges.purge(db, charges.line.at(now, charges.boot_us()))
+    flows.sweep(db)

@@ -15,6 +15,9 @@ from smsd.store.connection import Handle
 FLOWS_KNOWN = 10_000
 """Flow ids kept in memory; the one unused longest is forgotten and looked up again."""
 
+SWEPT_AT_ONCE = 500
+"""Flows that one sweep looks at: about a millisecond."""
+
 Identity = tuple[str, int, str, str | None]
 """Route, priority, tenant, campaign."""
 
@@ -22,11 +25,13 @@ Identity = tuple[str, int, str, str | None]
 class Flows:
     """Numbers of flows. committed() and undone() end each transaction."""
 
-    __slots__ = ("_known", "_next")
+    __slots__ = ("_known", "_next", "_swept")
 
     def __init__(self) -> None:
         self._next = 1
         self._known: OrderedDict[Identity, int] = OrderedDict()
+        self._swept = 0
+        """How far the sweep has come."""
 
     def start(self, db: Handle) -> None:
         """Learn from the database where numbering goes on."""
@@ -47,6 +52,14 @@ class Flows:
             flow = row[0]
         self._known[identity] = flow
         return flow
+
+    def sweep(self, db: Handle) -> None:
+        """Take away some flows of campaigns that have neither pending messages nor open attempts: a campaign may be a
+        label that never comes again. Whoever reopens a message finds its flow anew."""
+        if db.execute(sql.SWEEP_FLOWS, (self._swept, SWEPT_AT_ONCE)).rowcount:
+            self._known.clear()
+        following = db.execute(sql.FLOW_AFTER, (self._swept, SWEPT_AT_ONCE - 1)).fetchone()
+        self._swept = 0 if following is None else following[0]
 
     def committed(self) -> None:
         """What number() wrote is durable."""

@@ -47,6 +47,7 @@ from smsd.store import (
     proof,
     reading,
     recovery,
+    release,
     steps,
 )
 from smsd.store import statements as sql
@@ -277,7 +278,10 @@ class SqliteOutbox:
         self, id: str, tenant: str | None, now: Instant, expires_at: Instant, force: bool
     ) -> Message | WrongState | None:
         """See Outbox.reopen."""
-        return await self._change(lambda db, deltas: changes.reopen(db, deltas, id, tenant, now, expires_at, force))
+        flows = self._ledger.flows
+        return await self._change(
+            lambda db, deltas: changes.reopen(db, deltas, flows, id, tenant, now, expires_at, force)
+        )
 
     async def prove(
         self, id: str, attempt: int, provider: str, provider_message_id: str, now: Instant
@@ -304,10 +308,14 @@ class SqliteOutbox:
         """See Outbox.follow_step."""
         return await self._change(lambda db, deltas: steps.follow(db, deltas, step), size=steps.PIECE)
 
+    async def release_held(self, digest: str, now: Instant) -> bool:
+        """See Outbox.release_held."""
+        return await self._change(lambda db, deltas: release.release_held(db, deltas, digest, now), size=release.PIECE)
+
     async def beat(self, now: Instant) -> None:
         """Commit the time: proof that the writer lives. Raises StoreError."""
-        charges = self._ledger.charges
-        await self._change(lambda db, _: changes.beat(db, charges, now))
+        charges, flows = self._ledger.charges, self._ledger.flows
+        await self._change(lambda db, _: changes.beat(db, charges, flows, now))
 
     async def govern(self, rules: AdmissionRules) -> None:
         """See Outbox.govern."""

@@ -349,6 +349,16 @@ EXPIRE = (
 
 CANCEL = f"UPDATE messages SET state = 6, {LET_GO}, processed_at = ? WHERE seq = ? AND +state = 0"
 
+HELD = grouped(
+    "seq, flow, send_at",
+    "(SELECT seq, flow, send_at FROM messages WHERE state = 0 AND held IS NOT NULL AND seq > ? ORDER BY seq LIMIT ?)",
+)
+
+RELEASE = (
+    f"UPDATE messages SET due = v.due, {LET_GO} "
+    f"FROM {listed('seq, due')} WHERE messages.seq = v.seq AND +messages.state = 0"
+)
+
 RESCHEDULE = (
     "UPDATE messages SET due = ?, send_at = ?, expires_at = ?, held = ?, held_by = ?, held_since = NULL "
     "WHERE seq = ? AND +state = 0 AND attempt = ?"
@@ -387,6 +397,17 @@ LAST_CLAIMED = "SELECT max(claimed_at) FROM messages WHERE state = 1"
 LAST_SEQ = "SELECT max(seq) FROM messages"
 
 LAST_FLOW = "SELECT max(id) FROM flows"
+
+SWEEP_FLOWS = (
+    "DELETE FROM flows WHERE id IN (SELECT id FROM flows WHERE id > ? ORDER BY id LIMIT ?) "
+    "AND pending = 0 AND campaign IS NOT NULL "
+    "AND NOT EXISTS (SELECT 1 FROM messages WHERE state = 0 AND messages.flow = flows.id) "
+    "AND id NOT IN (SELECT flow FROM messages WHERE state = 1 AND uncertain IN (0, 1))"
+)
+
+FLOW_AFTER = "SELECT id FROM flows WHERE id > ? ORDER BY id LIMIT 1 OFFSET ?"
+
+CHANGE_FLOW = "UPDATE messages SET flow = ? WHERE seq = ?"
 
 LIVE_FLOWS = "SELECT id, route, priority, tenant, campaign, pending, next_due FROM flows WHERE pending > 0"
 

@@ -40,14 +40,14 @@ class Ledger:
         self.optouts = OptOuts()
         self.charges = Charges(boot_us)
         self._next_seq = 1
-        self._flows = Flows()
+        self.flows = Flows()
 
     def start(self, db: Handle, line: Timeline) -> None:
         """Learn from the database where numbering goes on; `line` is that of the present boot."""
         self.boot = line.boot
         self.charges.start(line)
         self._next_seq = (db.execute(sql.LAST_SEQ).fetchone()[0] or 0) + 1
-        self._flows.start(db)
+        self.flows.start(db)
 
     def apply(self, db: Handle, operations: Sequence[Operation]) -> None:
         """Write the operations into the open transaction and leave each its result.
@@ -66,12 +66,12 @@ class Ledger:
 
     def committed(self) -> None:
         """What apply() wrote is durable."""
-        self._flows.committed()
+        self.flows.committed()
         self.charges.committed()
 
     def undone(self) -> None:
         """The transaction is rolled back. Its numbers stay used: a gap harms nobody."""
-        self._flows.undone()
+        self.flows.undone()
         self.optouts.undone()
         self.charges.undone()
 
@@ -107,7 +107,7 @@ class Ledger:
                 replay = Replay(draft.id, State.PENDING, draft.segments, int(draft.encoding))
                 known[draft.tenant, key] = (draft.content_hash or b"", replay)
                 keys.append((draft.tenant, key, draft.content_hash or b"", self._next_seq))
-            flow = self._flows.number(db, (draft.route, int(draft.priority), draft.tenant, draft.campaign))
+            flow = self.flows.number(db, (draft.route, int(draft.priority), draft.tenant, draft.campaign))
             messages.append(rows.accepted_row(draft, self._next_seq, flow))
             deltas.accepted(draft.tenant, draft.priority, flow)
             if draft.held is not None:
@@ -191,7 +191,7 @@ class Ledger:
     def _move(self, db: Handle, moved: Sequence[tuple[Message, str]], deltas: Deltas) -> None:
         """Pending messages go by another route from now on."""
         for message, route in moved:
-            flow = self._flows.number(db, (route, int(message.priority), message.tenant, message.campaign))
+            flow = self.flows.number(db, (route, int(message.priority), message.tenant, message.campaign))
             deltas.changed_flow(message.flow, flow)
             message.route, message.flow = route, flow
         expect(change(db, sql.REROUTE, [(m.seq, m.route, m.flow) for m, _ in moved]), len(moved))
@@ -242,7 +242,7 @@ class Ledger:
         for settlement in rerouted:
             _, tenant, priority, _, _ = open_ones[settlement.seq]
             identity = (settlement.route or "", priority, tenant, campaigns[settlement.seq])
-            settlement.flow = self._flows.number(db, identity)
+            settlement.flow = self.flows.number(db, identity)
 
 
 def turn_away(db: Handle, failed: Sequence[Message], deltas: Deltas) -> None:

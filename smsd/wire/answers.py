@@ -70,7 +70,9 @@ def encode_refused(index: int, faults: Sequence[Fault]) -> bytes:
 
 def _error(faults: Sequence[Fault]) -> dict[str, object]:
     """The first of the faults (at least one) leads; all are in `errors`. One of no field in particular has a null
-    one."""
+    one. `retry_after_s` is there only where somebody knows it."""
     errors = [{"field": fault.field or None, "code": fault.code, "message": fault.message} for fault in faults]
     first = errors[0]
-    return {"code": first["code"], "message": first["message"], "field": first["field"], "errors": errors}
+    wait_s = faults[0].retry_after_s
+    known = {} if wait_s is None else {"retry_after_s": wait_s}
+    return {"code": first["code"], "message": first["message"], "field": first["field"], **known, "errors": errors}

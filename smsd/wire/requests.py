@@ -90,6 +90,17 @@ class Cancel(Request):
     id: str
 
 
+class Reschedule(Request):
+    """Another time for a pending message."""
+
+    id: str
+    send_at: str
+    """What is past means now."""
+    ttl: str | None = None
+    expires_at: str | None = None
+    """Neither: it lives as long from its new time on as it would have from the old one."""
+
+
 class Retry(Request):
     """An operator's retry: attempts and time to live begin anew."""
 
@@ -116,6 +127,32 @@ class Recipient(Request):
 
     number: str
     tenant: str | None = None
+
+
+class Suppressions(Request):
+    """Numbers that get nothing more, in order; every filter narrows."""
+
+    scope: str | None = None
+    """A provider's name, or "*": those that hold at every one."""
+    number: str | None = None
+    limit: int | None = None
+    cursor: str | None = None
+
+
+class Suppress(Request):
+    """Text this number no more."""
+
+    number: str
+    scope: str | None = None
+    """The provider whose senders text it no more; "*" or absent: all."""
+
+
+class Unsuppress(Request):
+    """This number may be texted again."""
+
+    number: str
+    scope: str | None = None
+    """As for Suppress; what holds in another scope stays."""
 
 
 class Providers(Request):

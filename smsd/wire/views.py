@@ -6,12 +6,10 @@ The types of all answers, which are also the schemas of the HTTP interface, and 
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
 
 from smsd.core.message import Attempt, Error, Instant, Message, State
-from smsd.core.suppression import EVERY, Suppression
+from smsd.core.suppression import Suppression, shown
 from smsd.core.units import rfc3339
 from smsd.core.waiting import Reason, Waiting
 
@@ -36,7 +34,10 @@ class WaitingView(msgspec.Struct):
 
 
 class MessageView(msgspec.Struct, rename={"from_": "from"}):
-    """A message as every door shows it; times RFC 3339 UTC, what is absent null."""
+    """A message as every door shows it; times RFC 3339 UTC, what is absent null.
+
+    `eta`: when a pending one will go, as things stand now; null: nobody knows, or it is one of a list.
+    """
 
     id: str
     state: str
@@ -68,6 +69,7 @@ class MessageView(msgspec.Struct, rename={"from_": "from"}):
     metadata: dict[str, str] | None
     idempotency_key: str | None
     truncated: bool
+    eta: str | None = None
 
 
 class AttemptView(msgspec.Struct):
@@ -156,7 +158,8 @@ class StatsView(msgspec.Struct):
 
 
 class UserView(msgspec.Struct):
-    """Counts of the messages about one user. `rate_limit_remaining` is null where no limit applies."""
+    """Counts of the messages about one user. `rate_limit_remaining`: how many more may go now by the limits on users
+    (and on the tenant the read is bound to), the least of all; null where none applies."""
 
     user_id: str
     sent_today: int
@@ -167,12 +170,34 @@ class UserView(msgspec.Struct):
 
 
 class SuppressionView(msgspec.Struct):
-    """A number that gets nothing more. `scope`: the provider whose senders it opted out of, or "*": every one."""
+    """A number that gets nothing more. `scope`: the provider whose senders it opted out of, or "*": every one;
+    `source`: "provider" (its answer), "operator" or "inbound"; `code`: of the provider's answer."""
 
+    number: str
     scope: str
     at: str
     source: str
     code: str | None
+
+
+class SuppressionList(msgspec.Struct):
+    """A page of them, in order of numbers; the end is a null cursor."""
+
+    items: list[SuppressionView]
+    next_cursor: str | None
+
+
+class KeptSuppression(SuppressionView):
+    """One that holds. `added`: it is new; else it was there already and stays as it was."""
+
+    added: bool
+
+
+class LiftedSuppression(msgspec.Struct):
+    """One that holds no more."""
+
+    number: str
+    scope: str
 
 
 class RecipientView(msgspec.Struct):
@@ -235,8 +260,8 @@ class Pong(msgspec.Struct):
     version: str
 
 
-def message_view(message: Message, waiting: Waiting | None) -> MessageView:
-    """The view of a message; `waiting` is None exactly for a final one."""
+def message_view(message: Message, waiting: Waiting | None, eta: Instant | None = None) -> MessageView:
+    """The view of a message; `waiting` is None exactly for a final one, `eta` unless it was asked for."""
     return MessageView(
         id=message.id,
         state=message.state.label,
@@ -268,6 +293,7 @@ def message_view(message: Message, waiting: Waiting | None) -> MessageView:
         metadata=message.metadata,
         idempotency_key=message.idempotency_key,
         truncated=message.truncated,
+        eta=time_text(eta),
     )
 
 
@@ -301,14 +327,21 @@ def attempt_view(attempt: Attempt) -> AttemptView:
     )
 
 
-EVERYWHERE: Final = "*"
-"""How the scope of a suppression that holds at every provider is shown."""
-
-
 def suppression_view(suppression: Suppression) -> SuppressionView:
-    """The view of a suppression; its number is the one that was asked for."""
-    scope = EVERYWHERE if suppression.scope == EVERY else suppression.scope
-    return SuppressionView(scope, rfc3339(suppression.at), suppression.source, suppression.code)
+    """The view of a suppression."""
+    return SuppressionView(
+        number=suppression.number,
+        scope=shown(suppression.scope),
+        at=rfc3339(suppression.at),
+        source=suppression.source,
+        code=suppression.code,
+    )
+
+
+def kept_suppression(suppression: Suppression, *, added: bool) -> KeptSuppression:
+    """The view of a suppression that was asked for."""
+    view = suppression_view(suppression)
+    return KeptSuppression(view.number, view.scope, view.at, view.source, view.code, added)
 
 
 def time_text(at: Instant | None) -> str | None:

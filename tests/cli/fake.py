@@ -29,13 +29,14 @@ CHUNK = 128 * 1_024
 
 class Fake(FakeDaemon):
     """Speaks the operations of an operator too. `happened`: its events; `providing`: its providers;
-    `opted_out`: where any number did."""
+    `opted_out`: where any number did; `counts`: of anybody."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.happened: list[Document] = []
         self.providing: list[Document] = [PROVIDER]
         self.opted_out: list[Document] = []
+        self.counts = COUNTS
         self.reloaded: Document = {"changed": [], "restart": [], "warnings": []}
         self.stats: Document = STATS
         self.lose_events = False
@@ -57,10 +58,10 @@ class Fake(FakeDaemon):
         return PROVIDER
 
     def _user(self, request: Document) -> Document:
-        return {"user_id": request["user"], **COUNTS}
+        return {"user_id": request["user"], **self.counts}
 
     def _recipient(self, request: Document) -> Document:
-        return {"recipient": request["number"], **COUNTS, "suppression": self.opted_out}
+        return {"recipient": request["number"], **self.counts, "suppression": self.opted_out}
 
     def _reload(self, request: Document) -> Document:
         return self.reloaded

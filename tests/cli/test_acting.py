@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,25 @@ class TestNamed:
         assert smsd("retry", id, "--ttl", "2h", "--force") == (0, f"{id}  pending\n", "")
         assert fake.requests[0].items() >= {"op": "retry", "ttl": "2h", "force": True}.items()
         assert smsd("retry", id, "--json").documents[0]["error"]["code"] == "wrong_state"
+
+    def test_reschedule(self, smsd: Run, fake: Fake) -> None:
+        id, at = fake.add()["id"], "2026-01-02T08:00:00+01:00"
+        assert smsd("reschedule", id, at, "--ttl", "2h") == (0, f"{id}  pending  It is to be sent at {at}.\n", "")
+        assert fake.requests[0].items() >= {"op": "reschedule", "id": id, "send_at": at, "ttl": "2h"}.items()
+        assert smsd("reschedule", id, at, "--json").documents[0]["send_at"] == at
+        sent = fake.add(state="sent")["id"]
+        done = smsd("reschedule", sent, at)
+        assert (done.code, done.out) == (65, "")
+        assert "The message is sent." in done.err
+
+    def test_reschedule_by_a_span_or_now(self, smsd: Run, fake: Fake) -> None:
+        id, before = fake.add()["id"], datetime.now(UTC)
+        assert [smsd("reschedule", id, time).code for time in ("now", "1h30m", "soon", "90")] == [0, 0, 0, 0]
+        now, later, *others = (request["send_at"] for request in fake.requests)
+        assert datetime.fromisoformat(now) < before, "past by any clock"
+        assert timedelta(0) <= datetime.fromisoformat(later) - before - timedelta(hours=1.5) < timedelta(minutes=1)
+        assert others == ["soon", "90"], "what it may be, and what it lacks, the daemon says"
+        assert smsd("reschedule", id, "999999999d").code == 64
 
     def test_a_daemon_that_is_gone_is_told_once(self, smsd: Run, tmp_path: Path) -> None:
         done = smsd("retry", "a", "b", "c", "--socket", str(tmp_path / "none"))

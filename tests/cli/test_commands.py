@@ -13,7 +13,7 @@ import pytest
 from smsd.cli.frame import exit_code
 from smsd.cli.main import COMMANDS
 from smsd.client.errors import KINDS
-from tests.cli.fake import PROVIDER, Fake
+from tests.cli.fake import COUNTS, PROVIDER, Fake
 from tests.cli.helpers import TO, UNKNOWN, Run, on_terminal, process
 from tests.doubles.fake_daemon import Do, RefusedError
 
@@ -56,6 +56,16 @@ class TestSend:
                 "overflow": "truncate",
             }
         ]
+
+    def test_a_template_takes_the_texts_place(self, smsd: Run, fake: Fake) -> None:
+        words = ("--var", "code=2417", "--var", "name=a=b", "--lang", "de", "--campaign", "autumn")
+        assert smsd("send", TO, "--template", "code", *words).code == 0
+        sent = {"template": "code", "vars": {"code": "2417", "name": "a=b"}, "lang": "de", "campaign": "autumn"}
+        assert fake.requests == [{"op": "send", "ref": 1, "to": TO, **sent}]
+        assert "NAME=VALUE" in smsd("send", TO, "--template", "code", "--var", "code").err
+        assert "given twice" in smsd("send", TO, "--template", "code", *words, "--var", "code=1").err
+        done = smsd("send", TO)
+        assert (done.code, "Missing argument 'TEXT'" in done.err) == (64, True)
 
     def test_reads_the_text_from_standard_input(self, fake: Fake) -> None:
         done = process("send", TO, "-", stdin="Grüße\nzwei\r\n".encode())
@@ -374,6 +384,11 @@ class TestTheDaemon:
         assert told == (
             "  User          alice\n  Waiting       3\n  Sent          2 in the last hour, 4 today\n  Failed today  1\n"
         )
+        for left, words in ((7, "7 more may go now"), (0, "none may go now (smsd help limits)")):
+            fake.counts = {**COUNTS, "rate_limit_remaining": left}
+            for command in (("user", "alice"), ("recipient", TO)):
+                assert f"  Left of limits  {words}\n" in smsd(*command).out
+        fake.counts = COUNTS
         assert TO in smsd("recipient", TO).out
         assert "Opted out" not in smsd("recipient", TO).out
         assert smsd("recipient", TO, "--json", "--tenant", "shop").documents[0]["pending"] == 3

@@ -20,7 +20,7 @@ from smsd.core.verdict import Category
 from smsd.core.waiting import Reason
 from smsd.listeners.http.routes import OPEN_ROUTES, ROUTES
 from smsd.listeners.operations import OPERATIONS, Scope
-from tests.cli import codes
+from tests.cli import codes, consent
 from tests.cli.helpers import Run
 
 SEPARATORS = {"|", "||", "&&", ";", ">", "<", "<<<", "$(", ")", "("}
@@ -133,6 +133,10 @@ def test_codes_are_those_of_the_adapters() -> None:
     assert topic_text("codes") == codes.document(), "run: python -m tests.cli.codes"
 
 
+def test_words_of_consent_are_those_of_the_code() -> None:
+    assert topic_text("consent") == consent.document(), "run: python -m tests.cli.consent"
+
+
 def test_operations_of_the_socket() -> None:
     told = re.search(r"^Operations: ([a-z\s]+)\n\n", topic_text("socket") or "", re.MULTILINE)
     assert told is not None
@@ -167,7 +171,7 @@ def test_topics(smsd: Run) -> None:
 
 
 def test_the_help_of_a_command(smsd: Run) -> None:
-    assert smsd("help", "send").out.startswith("Usage: smsd send [OPTIONS] TO TEXT")
+    assert smsd("help", "send").out.startswith("Usage: smsd send [OPTIONS] TO [TEXT]")
     assert smsd("help", "token", "new").out.startswith("Usage: smsd token new [OPTIONS]")
     assert "smsd backup --help" in smsd("help", "backup").out
     assert smsd("help", "nonsense").code == 64
@@ -184,9 +188,9 @@ def test_every_command_stands_in_the_help_once(smsd: Run) -> None:
     assert not re.findall(r"^  [a-z-]+ .*\.\.\.$", told, re.MULTILINE), "a summary that does not fit"
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name not in {"bench", "run", "token"}])
+@pytest.mark.parametrize("name", [name for name in ALL if name not in {"bench", "run", "token", "suppress"}])
 def test_every_command_answers_programs(name: str) -> None:
-    """`bench` takes its own words, `run` gives no answer, `token` is a family."""
+    """`bench` takes its own words, `run` gives no answer, `token` and `suppress` are families."""
     assert any("--json" in param.opts for param in ALL[name].params)
 
 

@@ -58,7 +58,7 @@ def test_an_uncertain_one_says_what_is_being_done(smsd: Run, fake: Fake) -> None
 
 
 @pytest.mark.parametrize(
-    ("state", "category", "todo"),
+    ("state", "category", "advice"),
     [
         ("failed", "UNCERTAIN", "smsd retry ID --force"),
         ("failed", "OPTED_OUT", f"smsd recipient {TO}"),
@@ -71,11 +71,11 @@ def test_an_uncertain_one_says_what_is_being_done(smsd: Run, fake: Fake) -> None
         ("expired", None, "smsd retry ID --ttl 1h"),
     ],
 )
-def test_one_that_ended_says_what_to_do(smsd: Run, fake: Fake, state: str, category: str | None, todo: str) -> None:
+def test_one_that_ended_says_what_to_do(smsd: Run, fake: Fake, state: str, category: str | None, advice: str) -> None:
     why = None if category is None else error(category, "Because.", "21610")
     id = fake.add(state=state, waiting=None, error=why)["id"]
     (line,) = [line for line in smsd("show", id).out.splitlines() if line.startswith("  To do")]
-    assert todo.replace("ID", id) in line
+    assert advice.replace("ID", id) in line
 
 
 @pytest.mark.parametrize("state", ["sent", "delivered", "cancelled", "pending"])

@@ -21,7 +21,14 @@ from smsd.listeners.http.problems import RETRY_AFTER, STATUS
 from smsd.listeners.http.routes import Map, WrongMethodError
 from tests.doubles.fake_daemon import Do, Document, FakeDaemon
 
-ENVELOPES = {"get": "message", "cancel": "message", "retry": "message", "pause": "provider", "resume": "provider"}
+ENVELOPES = {
+    "get": "message",
+    "cancel": "message",
+    "reschedule": "message",
+    "retry": "message",
+    "pause": "provider",
+    "resume": "provider",
+}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -38,6 +45,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self._serve(self.rfile.read(int(self.headers["Content-Length"])).decode())
+
+    def do_PUT(self) -> None:
+        self.do_POST()
+
+    def do_DELETE(self) -> None:
+        self._serve("")
 
     def _serve(self, body: str) -> None:
         front = self.server.front
@@ -80,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         numbers = {name: int(query[name]) for name in ("limit", "offset") if name in query}
         fields = json.loads(body) if body else {}
-        if self.command == "POST":
+        if self.command in {"POST", "PUT"}:
             assert self.headers["Content-Type"] == "application/json"
         assert hasattr(route, "operation")
         return {"op": route.operation.name, **fields, **query, **numbers, **found}
@@ -131,7 +144,9 @@ class _Handler(BaseHTTPRequestHandler):
         status = STATUS.get(code, 422)
         problem = {"type": f"urn:smsd:problem:{code}", "title": "No", "status": status, "detail": error["message"]}
         data = json.dumps({**problem, "code": code, "errors": error["errors"]}).encode()
-        self._reply(status, "application/problem+json", data, RETRY_AFTER.get(code))
+        known = error.get("retry_after_s")
+        wait = RETRY_AFTER.get(code) if known is None else str(known)
+        self._reply(status, "application/problem+json", data, wait)
 
     def _reply(self, status: int, kind: str, data: bytes, retry_after: str | None = None) -> None:
         self.send_response(status)

@@ -71,3 +71,18 @@ def test_who_may_not_is_told_what_would_help_at_the_door_he_came_by(
         "Ask as root, as the daemon's user, or as a member of its admin group.",
         "Use a token with the scope it needs, or one without a tenant.",
     ]
+
+
+def test_when_a_limit_has_room_again_is_known_at_every_door(make: Any, fake: FakeDaemon) -> None:
+    fake.refuse["send"] = RefusedError("limit_exceeded", "Enough.", "to", retry_after_s=1_800)
+    client = make()
+    with pytest.raises(LimitExceeded) as caught:
+        client.send(TO, "Hello")
+    assert caught.value.retry_after == 1_800
+    assert caught.value.document()["retry_after_s"] == 1_800
+    (line,) = client.send_many([{"to": TO, "text": "Hello"}])
+    assert line["error"]["retry_after_s"] == 1_800
+    fake.refuse["send"] = RefusedError("wrong_state", "No.", "id")
+    with pytest.raises(WrongState) as other:
+        client.send(TO, "Hello")
+    assert (other.value.retry_after, "retry_after_s" in other.value.document()) == (None, False)

@@ -47,6 +47,18 @@ def test_a_message_goes_in_and_can_be_asked_for(make: Any, fake: FakeDaemon) -> 
     assert fake.requests[-1].items() >= {"op": "retry", "ttl": "1h", "force": True}.items()
 
 
+def test_a_template_is_sent_in_place_of_a_text(make: Any, fake: FakeDaemon) -> None:
+    client = make()
+    asked: dict[str, Any] = {"template": "code", "vars": {"code": 17, "new": True}, "lang": "de", "campaign": "autumn"}
+    client.send(TO, **asked)
+    client.offer(TO, **asked)
+    client.send_now(TO, **asked)
+    [*client.send_many([{"to": TO, **asked}])]
+    sends = [request for request in fake.requests if request["op"] == "send"]
+    assert [request.keys() - {"ref", "wait"} for request in sends] == [{"op", "to", *asked}] * 4, "no text at all"
+    assert all(request.items() >= asked.items() for request in sends)
+
+
 def test_the_daemon_can_be_asked_about_itself(make: Any, fake: FakeDaemon) -> None:
     client = make()
     assert client.ping() == {"pong": True, "version": "0.1.0"}
@@ -57,6 +69,11 @@ def test_the_daemon_can_be_asked_about_itself(make: Any, fake: FakeDaemon) -> No
     assert client.call("stats")["uptime_s"] == 3725
     assert client.user_stats("alice")["sent_today"] == 4
     assert client.recipient_stats(TO, tenant="shop") == {"recipient": TO, **COUNTS}
+    assert client.suppress(TO, scope="main")["added"] is True
+    assert client.suppress(TO, scope="main")["added"] is False
+    assert [(each["number"], each["scope"]) for each in client.suppressions(number=TO)] == [(TO, "main")]
+    assert list(client.suppressions(scope="*")) == []
+    assert client.unsuppress(TO, scope="main") == {"number": TO, "scope": "main"}
     assert client.reload()["changed"] == ["providers.main.rate"]
     assert client.metrics() == "smsd_messages 3\n"
 
@@ -95,6 +112,9 @@ def test_a_listing_follows_its_pages(make: Any, fake: FakeDaemon, monkeypatch: p
     assert [each["id"] for each in client.list(limit=6)] == ids[::-1][:6]
     assert [request["limit"] for request in fake.requests[3:]] == [4, 2]
     assert list(client.list(state="failed")) == []
+    numbers = [client.suppress(f"+1555010010{n}")["number"] for n in range(9)]
+    assert [each["number"] for each in client.suppressions()] == numbers
+    assert [request["limit"] for request in fake.requests[-3:]] == [4, 4, 4]
 
 
 def test_every_op_of_the_daemon_has_a_method(fake: FakeDaemon) -> None:
@@ -107,13 +127,15 @@ def test_every_op_of_the_daemon_has_a_method(fake: FakeDaemon) -> None:
             assert hasattr(AsyncClient, name), "both have the same methods"
             assert not callable(method) or _parameters(method) == _parameters(getattr(AsyncClient, name)), name
     text = " ".join((Client.send.__doc__ or "").split())
-    later = {"template", "vars", "lang", "campaign", "callback_url"}
+    later = {"callback_url"}
     for name in set(wire.Submission.__struct_fields__) - {"to", "text"} - later:
         assert name in text, "the docstring names every field the daemon takes"
     filters = " ".join((Client.list.__doc__ or "").split())
     for name in set(wire.List.__struct_fields__) - {"limit", "cursor"}:
         assert name in filters
-    assert set(words.READS) | {"send", "cancel", "retry", "pause", "resume", "reload"} == set(OPERATIONS)
+    acting = {"send", "cancel", "reschedule", "retry", "pause", "resume", "suppress", "unsuppress", "reload"}
+    assert acting | set(words.READS) == set(OPERATIONS)
+    assert acting.isdisjoint(words.READS)
     assert set(STATUS) | {"unreachable"} == set(KINDS) | {"internal", "unknown_op"}, "each code of the closed list"
 
 
@@ -131,10 +153,14 @@ def test_every_field_of_an_op_can_be_said(fake: FakeDaemon) -> None:
         [*client.list(limit=3, **filters)]
         client.get(id, wait="1s")
         client.attempts(id)
+        client.reschedule(id, "2026-01-02T03:04:05Z", ttl="1h", expires_at="2026-01-02T03:04:05Z")
         client.cancel(id)
         client.retry(id, ttl="1h", expires_at="2026-01-02T03:04:05Z", force=True)
         client.user_stats("u", tenant="t")
         client.recipient_stats(TO, tenant="t")
+        client.suppress(TO, scope="main")
+        [*client.suppressions(number=TO, scope="main", limit=3)]
+        client.unsuppress(TO, scope="main")
         client.pause("main")
         client.resume("main")
         client.backup(io.BytesIO())

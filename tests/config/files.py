@@ -40,13 +40,27 @@ def faults(directory: Path, text: str, environ: dict[str, str] | None = None) ->
 
 def without_comment(text: str, *headers: str) -> str:
     """The text with these commented-out sections in force, each up to its blank line."""
-    lines = text.splitlines()
     for header in headers:
-        at = lines.index(f"#[{header}]")
-        while at < len(lines) and lines[at].startswith("#"):
-            lines[at] = lines[at].removeprefix("#")
-            at += 1
+        text = with_section(text, text.splitlines().index(f"#[{header}]"))
+    return text
+
+
+def with_section(text: str, number: int) -> str:
+    """The text with the commented-out section in force whose header stands in this line."""
+    lines = text.splitlines()
+    while number < len(lines) and lines[number].startswith("#"):
+        lines[number] = lines[number].removeprefix("#")
+        number += 1
     return "\n".join(lines)
+
+
+def with_limits(text: str, *actions: str) -> str:
+    """The text with those of its commented-out [[limits]] in force that have one of these actions, in their order."""
+    for action in actions:
+        lines = text.splitlines()
+        at = lines.index(f'#action = "{action}"')
+        text = with_section(text, max(n for n in range(at) if lines[n] == "#[[limits]]"))
+    return text
 
 
 def with_alternative(text: str, number: int) -> str:

@@ -15,6 +15,7 @@ from smsd.config import Changes, Config, Group
 from smsd.core.breaker import BreakerRules
 from smsd.core.pacing import Window
 from smsd.core.verdict import Scope
+from smsd.templates import TextTemplate
 from tests.config.files import ENVIRON, load
 
 BASE = """
@@ -34,6 +35,26 @@ scopes = ["admin"]
 from = ["ACME"]
 providers = ["main"]
 max_priority = "normal"
+quiet_hours = {from = "20:00", to = "09:00"}
+[quiet_hours]
+from = "21:00"
+to = "08:00"
+[messages]
+loop_guard = "5/hour"
+duplicate_window = "15m"
+[templates.code]
+texts = {en = "Your code is {{ code }}.", de = "Ihr Code lautet {{ code }}."}
+default = "en"
+[templates.plain]
+text = "{{ message }}"
+[[limits]]
+per = "recipient"
+rate = "5/hour"
+max_wait = "1h"
+tenant = "shop"
+[[limits]]
+per = "user"
+rate = "10/hour"
 [retry.profiles.patient]
 max_attempts = 3
 delays = ["10m", "20m"]
@@ -70,6 +91,9 @@ DERIVED = {
     ".warnings",  # said at every load, no setting
     ".messages.max_attempts",  # `[retry]` says it, and is compared
     ".messages.profiles",  # the same, and for the two of every provider's rules
+    *(f".guards[{place}].{name}" for place in (0, 1) for name in ("per", "max_wait_ms", "tenant")),  # are what they are
+    *(f".guards[1].{name}" for name in ("count", "action")),
+    ".messages.quiet",  # made of `quiet_hours`, of everybody and of tenants, which are compared
     *(f".providers[{place}].adapter.name" for place in range(3)),  # the section's name, which is compared
     *(f".providers[{place}].rules.{name}" for place in range(3) for name in ("codes", "network_costs_attempt")),
     *(f".retry.profiles[patient].{name}" for name in ("backoff_ms", "multiplier", "max_backoff_ms")),  # it has delays
@@ -85,6 +109,7 @@ UNSET: dict[str, object] = {
     "scope": Scope.SENDER,
     "max_attempts": 2,
     "breaker": BreakerRules(),
+    "max_wait_ms": 5_000,
     "messaging_service_sid": "MG1",
     "api_key_sid": "SK1",
 }
@@ -104,6 +129,13 @@ def variants(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         case Window():
             yield path, replace(value, limit=value.limit + 1)
             yield path, replace(value, span_us=value.span_us + 1_000)
+        case TextTemplate():
+            *first, last = value.texts
+            others = {**value.texts, last: f"{value.texts[last]}!"}
+            yield path, TextTemplate(others, value.default)
+            if first:
+                yield path, TextTemplate(value.texts, last)
+                yield path, TextTemplate({each: value.texts[each] for each in first}, value.default)
         case bool():
             yield path, not value
         case Enum():
@@ -180,16 +212,26 @@ def test_nothing_is_different_from_itself(tmp_path: Path) -> None:
         ('rate = "10/s"', 'rate = "20/s"', ("providers.try.rate",), ()),
         ('"ACME"]\nproviders', '"+15005550006"]\nproviders', ("tenants.shop.from",), ()),
         ('providers = ["main"]\n', "", ("tenants.shop.providers",), ()),
+        ('quiet_hours = {from = "20:00", to = "09:00"}', "quiet_hours = false", ("tenants.shop.quiet_hours",), ()),
+        ('quiet_hours = {from = "20:00", to = "09:00"}\n', "", ("tenants.shop.quiet_hours",), ()),
+        ('from = "21:00"', 'from = "21:30"', ("quiet_hours.from",), ()),
+        ('[quiet_hours]\nfrom = "21:00"\nto = "08:00"\n', "", ("quiet_hours",), ()),
         ("tenants.shop", 'tenants."local:1000"', ('tenants."local:1000"', "tenants.shop"), ()),
         ('{env = "OPS"}', f'"{"3" * 64}"', ("http.tokens.ops.sha256",), ()),
         ('scopes = ["admin"]', 'scopes = ["read"]', ("http.tokens.ops.scopes",), ()),
         ('name = "ops"', 'name = "new"', ("http.tokens.new", "http.tokens.ops"), ()),
         ("[http]", '[http]\nlisten = []', (), ("http.listen",)),
         ("[http]", '[outbox]\nballast = "1MiB"\nmax_backlog = 7\n[http]', ("outbox.max_backlog",), ("outbox.ballast",)),
-        ('"10m"', '"11m"', ("retry.profiles.patient.delays",), ()),
+        ('["10m"', '["11m"', ("retry.profiles.patient.delays",), ()),
         ("[providers.screen]", "[providers.print]", ("providers.print", "providers.screen"), ()),
         ('failures = {NETWORK = 0.5}', "", ("providers.try.failures",), ()),
         ('{env = "TWILIO_AUTH_TOKEN"}', '"another"', ("providers.main.auth_token",), ()),
+        ("Your code", "The code", ("templates.code.texts",), ()),
+        ('default = "en"', 'default = "de"', ("templates.code.default",), ()),
+        ('[templates.plain]\ntext = "{{ message }}"\n', "", ("templates.plain",), ()),
+        ('loop_guard = "5/hour"', 'loop_guard = "off"', ("messages.loop_guard",), ()),
+        ('"5/hour"', '"5/hour"\nloop_guard_action = "hold"', ("messages.loop_guard_action",), ()),
+        ('duplicate_window = "15m"', 'duplicate_window = "7d"', ("messages.duplicate_window",), ()),
         ("[http]", '[routing]\nstrategy = "weighted"\n[http]', ("routing.strategy",), ()),
         ("[http]", '[routing]\nfailover_after = "never"\n[http]', ("routing.failover_after",), ()),
         ("[http]", "[retry]\nbudget = false\n[http]", ("retry.budget",), ()),

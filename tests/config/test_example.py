@@ -15,11 +15,14 @@ from smsd.config.own import own_fields
 from smsd.core.acceptance import MessageRules, TenantRules
 from smsd.core.account import ProviderRules
 from smsd.core.codes import CodeBook, CodeRule
+from smsd.core.limits import Action, Per, Rule
 from smsd.core.pacing import Pace, Window
+from smsd.core.quiet import QuietHours
 from smsd.core.retry import RetryRules
 from smsd.providers import TYPES
 from smsd.providers.twilio import Twilio
-from tests.config.files import ENVIRON, EXAMPLE, load, with_alternative, without_comment
+from smsd.templates import TextTemplate
+from tests.config.files import ENVIRON, EXAMPLE, load, with_alternative, with_limits, with_section, without_comment
 
 
 def test_the_example_loads() -> None:
@@ -56,16 +59,22 @@ def test_the_example_shows_every_key() -> None:
     loaded = config.load(EXAMPLE, ENVIRON)
     token = TokenConfig("shop", bytes(32), frozenset({"send"}), "shop")
     book = CodeBook({"30001": CodeRule("retry")}, default=CodeRule("fail"))
-    bounds = TenantRules(("+15005550006",), ("main",))
+    hours = QuietHours(21 * 60, 8 * 60)
+    spoken = TextTemplate({"en": "Your code is {{ code }}.", "de": "Ihr Code: {{ code }}"}, "en")
+    bounds = TenantRules(("+15005550006",), ("main",), quiet=hours)
     full = replace(
         loaded,
         http=replace(loaded.http, tokens=(token,)),
-        messages=replace(loaded.messages, tenants={"shop": bounds}),
+        messages=replace(loaded.messages, tenants={"shop": bounds}, templates={"code": spoken}),
+        guards=(Rule(Per.TEXT, 5, 3_600_000, Action.REJECT), Rule(Per.REPEAT, 1, 600_000, Action.REPLAY)),
+        quiet_hours=hours,
         retry=replace(loaded.retry, codes={"twilio": book}),
         accounts={"carrier": Pace((Window(100, 60_000_000),))},
+        limits=(Rule(Per.RECIPIENT, 5, 3_600_000, Action.DEFER, 3_600_000, "shop"),),
     )
     described = _tables(config.describe(full))
-    assert {"http.tokens", "tenants.shop", "retry.codes.twilio", "accounts.carrier"} <= set(described)
+    assert {"http.tokens", "tenants.shop", "retry.codes.twilio", "accounts.carrier", "limits"} <= set(described)
+    assert {"quiet_hours", "templates.code"} <= set(described)
     for name, keys in described.items():
         assert keys <= shown[name], name
 
@@ -120,10 +129,7 @@ def test_each_alternative_of_the_example_loads(number: int, tmp_path: Path) -> N
     text = EXAMPLE.read_text()
     lines = text.splitlines()
     start = next(n for n in range(number, -1, -1) if lines[n].startswith(("#[", "[")))
-    if lines[start].startswith("#["):
-        text = without_comment(text, lines[start][2:-1])
-    else:
-        text = with_alternative(text, number)
+    text = with_section(text, start) if lines[start].startswith("#[") else with_alternative(text, number)
     if needed := NEEDED.get(lines[number].removeprefix("#")):
         text = without_comment(text, needed)
     credentials = tmp_path / "credentials"
@@ -157,3 +163,21 @@ def test_the_policies_of_the_example() -> None:
     }
     failing = {key for key, rule in retry["codes"]["twilio"].items() if rule == {"fate": "fail"}}
     assert failing == {"21211", "21214", "21610", "30006", "30007", "30008"}
+
+
+def test_the_limits_of_the_example(tmp_path: Path) -> None:
+    """5 an hour to a number, 10 about a user, a tenant's rate that is tried again: alone and together."""
+    hour = 3_600_000
+    known = {
+        "fail": Rule(Per.RECIPIENT, 5, hour, Action.FAIL),
+        "reject": Rule(Per.USER, 10, hour, Action.REJECT),
+        "retry": Rule(Per.TENANT, 1, 60_000, Action.RETRY),
+    }
+    for action, rule in known.items():
+        assert load(tmp_path, with_limits(EXAMPLE.read_text(), action)).limits == (rule,)
+    assert load(tmp_path, with_limits(EXAMPLE.read_text(), *known)).limits == tuple(known.values())
+    waiting = load(tmp_path, with_limits(EXAMPLE.read_text(), "defer")).limits
+    assert waiting == (
+        Rule(Per.RECIPIENT, 2, 60_000, Action.DEFER, hour, "shop"),
+        Rule(Per.RECIPIENT, 20, 24 * hour, Action.DEFER, hour, "shop"),
+    )

@@ -131,7 +131,7 @@ CASES: list[tuple[str, str, str]] = [
     ('[accounts.a]\nrate = "10/s"\nburst = 11', "accounts.a.burst", "at most 10"),
     ('[accounts.a]\nrate = "10/s"\ntimeout = "1s"', "accounts.a.timeout", "unknown key"),
     ('[accounts.A]\nrate = "10/s"', "accounts.A", "is not an account's name"),
-    ("[[limits]]", "limits", "not available in this version"),
+    ("[alerts]", "alerts", "not available in this version"),
     ('[logging]\nlevel = "loud"', "logging.level", "must be one of debug, info"),
     ("[logging]\nredact = 0", "logging.redact", "must be true or false"),
 ]

@@ -19,14 +19,37 @@ from smsd.core.acceptance import MessageRules, TenantRules
 from smsd.core.account import ProviderRules
 from smsd.core.breaker import BreakerRules
 from smsd.core.codes import CodeBook, CodeRule
+from smsd.core.limits import Action, Per, Rule
 from smsd.core.message import Priority
 from smsd.core.pacing import Pace, Window
+from smsd.core.quiet import QuietHours
 from smsd.core.retry import RetryRules
 from smsd.core.routing import RoutingRules
 from smsd.core.verdict import Category, Scope
 from tests.config.files import load
 
 durations = st.integers(1, 86_400).map(lambda s: s * 1_000)
+
+hours = st.lists(st.integers(0, 1_439), min_size=2, max_size=2, unique=True).map(lambda ends: QuietHours(*ends))
+
+limits = st.one_of(
+    st.builds(
+        Rule,
+        st.sampled_from([Per.RECIPIENT, Per.USER, Per.SENDER]),
+        st.integers(1, 100_000),
+        durations,
+        st.just(Action.DEFER),
+        st.none() | durations,
+        st.sampled_from([None, "shop", "local:1000"]),
+    ),
+    st.builds(
+        Rule,
+        st.sampled_from([Per.RECIPIENT, Per.TENANT, Per.CAMPAIGN]),
+        st.integers(1, 100_000),
+        st.integers(1, 32 * 86_400_000),
+        st.sampled_from([Action.RETRY, Action.FAIL, Action.REJECT]),
+    ),
+)
 
 rules_of_codes = st.dictionaries(
     st.sampled_from(["30001", "a.b", 'so "called"', "ä", "REJECTED_SOURCE", "*"]),
@@ -57,6 +80,7 @@ rules_of_codes = st.dictionaries(
             st.sampled_from([(), ("A b",), ("A b", "+15005550006")]),
             st.sampled_from([(), ("sandbox",)]),
             st.sampled_from(Priority),
+            st.none() | st.just(False) | hours,
         ),
         max_size=3,
     ),
@@ -70,6 +94,8 @@ rules_of_codes = st.dictionaries(
             HttpConfig((), public_url="https://sms.example.com:8443", max_body=64 << 10),
         ]
     ),
+    st.none() | hours,
+    st.lists(limits, max_size=3, unique_by=lambda rule: (rule.per, rule.span_ms)).map(tuple),
 )
 def test_what_is_shown_can_be_loaded(
     tmp_path_factory: pytest.TempPathFactory,
@@ -83,6 +109,8 @@ def test_what_is_shown_can_be_loaded(
     prices: dict[str, float],
     breaker: BreakerRules | None,
     http: HttpConfig,
+    quiet: QuietHours | None,
+    rules_of_limits: tuple[Rule, ...],
 ) -> None:
     base = config.embedded_dev(Path("/var/lib/smsd"))
     profile = dataclasses.replace(default, delays_ms=delays)
@@ -106,6 +134,8 @@ def test_what_is_shown_can_be_loaded(
         routing=routing,
         accounts={"carrier": pace},
         http=http,
+        quiet_hours=quiet,
+        limits=rules_of_limits,
         messages=MessageRules(max_attempts=default.max_attempts, profiles={"p": profile.max_attempts}, tenants=tenants),
         outbox=dataclasses.replace(base.outbox, ballast=ballast),
         providers=(dataclasses.replace(provider, rules=rules),),

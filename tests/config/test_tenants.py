@@ -8,6 +8,7 @@ import pytest
 
 from smsd.core.acceptance import TenantRules
 from smsd.core.message import Priority
+from smsd.core.quiet import QuietHours
 from tests.config.files import SANDBOX, faults, load
 
 
@@ -26,15 +27,17 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         from = ["+1 500 555 0006", "ACME"]
         providers = ["main"]
         max_priority = "bulk"
+        quiet_hours = {from = "20:30", to = "09:00"}
         [tenants."local:1000"]
         from = "+15005550007"
+        quiet_hours = false
         [tenants.free]
         """
         + BOTH,
     )
     assert dict(loaded.tenants) == {
-        "shop": TenantRules(("+15005550006", "ACME"), ("main",), Priority.BULK),
-        "local:1000": TenantRules(("+15005550007",)),
+        "shop": TenantRules(("+15005550006", "ACME"), ("main",), Priority.BULK, QuietHours(20 * 60 + 30, 9 * 60)),
+        "local:1000": TenantRules(("+15005550007",), quiet=False),
         "free": TenantRules(),
     }
     assert loaded.tenants is loaded.messages.tenants
@@ -56,7 +59,8 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         ("shop", 'max_priority = "urgent"', "shop.max_priority", "must be one of high, normal, bulk"),
         ("shop", 'callback_url = "https://x"', "shop.callback_url", "not available in this version"),
         ("shop", 'callback_secret = "x"', "shop.callback_secret", "not available in this version"),
-        ("shop", "quiet_hours = {}", "shop.quiet_hours", "not available in this version"),
+        ("shop", "quiet_hours = true", "shop.quiet_hours", 'must be a table such as {from = "21:00", to = "08:00"}'),
+        ("shop", 'quiet_hours = {to = "08:00"}', "shop.quiet_hours.from", "missing; write a time of day"),
         ("shop", 'provider = ["main"]', "shop.provider", "did you mean `providers`?"),
         ('"token:x"', "", '"token:x"', "is kept for callers that are given no tenant"),
         ("anonymous", "", "anonymous", "is kept for callers that are given no tenant"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import Any
 
 import pytest
@@ -22,9 +24,11 @@ from smsd.core.acceptance import (
     end_of_life,
     tenant_of,
 )
+from smsd.core.content import MAX_VARS
 from smsd.core.message import Draft, Encoding, MessageId, Priority
+from smsd.core.quiet import QuietBook, QuietHours
 from smsd.core.routing import Candidate, Routes
-from smsd.core.units import DAY, HOUR, rfc3339
+from smsd.core.units import DAY, HOUR, instant, rfc3339
 
 NOW = 1_790_000_000_000
 ID = MessageId("01990000-0000-7000-8000-000000000000")
@@ -105,6 +109,7 @@ def test_the_most_that_can_be_asked() -> None:
             idempotency_key="order 17",
             user="u1",
             type="reminder",
+            campaign="autumn 2026",
             metadata={"order": "17"},
             tenant="shop",
             provider="main",
@@ -138,6 +143,7 @@ def test_the_most_that_can_be_asked() -> None:
         pinned=True,
         user="u1",
         type="reminder",
+        campaign="autumn 2026",
         profile="patient",
         metadata={"order": "17"},
         idempotency_key="order 17",
@@ -159,9 +165,9 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"text": "a\x85b"}, "text", "invalid_value"),
     ({"text": "a\ud83db"}, "text", "invalid_value"),
     ({"text": "a" * 460}, "text", "text_too_long"),
-    ({"text": None, "template": "t"}, "template", "not_available"),
-    ({"vars": {"a": 1}}, "vars", "not_available"),
-    ({"lang": "en"}, "lang", "not_available"),
+    ({"text": None, "template": "t"}, "template", "invalid_value"),
+    ({"vars": {"a": 1}}, "vars", "invalid_value"),
+    ({"lang": "en"}, "lang", "invalid_value"),
     ({"from_": "A-B"}, "from", "invalid_sender"),
     ({"from_": "+15005550099"}, "from", "no_route"),
     ({"priority": "urgent"}, "priority", "invalid_value"),
@@ -186,7 +192,9 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"tenant": "other"}, "tenant", "not_allowed"),
     ({"provider": "gone"}, "provider", "no_route"),
     ({"provider": "spare", "from_": "ACME"}, "from", "no_route"),
-    ({"campaign": "c"}, "campaign", "not_available"),
+    ({"campaign": ""}, "campaign", "invalid_value"),
+    ({"campaign": "c" * 129}, "campaign", "invalid_value"),
+    ({"campaign": "a\nb"}, "campaign", "invalid_value"),
     ({"callback_url": "https://example.com"}, "callback_url", "not_available"),
     ({"max_attempts": 0}, "max_attempts", "invalid_value"),
     ({"max_attempts": 21}, "max_attempts", "invalid_value"),
@@ -205,13 +213,13 @@ def test_what_is_refused(fields: dict[str, Any], name: str, code: str) -> None:
 
 def test_all_faults_are_reported_together() -> None:
     found = refused(
-        to="12", text="\x00", from_="A-B", priority="urgent", send_at="x", ttl="x", idempotency_key="", campaign="c",
+        to="12", text="\x00", from_="A-B", priority="urgent", send_at="x", ttl="x", idempotency_key="", campaign="\0",
         user="", type="", metadata={"a": "b" * 3000}, tenant="x", callback_url="y", max_attempts=99, retry="z",
         overflow="w",
     )  # fmt: skip
     assert [fault.field for fault in found.faults] == [
         "to", "overflow", "text", "from", "send_at", "ttl", "priority", "retry", "max_attempts", "tenant",
-        "idempotency_key", "user", "type", "metadata", "campaign", "callback_url",
+        "idempotency_key", "user", "type", "campaign", "metadata", "callback_url",
     ]  # fmt: skip
 
 
@@ -247,6 +255,93 @@ def test_times() -> None:
     later = taken(send_at=rfc3339(NOW + DAY), expires_at=rfc3339(NOW + DAY + 1))
     assert (later.send_at, later.due, later.expires_at) == (NOW + DAY, NOW + DAY, NOW + DAY + 1)
     assert taken(send_at=rfc3339(NOW + DAY)).expires_at == NOW + 4 * DAY
+
+
+class Greeting:
+    """A template of another make than the operator's: acceptance knows only what it may ask."""
+
+    def render(self, vars: Mapping[str, object], lang: str | None) -> str | tuple[Fault, ...]:
+        if "name" not in vars:
+            return (Fault("vars.name", "missing_field", "`vars.name` is missing: the template needs it", True),)
+        return f"{lang or 'Hello'} {vars['name']}"
+
+
+class TestTemplates:
+    RULES = MessageRules(templates={"greeting": Greeting()})
+
+    def test_what_it_gives_is_the_text(self) -> None:
+        draft = taken(self.RULES, text=None, template="greeting", vars={"name": "Ann"}, lang="de-CH")
+        assert (draft.text, draft.length) == ("de-CH Ann", 9)
+        assert taken(self.RULES, text=None, template="greeting", vars={"name": 2.5}).text == "Hello 2.5"
+
+    @pytest.mark.parametrize(
+        ("fields", "named", "depends"),
+        [
+            ({"template": "other", "vars": {"name": "Ann"}}, [("template", "invalid_value")], True),
+            ({"template": "greeting"}, [("vars.name", "missing_field")], True),
+            ({"template": "greeting", "vars": {"name": "\t"}}, [("template", "invalid_value")], True),
+            ({"template": "greeting", "vars": {"name": "a" * 460}}, [("template", "text_too_long")], True),
+            ({"template": "greeting", "vars": {"name": "Ann"}, "text": "x"}, [("template", "invalid_value")], False),
+            ({"template": "greeting", "vars": {"name": ["Ann"]}}, [("vars.name", "invalid_value")], False),
+            ({"template": "greeting", "vars": {"name": None}}, [("vars.name", "invalid_value")], False),
+            ({"template": "greeting", "vars": {"name": {"a": 1}}}, [("vars.name", "invalid_value")], False),
+            ({"template": "greeting", "vars": {"name": 10**400}}, [("vars.name", "invalid_value")], False),
+            ({"template": "greeting", "vars": {"name": float("inf")}}, [("vars.name", "invalid_value")], False),
+            ({"template": "greeting", "vars": {"name\n": []}}, [("vars", "invalid_value")], False),
+            ({"template": "greeting", "vars": {"name": "Ann"}, "lang": "de_DE"}, [("lang", "invalid_value")], False),
+            ({"template": "greeting", "vars": {"name": "Ann"}, "lang": ""}, [("lang", "invalid_value")], False),
+            ({"vars": {"name": "Ann"}}, [("vars", "invalid_value"), ("text", "missing_field")], False),
+            ({"lang": "de", "text": "x"}, [("lang", "invalid_value")], False),
+        ],
+    )
+    def test_what_is_refused(self, fields: dict[str, Any], named: list[tuple[str, str]], depends: bool) -> None:
+        found = refused(self.RULES, **{"text": None, **fields})
+        assert [(fault.field, fault.code) for fault in found.faults] == named
+        assert found.depends_on_configuration is depends
+        assert all("Ann" not in fault.message for fault in found.faults)
+
+    def test_vars_at_their_bound(self) -> None:
+        room = MAX_VARS - len(json.dumps({"name": ""}, separators=(",", ":")))
+        rules = MessageRules(max_segments=0, templates=self.RULES.templates)
+        assert taken(rules, text=None, template="greeting", vars={"name": "é" * (room // 2)})
+        (fault,) = refused(rules, text=None, template="greeting", vars={"name": "é" * (room // 2) + "ab"}).faults
+        assert (fault.field, str(MAX_VARS) in fault.message) == ("vars", True)
+
+    def test_an_answer_names_some_of_very_many(self) -> None:
+        found = refused(self.RULES, text=None, template="greeting", vars={f"n{n}": [] for n in range(500)})
+        assert len(found.faults) == 8
+
+    def test_it_is_cut_as_any_text(self) -> None:
+        rules = MessageRules(overflow="truncate", truncate_chars=20, templates=self.RULES.templates)
+        draft = taken(rules, text=None, template="greeting", vars={"name": "a" * 100})
+        assert (draft.text, draft.truncated) == ("Hello aaaaaaaaaaa...", True)
+
+
+class TestQuietHours:
+    """NOW is early in the morning in California."""
+
+    RULES = MessageRules(quiet=QuietBook(QuietHours(21 * 60, 8 * 60), {"night shift": None}, UTC))
+    MORNING = instant("2026-09-21T08:00:00-07:00")
+
+    def test_it_is_due_when_they_end_and_says_why(self) -> None:
+        draft = taken(self.RULES)
+        assert (draft.due, draft.held, draft.held_by) == (self.MORNING, "quiet_hours", "21:00-08:00")
+        assert (draft.send_at, draft.expires_at) == (None, NOW + self.RULES.ttl_ms), "its life is as long as ever"
+
+    def test_what_cannot_wait_does_not(self) -> None:
+        draft = taken(self.RULES, priority="high")
+        assert (draft.due, draft.held, draft.held_by) == (NOW, None, None)
+
+    def test_the_first_moment_asked_for_is_judged(self) -> None:
+        day, night = "2026-09-21T12:00:00-07:00", "2026-09-22T02:00:00-07:00"
+        assert (taken(self.RULES, send_at=day).due, taken(self.RULES, send_at=day).held) == (instant(day), None)
+        late = taken(self.RULES, send_at=night, ttl="1h")
+        assert late.due == self.MORNING + DAY
+        assert late.send_at == instant(night)
+        assert late.expires_at == instant(night) + HOUR, "it expires before they end, which is what was asked for"
+
+    def test_a_tenants_own_count(self) -> None:
+        assert taken(self.RULES, ROUTES, Origin("night shift")).held is None
 
 
 def test_end_of_life_for_a_retry() -> None:
@@ -321,6 +416,13 @@ def test_smart_encoding() -> None:
     assert taken(text=text).encoding is Encoding.UCS2
     smart = taken(MessageRules(smart_encoding=True), text=text)
     assert (smart.encoding, smart.segments, smart.text[:4]) == (Encoding.GSM7, 1, '"Hi"')
+
+
+def test_a_text_of_which_smart_encoding_leaves_nothing() -> None:
+    invisible = "\u200b" * 71
+    assert taken(text=invisible)
+    (fault,) = refused(MessageRules(smart_encoding=True), text=invisible).faults
+    assert (fault.field, fault.code) == ("text", "invalid_value")
 
 
 def test_metadata_at_its_bound() -> None:

@@ -121,7 +121,7 @@ def test_who_would_wait_longer_than_it_may_fails() -> None:
     found = judged(waited, one, short=(one,))
     assert isinstance(found, Refuse)
     assert (found.state, found.error.category) == (State.FAILED, Category.LIMIT_EXCEEDED)
-    assert found.error.message == "Rate limit exceeded (2/1h per recipient)"
+    assert found.error.message == "Rate limit exceeded (2/hour per recipient)"
 
 
 def test_what_waits_in_a_flow_waits_since_it_was_due() -> None:

@@ -8,7 +8,7 @@ from smsd.core.health import Standing
 from smsd.core.message import FINAL, Error, State
 from smsd.core.units import rfc3339
 from smsd.core.verdict import Category
-from smsd.core.waiting import Outlook, Reason, explain
+from smsd.core.waiting import Block, Outlook, Reason, explain
 from tests.doubles.builders import NOW, message
 
 OPEN = Outlook(Standing.OPEN, None, "", NOW)
@@ -89,3 +89,74 @@ def test_of_several_blocked_providers_the_one_that_comes_back_first_is_named() -
     assert waiting is not None
     assert (waiting.reason, waiting.until) == (Reason.PROVIDER_COOLDOWN, NOW + 60_000)
     assert "backup" in waiting.text
+
+
+HELD = [
+    (Reason.RECIPIENT_LIMIT, "5/hour per recipient", "waits for its turn: 5/hour per recipient. Its turn is at {}"),
+    (Reason.USER_LIMIT, "10/hour per user", "waits for its turn: 10/hour per user. Its turn is at {}"),
+    (Reason.SENDER_LIMIT, "1/s per sender", "waits for its turn: 1/s per sender. Its turn is at {}"),
+    (Reason.RECIPIENT_LIMIT, "loop guard, 5/hour of one text to one recipient", "turn: loop guard, 5/hour of one text"),
+    (Reason.QUIET_HOURS, "21:00-08:00", "quiet hours where the recipient is (21:00-08:00); it goes at {}"),
+]
+
+
+@pytest.mark.parametrize(("reason", "words", "sentence"), HELD)
+def test_what_a_rule_or_the_hours_put_off(reason: Reason, words: str, sentence: str) -> None:
+    held = message(due=NOW + 500, held=str(reason), held_by=words, attempt=1, error=ERROR)
+    waiting = explain(held, {"main": OPEN}, store_full=False, now=NOW)
+    assert waiting is not None
+    assert (waiting.reason, waiting.until) == (reason, NOW + 500)
+    assert sentence.format(rfc3339(NOW + 500)) in waiting.text
+    come = explain(held, {"main": OPEN}, store_full=False, now=NOW + 500)
+    assert come is not None and come.reason is Reason.QUEUE
+
+
+TENANT = Block(Reason.TENANT_LIMIT, NOW + 700, "10/s per tenant")
+CAMPAIGN = Block(Reason.CAMPAIGN_LIMIT, NOW + 900, "2/min per campaign")
+
+
+@pytest.mark.parametrize(
+    ("blocks", "due", "reason", "until", "words"),
+    [
+        (
+            [TENANT],
+            NOW,
+            Reason.TENANT_LIMIT,
+            NOW + 700,
+            "All messages of tenant shop wait for a limit: 10/s per tenant",
+        ),
+        (
+            [TENANT, CAMPAIGN],
+            NOW,
+            Reason.CAMPAIGN_LIMIT,
+            NOW + 900,
+            "of campaign spring of tenant shop wait for a limit: 2/",
+        ),
+        ([CAMPAIGN, TENANT], NOW + 800, Reason.CAMPAIGN_LIMIT, NOW + 900, "room again at " + rfc3339(NOW + 900)),
+        ([TENANT], NOW + 800, Reason.SCHEDULED, NOW + 800, "It is to be sent at"),
+        ([Block(Reason.TENANT_LIMIT, NOW, "10/s per tenant")], NOW, Reason.QUEUE, None, "its turn in the queue"),
+    ],
+)
+def test_what_holds_up_a_tenant_or_a_campaign(
+    blocks: list[Block], due: int, reason: Reason, until: int | None, words: str
+) -> None:
+    waiting = explain(
+        message(tenant="shop", campaign="spring", due=due), {"main": OPEN}, store_full=False, now=NOW, blocks=blocks
+    )
+    assert waiting is not None
+    assert (waiting.reason, waiting.until) == (reason, until)
+    assert words in waiting.text
+
+
+def test_a_provider_that_is_away_for_longer_than_the_limit_decides() -> None:
+    waiting = explain(message(), {"main": COOLING}, store_full=False, now=NOW, blocks=[TENANT])
+    assert waiting is not None and waiting.reason is Reason.PROVIDER_COOLDOWN
+    waiting = explain(message(state=State.SENT), {"main": COOLING}, store_full=False, now=NOW, blocks=[TENANT])
+    assert waiting is None
+
+
+def test_an_attempt_that_a_limit_cost_is_a_retry() -> None:
+    error = Error(Category.LIMIT_EXCEEDED, "Rate limit exceeded (1/min per tenant)", NOW)
+    waiting = explain(message(due=NOW + 3_000, error=error), {"main": OPEN}, store_full=False, now=NOW)
+    assert waiting is not None and waiting.reason is Reason.RETRY
+    assert waiting.text.endswith("after LIMIT_EXCEEDED: Rate limit exceeded (1/min per tenant)")

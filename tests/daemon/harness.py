@@ -257,14 +257,14 @@ class Site:
         self.port = 0
         """Of the HTTP door; 0: none."""
         self.process: subprocess.Popen[bytes] | None = None
-        self._carriers: list[Carrier] = []
+        self.carriers: list[Carrier] = []
 
     # -- setting up --------------------------------------------------------------------------------------------------
 
     def carrier(self, *arguments: str) -> Carrier:
         """Start a stand-in; it ends with the site."""
         carrier = Carrier(*arguments)
-        self._carriers.append(carrier)
+        self.carriers.append(carrier)
         return carrier
 
     def with_http(self, **tokens: Json) -> Json:
@@ -367,7 +367,7 @@ class Site:
         if self.process is not None:
             self.process.kill()
             self.process.wait(PATIENCE_S)
-        for carrier in self._carriers:
+        for carrier in self.carriers:
             carrier.close()
 
     # -- seeing ------------------------------------------------------------------------------------------------------

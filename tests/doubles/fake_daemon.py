@@ -84,9 +84,11 @@ PIECE = 100_000
 class RefusedError(Exception):
     """The request is answered by an error."""
 
-    def __init__(self, code: str, message: str, field: str | None = None) -> None:
+    def __init__(self, code: str, message: str, field: str | None = None, retry_after_s: int | None = None) -> None:
         super().__init__(message)
-        self.error = {"code": code, "message": message, "field": field}
+        self.error: Document = {"code": code, "message": message, "field": field}
+        if retry_after_s is not None:
+            self.error["retry_after_s"] = retry_after_s
 
 
 class _Handler(socketserver.StreamRequestHandler):
@@ -131,6 +133,7 @@ class FakeDaemon:
         self.messages: dict[str, Document] = {}
         self.attempts: dict[str, list[Document]] = {}
         self.keys: dict[str, str] = {}
+        self.suppressed: dict[tuple[str, str], Document] = {}
         self.refuse: dict[str, RefusedError] = {}
         """Operations that are answered by this error."""
         self.settle_as: str | None = None
@@ -277,6 +280,14 @@ class FakeDaemon:
         message.update(state="cancelled", waiting=None)
         return {"message": message}
 
+    def _reschedule(self, request: Document) -> Document:
+        message = self._found(request)
+        if message["state"] != "pending":
+            raise RefusedError("wrong_state", f"The message is {message['state']}.", "id")
+        at = request["send_at"]
+        message.update(send_at=at, waiting={"reason": "scheduled", "until": at, "text": f"It is to be sent at {at}."})
+        return {"message": message}
+
     def _retry(self, request: Document) -> Document:
         message = self._found(request)
         if message["state"] == "pending":
@@ -306,6 +317,31 @@ class FakeDaemon:
 
     def _recipient(self, request: Document) -> Document:
         return {"recipient": request["number"], **COUNTS}
+
+    def _suppressions(self, request: Document) -> Document:
+        names = {"number", "scope"} & request.keys()
+        every = [each for _, each in sorted(self.suppressed.items())]
+        found = [each for each in every if all(each[name] == request[name] for name in names)]
+        start = int(request.get("cursor", 0))
+        end = start + request.get("limit", 50)
+        return {"items": found[start:end], "next_cursor": str(end) if end < len(found) else None}
+
+    def _suppress(self, request: Document) -> Document:
+        number, scope = request["number"], request.get("scope") or "*"
+        if not number.startswith("+"):
+            raise RefusedError("invalid_recipient", "`number` is no number: write it in E.164.", "number")
+        if scope not in {"*", PROVIDER["name"]}:
+            raise RefusedError("invalid_value", f"`scope`: No provider {scope!r} is enabled.", "scope")
+        added = (number, scope) not in self.suppressed
+        fields = {"at": "2026-01-02T03:04:05.000Z", "source": "operator", "code": None}
+        kept = self.suppressed.setdefault((number, scope), {"number": number, "scope": scope, **fields})
+        return {**kept, "added": added}
+
+    def _unsuppress(self, request: Document) -> Document:
+        number, scope = request["number"], request.get("scope") or "*"
+        if self.suppressed.pop((number, scope), None) is None:
+            raise RefusedError("not_found", f"{number} is not suppressed there.", "number")
+        return {"number": number, "scope": scope}
 
     def _reload(self, request: Document) -> Document:
         return {"changed": ["providers.main.rate"], "restart": [], "warnings": []}

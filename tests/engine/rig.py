@@ -12,9 +12,12 @@ from urllib.parse import parse_qs, urlsplit
 
 from smsd.core.acceptance import MessageRules, Origin, Refusal
 from smsd.core.account import ProviderRules
+from smsd.core.admission import AdmissionRules
 from smsd.core.events import Event, Kind
+from smsd.core.limits import Rule
 from smsd.core.message import Message
 from smsd.core.pacing import Pace, Window
+from smsd.core.quiet import QuietBook
 from smsd.core.retry import RetryRules
 from smsd.core.routing import RoutingRules
 from smsd.engine.bus import Bus
@@ -146,7 +149,10 @@ class Rig:
         self.routing = RoutingRules()
         self.accounts: dict[str, Pace] = {}
         self.budget: float | None = None
+        self.limits: tuple[Rule, ...] = ()
+        self.quiet: QuietBook | None = None
         self.deaths: list[BaseException] = []
+        self.outbox: type[SqliteOutbox] = SqliteOutbox
         self._ids = 0
 
     @staticmethod
@@ -171,11 +177,12 @@ class Rig:
         """Begin (again) on the same outbox."""
         bus = Bus()
         bus.subscribe(self.events.append)
-        self.store = SqliteOutbox(
+        self.store = self.outbox(
             self.path,
             on_fatal=self.deaths.append,
             connect=inline(),
             boot_token=self.clock.boot_token,
+            boot_us=self.clock.boot,
             synchronous="normal",  # nothing here cuts the power, and these stories commit thousands of times
         )
         self.engine = Engine(
@@ -202,6 +209,7 @@ class Rig:
             on_uncertain=self.on_uncertain,
             routing=self.routing,
             accounts=self.accounts,
+            admission=AdmissionRules(self.limits, self.quiet, self.profiles, self.retry),
         )
 
     async def stop(self) -> None:

@@ -76,3 +76,11 @@ def test_the_engine_feeds_them(rig: Rig) -> None:
     assert meters.throttles == {"main": 1}
     assert meters.halts == {"main": 1}
     assert meters.messages[(Kind.MESSAGE_ACCEPTED, "")] == 1
+
+
+def test_one_telling_of_a_limit_stands_for_all_it_refused() -> None:
+    meters = Meters()
+    for hits in (1, 40):
+        meters(Event(Kind.LIMIT_HIT, 0, {"per": "tenant", "action": "defer", "rule": "10/s per tenant", "hits": hits}))
+    meters(Event(Kind.LIMIT_HIT, 0, {"per": "recipient", "action": "fail", "rule": "5/hour per recipient"}))
+    assert meters.limit_hits == {("tenant", "defer"): 41, ("recipient", "fail"): 1}

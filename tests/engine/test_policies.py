@@ -1,4 +1,4 @@
-"""Do the retry policies of config.toml.example keep their times to the millisecond?
+"""Do the policies of config.toml.example, for retries and for limits, do what they say, to the millisecond?
 
 Each is put in force as a person would do it, by taking the `#` away, and run by the engine in virtual time.
 """
@@ -15,7 +15,7 @@ from smsd.core.message import Message, State
 from smsd.core.verdict import Category
 from smsd.engine.engine import Plan
 from smsd.providers.base import Outcome
-from tests.config.files import EXAMPLE, load, with_alternative, without_comment
+from tests.config.files import EXAMPLE, load, with_alternative, with_limits, without_comment
 from tests.engine.rig import REFUSED, Rig, answer
 
 BUSY = answer(503, code=20503, message="Service unavailable")
@@ -129,3 +129,150 @@ def test_the_table_of_codes(code: int, times: list[float], configured: Callable[
     assert message.error is not None
     assert (message.error.category is Category.EXHAUSTED) == (len(times) > 1)
     assert message.error.code == str(code)
+
+
+EXCEEDED = "LIMIT_EXCEEDED: Rate limit exceeded ({})"
+
+
+def number(n: int) -> str:
+    return f"+1415555{n:04d}"
+
+
+def test_five_an_hour_to_a_number_and_a_sixth_fails(configured: Callable[[str], Configured]) -> None:
+    rig = configured(with_limits(EXAMPLE.read_text(), "fail"))
+
+    async def story() -> None:
+        await rig.start()
+        for _ in range(5):
+            await rig.accepted()
+        await rig.seconds(10)
+        await rig.crash()
+        await rig.start()
+        sixth = await rig.accepted()
+        await rig.seconds(1)
+        message = await rig.message(sixth)
+        assert (message.state, str(message.error)) == (State.FAILED, EXCEEDED.format("5/hour per recipient"))
+        assert message.attempt == 0
+        await rig.accepted(number(1))
+        await rig.seconds(3_600)
+        await rig.accepted()
+        await rig.seconds(10)
+        assert len(rig.carrier.sends) == 7
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_ten_an_hour_about_a_user_and_the_eleventh_is_refused(configured: Callable[[str], Configured]) -> None:
+    rig = configured(with_limits(EXAMPLE.read_text(), "reject"))
+
+    async def story() -> None:
+        await rig.start()
+        ids = [await rig.accepted(number(n), user="ada") for n in range(10)]
+        assert await rig.refused(number(10), user="ada") == "limit_exceeded"
+        await rig.accepted(number(10), user="bob")
+        await rig.seconds(60)
+        await rig.crash()
+        await rig.start()
+        assert await rig.refused(number(11), user="ada") == "limit_exceeded"
+        await rig.seconds(3_541)
+        await rig.accepted(number(11), user="ada")
+        assert [await rig.state(id) for id in ids] == ["sent"] * 10
+        await rig.stop()
+
+    rig.run(story)
+
+
+ONE_TENANT = "retry.profiles.doubling"
+
+
+def tenant_limit(rate: str) -> str:
+    text = without_comment(with_limits(EXAMPLE.read_text(), "retry"), ONE_TENANT)
+    return text.replace('rate = "1/min"', f'rate = "{rate}"', 1)
+
+
+def test_what_a_tenant_has_too_much_of_is_tried_again_until_its_attempts_are_used_up(
+    configured: Callable[[str], Configured],
+) -> None:
+    """Refused at once and 3, 6, 12 and 24 s later: 45 s, and the window is a minute long."""
+    rig = configured(tenant_limit("1/min"))
+
+    async def story() -> None:
+        await rig.start()
+        first, second = await rig.accepted(number(1)), await rig.accepted(number(2), retry="doubling")
+        await rig.seconds(1)
+        refused_at = (await rig.message(second)).due - 3_000
+        for charged, wait in enumerate((3, 6, 12, 24), 1):
+            message = await rig.message(second)
+            assert (message.state, message.charged, message.attempt) == (State.PENDING, charged, 0)
+            assert message.due - refused_at == wait * 1_000
+            assert str(message.error) == EXCEEDED.format("1/min per tenant")
+            refused_at = message.due
+            await rig.seconds(wait)
+        message = await rig.message(second)
+        assert (message.state, str(message.error)) == (State.FAILED, EXCEEDED.format("1/min per tenant"))
+        assert message.charged == 5
+        assert await rig.state(first) == "sent"
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_it_goes_when_the_window_opens_before_that(configured: Callable[[str], Configured]) -> None:
+    rig = configured(tenant_limit("1/20s"))
+
+    async def story() -> None:
+        await rig.start()
+        await rig.accepted(number(1), retry="doubling")
+        await rig.accepted(number(2), retry="doubling")
+        await rig.seconds(60)
+        assert len(rig.carrier.sends) == 2
+        # It was refused when the first had just gone, and then after 3, 9 and 21 s.
+        assert 21_000 <= rig.carrier.sends[1][0] - rig.carrier.sends[0][0] <= 22_000
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_all_three_together(configured: Callable[[str], Configured]) -> None:
+    """Each binds where it is full; what one refuses costs the others nothing."""
+    text = without_comment(with_limits(EXAMPLE.read_text(), "fail", "reject", "retry"), ONE_TENANT)
+    rig = configured(text.replace('rate = "1/min"', 'rate = "8/min"', 1))
+
+    async def story() -> None:
+        await rig.start()
+        to_one = [await rig.accepted(user="ada") for _ in range(6)]
+        await rig.seconds(10)
+        assert [await rig.state(id) for id in to_one] == ["sent"] * 5 + ["failed"]
+        others = [await rig.accepted(number(n), user="ada", retry="doubling") for n in range(4)]
+        assert await rig.refused(number(5), user="ada") == "limit_exceeded"
+        await rig.seconds(10)
+        assert [await rig.state(id) for id in others] == ["sent"] * 3 + ["pending"]
+        assert str((await rig.message(others[3])).error) == EXCEEDED.format("8/min per tenant")
+        await rig.seconds(60)
+        assert await rig.state(others[3]) == "failed"
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_what_is_deferred_keeps_its_turn_and_its_wait(configured: Callable[[str], Configured]) -> None:
+    """2 a minute and 20 a day to a number, for an hour at most, of the tenant `shop`."""
+    rig = configured(with_limits(EXAMPLE.read_text(), "defer"))
+
+    async def story() -> None:
+        await rig.start()
+        ids = [await rig.accepted() for _ in range(21)]
+        await rig.seconds(30)
+        assert await rig.waiting(ids[2]) == ("recipient_limit", (await rig.message(ids[2])).due)
+        last = await rig.message(ids[20])
+        assert (last.state, str(last.error)) == (State.FAILED, EXCEEDED.format("20/day per recipient of shop"))
+        await rig.seconds(570)
+        assert [await rig.state(id) for id in ids] == ["sent"] * 20 + ["failed"]
+        times = [at for at, _ in rig.carrier.sends]
+        gaps = [later - earlier for earlier, later in zip(times, times[2:], strict=False)]
+        assert min(gaps) >= 60_000
+        assert max(gaps) <= 62_000, "each goes as soon as its turn has come"
+        await rig.stop()
+
+    rig.run(story)

@@ -235,6 +235,8 @@ def test_every_event_about_a_message_says_whose_it_is(rig: Rig) -> None:
         rig.carrier.take(lost)
         await rig.accepted(text="Your secret 5", ttl="2s")
         later = await rig.accepted(text="Your secret 6", send_at=rfc3339(rig.clock.wall() + 3_600_000))
+        again = rfc3339(rig.clock.wall() + 7_200_000)
+        await rig.engine.service.reschedule(later, None, send_at=again, ttl=None, expires_at=None)
         await rig.engine.service.cancel(later, None)
         await rig.seconds(400)
         failed = next(event for event in rig.events if event.kind is Kind.MESSAGE_FAILED)

@@ -84,3 +84,26 @@ def test_a_provider_that_comes_later_is_counted_and_one_that_is_known_keeps_its_
     tally.know(["main", "second"])
     tally(Event(Kind.MESSAGE_SENT, clock.wall(), {"provider": "second"}))
     assert (tally.sent_last_minute("main"), tally.sent_last_minute("second"), tally.sent_last_minute()) == (1, 1, 2)
+
+
+def test_the_last_minute_is_sixty_seconds_whatever_is_done_to_the_wall_clock() -> None:
+    clock = ManualClock()
+    tally = Tally(clock, ["main"])
+    for step_ms in (-3_600_000, 7_200_000):
+        tally(Event(Kind.MESSAGE_SENT, clock.wall(), {"provider": "main", "tenant": "shop"}))
+        clock.step(step_ms)
+        tally(Event(Kind.MESSAGE_SENT, clock.wall(), {"provider": "main", "tenant": "shop"}))
+        assert (tally.sent_last_minute(), tally.sent_last_minute_of("shop")) == (2, 2)
+        clock.advance(61_000)
+        assert (tally.sent_last_minute(), tally.sent_last_minute_of("shop")) == (0, 0)
+    assert tally.sent_last_hour() == 4
+
+
+def test_what_the_outbox_remembers_of_a_time_to_come_was_just_now() -> None:
+    clock = ManualClock(boot=60_000_000)
+    tally = Tally(clock, ["main"])
+    minute = clock.wall() // 60_000
+    tally.seed([MinuteRow(minute - 50, "main", 7, 0, 0), MinuteRow(minute + 100, "main", 2, 0, 0)], backlog=0)
+    assert tally.sent_last_hour() == 9
+    clock.advance(30 * 60_000)
+    assert tally.sent_last_hour() == 2

@@ -37,7 +37,7 @@ async def test_it_is_told_when_the_message_leaves_the_queue(kind: Kind) -> None:
 
 
 def test_what_leaves_the_queue() -> None:
-    stays = {"accepted", "retry_scheduled", "throttled", "deferred", "uncertain", "reopened"}
+    stays = {"accepted", "retry_scheduled", "throttled", "deferred", "uncertain", "reopened", "rescheduled"}
     assert {kind for kind in Kind if kind.startswith("message.")} - SETTLED == {f"message.{name}" for name in stays}
 
 

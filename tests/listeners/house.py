@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC
 from pathlib import Path
@@ -14,8 +14,11 @@ from typing import Any, TypeVar, cast
 
 from smsd.core.acceptance import MessageRules
 from smsd.core.account import ProviderRules
+from smsd.core.admission import AdmissionRules
+from smsd.core.limits import Rule
 from smsd.core.message import Draft, Instant, Message
 from smsd.core.pacing import Pace
+from smsd.core.quiet import QuietBook
 from smsd.core.retry import RetryRules
 from smsd.engine.bus import Bus
 from smsd.engine.engine import Engine, Plan
@@ -24,7 +27,7 @@ from smsd.engine.settler import RetryBook
 from smsd.listeners.connection import Limits
 from smsd.listeners.unix import Peers, UnixDoor, bind
 from smsd.providers.sandbox import Sandbox
-from smsd.store import AcceptResult, StoreError, WrongState
+from smsd.store import AcceptResult, Blocked, Claim, StoreError, WrongState
 from smsd.store.sqlite import SqliteOutbox
 from tests.doubles.clock import ManualClock
 from tests.doubles.scripted import ScriptedExchange
@@ -52,6 +55,9 @@ class Outbox(SqliteOutbox):
         """Cancels and retries wait for it, once committed."""
         self.gate.set()
         self.changes = 0
+        self.claims = asyncio.Event()
+        """Claims wait for it before they are made."""
+        self.claims.set()
 
     def accept(self, draft: Draft, done: Callable[[AcceptResult], None]) -> None:
         if self.fault is not None:
@@ -67,6 +73,10 @@ class Outbox(SqliteOutbox):
         going, self.held = self.held[:count], self.held[len(self.held[:count]) :]
         for draft, done in going:
             super().accept(draft, done)
+
+    async def begin(self, claims: Sequence[Claim], now: Instant) -> list[Message | Blocked | None]:
+        await self.claims.wait()
+        return await super().begin(claims, now)
 
     async def cancel(self, id: str, tenant: str | None, now: Instant) -> Message | WrongState | None:
         return await self._after(super().cancel(id, tenant, now))
@@ -148,7 +158,16 @@ class Client:
 class House:
     """The engine and its door. The provider is paused: messages stay pending until `engine.service.resume("main")`."""
 
-    def __init__(self, directory: Path, limits: Limits, peers: Peers, max_backlog: int, rules: ProviderRules) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        limits: Limits,
+        peers: Peers,
+        max_backlog: int,
+        rules: ProviderRules,
+        quiet: QuietBook | None = None,
+        bounds: tuple[Rule, ...] = (),
+    ) -> None:
         self.path = directory / "smsd.sock"
         self.clock = ManualClock()
         self.outbox = Outbox(directory / "outbox.db")
@@ -157,7 +176,8 @@ class House:
         self.engine = Engine(
             Plan(
                 settings=(Setting("main", Sandbox("main"), rules),),
-                rules=MessageRules(profiles={"quick": 3}),
+                rules=MessageRules(profiles={"quick": 3}, quiet=quiet),
+                admission=AdmissionRules(bounds, quiet),
                 retries=RetryBook(RetryRules(jitter="none"), {"quick": RetryRules(max_attempts=3)}),
                 zone=UTC,
                 max_backlog=max_backlog,
@@ -206,10 +226,12 @@ async def running(
     mode: int = 0o600,
     max_backlog: int = 1_000_000,
     rules: ProviderRules | None = None,
+    quiet: QuietBook | None = None,
+    bounds: tuple[Rule, ...] = (),
 ) -> AsyncIterator[House]:
-    """A House from start to stop."""
+    """A House from start to stop. `bounds`: its `[[limits]]`."""
     peers = Peers(own_uid, admin_gid)
-    house = House(directory, limits or Limits(), peers, max_backlog, rules or ProviderRules(Pace()))
+    house = House(directory, limits or Limits(), peers, max_backlog, rules or ProviderRules(Pace()), quiet, bounds)
     await house.open(mode)
     try:
         yield house

@@ -67,6 +67,7 @@ FAULTS = [
     (b'{"op":"list","cursor":"?"}', "invalid_value", "cursor", "Start again"),
     (b'{"op":"list","since":"yesterday"}', "invalid_value", "since", "RFC 3339"),
     (b'{"op":"list","to":"4155550123"}', "invalid_recipient", "to", "+"),
+    (b'{"op":"reschedule","id":"x"}', "missing_field", "send_at", "`send_at`"),
     (b'{"op":"retry","id":"x","force":1}', "invalid_value", "force", "true or false"),
     (b'{"op":"retry","id":"x","ttl":"soon"}', "invalid_value", "ttl", "`ttl`"),
     (b'{"op":"retry","id":"x","ttl":"1h","expires_at":"2030-01-01T00:00:00Z"}', "invalid_value", "ttl", "exclude"),

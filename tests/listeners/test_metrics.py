@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from smsd import __version__
 from smsd.core.events import Event, Kind
 from smsd.core.health import Standing
+from smsd.core.limits import Action, Per
 from smsd.core.message import Priority, State
 from smsd.core.verdict import Category
 from smsd.engine.meters import BATCH_ROWS, TAKEN, Histogram
@@ -28,6 +29,7 @@ NAMES = {
     ("smsd_halts", "counter"),
     ("smsd_breaker_openings", "counter"),
     ("smsd_suppressions", "counter"),
+    ("smsd_limit_hits", "counter"),
     ("smsd_attempt_seconds", "histogram"),
     ("smsd_accept_to_sent_seconds", "histogram"),
     ("smsd_outbox_commit_seconds", "histogram"),
@@ -113,6 +115,8 @@ async def test_no_label_comes_from_a_caller(house: House) -> None:
         "state": {*(state.label for state in State), *Standing},
         "priority": {priority.label for priority in Priority},
         "version": {__version__},
+        "per": {*Per},
+        "action": {*Action},
     }
     for metric in metrics:
         for sample in metric.samples:

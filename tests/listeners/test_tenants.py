@@ -59,10 +59,14 @@ REQUESTS: dict[str, Build] = {
     ),
     "attempts": lambda draw, ids: wire.Attempts(draw(_some(tuple(ids)))),
     "cancel": lambda draw, ids: wire.Cancel(draw(_some(tuple(ids)))),
+    "reschedule": lambda draw, ids: wire.Reschedule(draw(_some(tuple(ids))), "2026-01-02T03:04:05Z"),
     "retry": lambda draw, ids: wire.Retry(draw(_some(tuple(ids))), force=True),
     "stats": lambda draw, ids: wire.Stats(),
     "user": lambda draw, ids: wire.User(draw(_some(USERS)), draw(_some(TENANTS))),
     "recipient": lambda draw, ids: wire.Recipient(draw(_some(NUMBERS)), draw(_some(TENANTS))),
+    "suppressions": lambda draw, ids: wire.Suppressions(),
+    "suppress": lambda draw, ids: wire.Suppress("+14155550199", "main"),
+    "unsuppress": lambda draw, ids: wire.Unsuppress("+14155550199", "main"),
     "providers": lambda draw, ids: wire.Providers(),
     "pause": lambda draw, ids: wire.Pause("main"),
     "resume": lambda draw, ids: wire.Resume("nobody"),
@@ -102,10 +106,10 @@ class Ledger:
 CURSORS: wire.Cursors = wire.Cursors(bytes(16))
 
 
-async def state_of(house: House) -> dict[str, tuple[str, State]]:
+async def state_of(house: House) -> dict[str, tuple[str, State, int]]:
     """Every message as the outbox has it."""
     page = await house.outbox.page(Query(limit=1_000))
-    return {each.id: (each.tenant, each.state) for each in page.items}
+    return {each.id: (each.tenant, each.state, each.due) for each in page.items}
 
 
 async def try_out(house: House, ledger: Ledger, caller: Caller, name: str, request: msgspec.Struct) -> None:

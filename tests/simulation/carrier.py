@@ -169,6 +169,7 @@ class Network:
             again=(id, attempt) in self.made,
             disabled=self.disabled(),
             latest_wall=self.clock.latest(0 if letter is None else letter.at_us),
+            send_at=None if letter is None else letter.send_at,
             expires_at=None if letter is None else letter.expires_at,
         )
         duty.began(call)

@@ -38,6 +38,11 @@ class SimulatedClock:
             self.peaks.append((self._loop.now_us, self.wall()))
         self._wall_ms += ms
 
+    def suspend(self, ms: int) -> None:
+        """The machine sleeps: both clocks run on, and the timers of the loop stand still."""
+        self._wall_ms += ms
+        self._boot_us += ms * 1_000
+
     def reboot(self, boot_us: int) -> None:
         """The machine starts: boot time is `boot_us`, and nothing of the last boot's times can be compared with it."""
         self.boots += 1

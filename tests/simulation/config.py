@@ -13,6 +13,7 @@ from random import Random
 
 from smsd.core.acceptance import MessageRules
 from smsd.core.account import ProviderRules
+from smsd.core.admission import AdmissionRules
 from smsd.core.breaker import BreakerRules
 from smsd.core.codes import CodeBook, CodeRule
 from smsd.core.pacing import Pace, Window
@@ -25,6 +26,7 @@ from smsd.engine.lane import Setting
 from smsd.engine.settler import RetryBook
 from tests.simulation.carrier import Account
 from tests.simulation.dialects import DIALECTS
+from tests.simulation.governed import UNGOVERNED, Governed
 
 SECOND_US = 1_000_000
 DAY_MS = 86_400_000
@@ -93,6 +95,7 @@ class World:
     """The rate of the account that some providers share; None: there is none."""
     shared_slowed: int = 1
     budget: float | None = 0.2
+    governed: Governed = UNGOVERNED
 
     @property
     def accounts(self) -> dict[str, Pace]:
@@ -109,6 +112,7 @@ class World:
             ttl_ms=self.ttl_ms,
             max_attempts=self.retry.max_attempts,
             profiles={name: each.max_attempts for name, each in profiles.items()},
+            quiet=self.governed.quiet,
         )
         return Plan(
             settings=settings,
@@ -120,6 +124,7 @@ class World:
             window=self.capacity,
             routing=self.routing,
             accounts=self.accounts,
+            admission=AdmissionRules(self.governed.rules, self.governed.quiet, profiles, self.retry),
         )
 
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from smsd.core.message import State
 from smsd.store.connection import Connection, Cursor, Handle
-from tests.simulation.history import Move
+from tests.simulation.history import Claimed, History, Move
 
 T = TypeVar("T")
 
@@ -26,6 +26,18 @@ WATCH = """
 CREATE TEMP TABLE moves (seq INTEGER, before INTEGER, after INTEGER, attempt_before INTEGER, attempt_after INTEGER);
 CREATE TEMP TRIGGER watch AFTER UPDATE OF state ON main.messages BEGIN
     INSERT INTO moves VALUES (old.seq, old.state, new.state, old.attempt, new.attempt);
+END;
+CREATE TEMP TABLE claims (seq INTEGER, round INTEGER, sender TEXT, at_us INTEGER, wall INTEGER);
+CREATE TEMP TRIGGER claim AFTER UPDATE OF state ON main.messages WHEN old.state = 0 AND new.state = 1 BEGIN
+    INSERT INTO claims VALUES (new.seq, new.round, new.sender, now_us(), now_wall());
+END;
+CREATE TEMP TABLE entered (seq INTEGER, at_us INTEGER);
+CREATE TEMP TRIGGER enter AFTER INSERT ON main.messages BEGIN
+    INSERT INTO entered VALUES (new.seq, now_us());
+END;
+CREATE TEMP TABLE charged (kind INTEGER, key TEXT, seq INTEGER);
+CREATE TEMP TRIGGER charge AFTER INSERT ON main.charges BEGIN
+    INSERT INTO charged VALUES (new.kind, new.key, new.seq);
 END;
 """
 
@@ -35,6 +47,7 @@ class Disk:
     """What the database's disk does; outlives the daemon, as a disk does."""
 
     now_us: Callable[[], int]
+    wall: Callable[[], int]
     full: bool = False
     fail_commit: str = ""
     """The next commit's sync fails: "written" (it is on disk all the same) or "lost"."""
@@ -151,6 +164,8 @@ class Links:
         real = sqlite3.connect(path, isolation_level=None, cached_statements=256)
         if not self.made:
             real.execute("PRAGMA temp_store = MEMORY")  # as the store sets it: changing it later would drop the watch
+            real.create_function("now_us", 0, self._disk.now_us)
+            real.create_function("now_wall", 0, self._disk.wall)
             real.executescript(WATCH)
         closing = self._reader_closes if self.made else self._last
         link = Link(Database(real, self._disk), lambda: self.alive, self._draw, closing)
@@ -180,3 +195,11 @@ def moves(database: sqlite3.Connection) -> list[Move]:
     """All changes of state that were committed in a writer's life."""
     found = database.execute("SELECT * FROM moves ORDER BY rowid").fetchall()
     return [Move(seq, State(before), State(after), n, m) for seq, before, after, n, m in found]
+
+
+def watched(database: sqlite3.Connection, history: History) -> None:
+    """Note all that was accepted, claimed and charged in a writer's life, as far as it was committed."""
+    history.moves += moves(database)
+    history.claims += [Claimed(*row) for row in database.execute("SELECT * FROM claims ORDER BY rowid")]
+    history.entered += database.execute("SELECT * FROM entered ORDER BY rowid").fetchall()
+    history.charges += database.execute("SELECT * FROM charged ORDER BY rowid").fetchall()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from smsd.core.message import Attempt, Message, State
 from smsd.core.pacing import Pace
 from tests.simulation.duty import Duty
+from tests.simulation.governed import UNGOVERNED, Governed
 
 
 @dataclass(slots=True)
@@ -27,12 +28,16 @@ class Letter:
     sender: str | None
     pin: str | None
     send_at: int | None
+    """As the submission or the last one who rescheduled it says."""
     ttl_ms: int
     max_attempts: int | None
     profile: str | None
     key: str | None
     at_us: int
     wall: int
+    campaign: str | None = None
+    user: str | None = None
+    rescheduled: bool = False
     answer: str | None = None
     """The id acknowledged; None: refused, or never answered."""
     answered_us: int | None = None
@@ -44,10 +49,16 @@ class Letter:
     rounds: list[int] = field(default_factory=list)
     """True times at which an operator's retry was asked for."""
 
+    asked_at: int | None = None
+    """`send_at` as the submission says."""
+
     @property
     def content(self) -> tuple[object, ...]:
         """What an idempotency key stands for."""
-        return (self.recipient, self.text, self.priority, self.sender, self.pin, self.send_at, self.max_attempts)
+        return (
+            self.recipient, self.text, self.priority, self.sender, self.pin, self.asked_at, self.max_attempts,
+            self.campaign, self.user,
+        )  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -76,6 +87,8 @@ class Call:
     """Why it should not have been made, known when it was: paused, halted, cooling, broken, or being tried already."""
     latest_wall: int = 0
     """The latest that the wall clock had shown by then, since the message was submitted."""
+    send_at: int | None = None
+    """The time that was named for the message, as it was known when it was made."""
     expires_at: int | None = None
     """The message's end of life, as it was known when it was made."""
     arrived_us: int | None = None
@@ -115,6 +128,17 @@ class Move:
     after: State
     attempt_before: int
     attempt_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """pending -> processing, as SQLite itself saw it; `at_us` by true time, `wall` by the clock."""
+
+    seq: int
+    round: int
+    sender: str | None
+    at_us: int
+    wall: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +190,20 @@ class History:
     calls: list[Call] = field(default_factory=list)
     probes: list[Probe] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
+    governed: Governed = UNGOVERNED
+    claims: list[Claimed] = field(default_factory=list)
+    entered: list[tuple[int, int]] = field(default_factory=list)
+    """(message, true time) of every acceptance."""
+    charges: list[tuple[int, str, int]] = field(default_factory=list)
+    """(kind, key, message) of everything that was ever charged."""
+    deleted: list[Message] = field(default_factory=list)
+    """Messages whose time to be kept was over, as they were then."""
+    step_times: list[int] = field(default_factory=list)
+    """True times at which the wall clock was stepped."""
+    stalled: list[str] = field(default_factory=list)
+    """Messages seen with a due time that the clock was set back under."""
+    contest: tuple[str, str] | None = None
+    """Two tenants whose messages wait for the same provider from the start."""
     duties: dict[str, Duty] = field(default_factory=dict)
     lookups: dict[str, str] = field(default_factory=dict)
     """Provider -> what its look-up proves."""

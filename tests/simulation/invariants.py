@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from smsd.core.lifecycle import TABLE
+from smsd.core.limits import Action
 from smsd.core.message import FINAL, Message, State
 from smsd.core.pacing import Pace
 from smsd.core.verdict import Category
-from tests.simulation import verdicts
+from tests.simulation import limits, verdicts
 from tests.simulation.config import DEFAULT_SENDER
 from tests.simulation.history import Call, History, Letter, Rested
 from tests.simulation.rounds import by_provider, cut_off, doubtful, rounds, rules_of
@@ -308,9 +309,9 @@ def not_too_late(history: History) -> list[str]:
 def not_too_early(history: History) -> list[str]:
     """No call begins before `send_at`: the wall clock has shown it by then."""
     return [
-        f"call {call.n} of {call.id[:8]} began {letter.send_at - call.latest_wall} ms before send_at"
+        f"call {call.n} of {call.id[:8]} began {call.send_at - call.latest_wall} ms before send_at"
         for call in history.calls
-        if (letter := history.by_id[call.id]).send_at is not None and call.latest_wall < letter.send_at
+        if call.send_at is not None and call.latest_wall < call.send_at
     ]
 
 
@@ -362,7 +363,9 @@ def in_order(history: History) -> list[str]:
 
 def _overtaken(history: History, earlier: Call, later: Call) -> bool:
     one, two = history.by_id[earlier.id], history.by_id[later.id]
-    if one.rounds or two.rounds or max(one.send_at or 0, one.wall) > max(two.send_at or 0, two.wall):
+    if _rescheduled(history, one) or _rescheduled(history, two) or _differ(history, one, two):
+        return False
+    if max(one.send_at or 0, one.wall) > max(two.send_at or 0, two.wall):
         return False
     if any(0 <= later.start_us - at_us < GIVE_BACK_US for at_us in history.store_failures):
         return False
@@ -370,6 +373,17 @@ def _overtaken(history: History, earlier: Call, later: Call) -> bool:
         return False
     ready = max(one.answered_us or 0, one.at_us)
     return one.answered_us is not None and later.start_us < earlier.start_us and later.start_us > ready
+
+
+def _rescheduled(history: History, letter: Letter) -> bool:
+    """Whether it was given another time, by an operator or because a limit counts refusals as attempts."""
+    backs_off = any(rule.action is Action.RETRY for rule in history.governed.rules)
+    return bool(letter.rounds) or letter.rescheduled or backs_off
+
+
+def _differ(history: History, one: Letter, two: Letter) -> bool:
+    """Whether limits may hold one of them up and not the other."""
+    return history.governed.active and (one.user, one.text) != (two.user, two.text)
 
 
 def _rests_of(history: History, call: Call) -> list[Rested]:
@@ -384,7 +398,8 @@ def legal(history: History) -> list[str]:
     never began may give its number back."""
     found = []
     for move in history.moves:
-        allowed = {*TABLE[move.before].values(), *({move.before} if move.before is State.PROCESSING else ())}
+        live = move.before in {State.PENDING, State.PROCESSING}  # a limit refuses it; its outcome stays unknown
+        allowed = {*TABLE[move.before].values(), *({move.before} if live else ())}
         if move.after not in allowed:
             found.append(f"message {move.seq} went from {move.before.label} to {move.after.label}")
         step = move.attempt_after - move.attempt_before
@@ -465,6 +480,7 @@ ALL: dict[str, Invariant] = {
         nothing_left,
         unhurt,
         *verdicts.ALL,
+        *limits.ALL,
     )
 }
 

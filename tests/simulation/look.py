@@ -7,17 +7,28 @@ hold anything when nothing is left to do.
 from __future__ import annotations
 
 import sqlite3
+from random import Random
 from typing import TYPE_CHECKING
 
-from smsd.core.message import FINAL, State
+from smsd.core.limits import Per
+from smsd.core.message import FINAL, Message, Priority, State
 from smsd.core.waiting import Reason
 from smsd.engine.engine import Engine
 from smsd.engine.service import Seen
+from smsd.store.rows import MESSAGE_COLUMNS, message
+from smsd.store.statements import arrays, grouped
 from tests.simulation.duty import Kept
 from tests.simulation.history import Probe
 
 if TYPE_CHECKING:
     from tests.simulation.world import Run
+
+
+LONGEST_WAIT_MS = 2 * 3_600_000 + 60_000
+"""A rest, at most an hour; or a backoff, that the budget puts off by an hour and spreads over another."""
+
+PAST_MS = 60_000
+"""A reason that was to end longer ago is none; it is looked at every 30 s."""
 
 
 def probe(seen: Seen, now_us: int, wall: int, run: Run) -> Probe:
@@ -31,6 +42,8 @@ def probe(seen: Seen, now_us: int, wall: int, run: Run) -> Probe:
         wrong = "it is final"
     elif not _holds(seen, now_us, wall, run):
         wrong = f"{waiting.reason} does not hold"
+    elif waiting.until is not None and wall - waiting.until > PAST_MS:
+        wrong = f"it was to end {wall - waiting.until} ms ago"
     return Probe(now_us, message, waiting.reason.value, waiting.until, waiting.text, wrong)
 
 
@@ -46,6 +59,14 @@ def _holds(seen: Seen, now_us: int, wall: int, run: Run) -> bool:
             return message.due > wall and (message.error is None or message.attempt == 0)
         case Reason.RETRY:
             return message.due > wall and message.error is not None
+        case Reason.RECIPIENT_LIMIT | Reason.USER_LIMIT | Reason.SENDER_LIMIT:
+            return message.held == waiting.reason and message.due > wall and bool(run.config.governed.rules)
+        case Reason.TENANT_LIMIT | Reason.CAMPAIGN_LIMIT:
+            per = Per.TENANT if waiting.reason is Reason.TENANT_LIMIT else Per.CAMPAIGN
+            return waiting.until is not None and any(rule.per is per for rule in run.config.governed.limits)
+        case Reason.QUIET_HOURS:
+            loud = message.priority is Priority.HIGH or run.config.governed.quiet_at(message.tenant, message.due)
+            return message.due > wall and not loud
         case Reason.PROVIDER_PAUSED:
             return any(duty.paused for duty in duties)
         case Reason.PROVIDER_HALTED:
@@ -67,6 +88,36 @@ def _holds(seen: Seen, now_us: int, wall: int, run: Run) -> bool:
             return message.state is State.PROCESSING and message.uncertain
         case Reason.QUEUE:
             return message.state is State.PROCESSING or message.due <= wall
+
+
+def stalled(database: sqlite3.Connection, wall: int) -> list[str]:
+    """Pending messages that are due later than anything explains."""
+    fresh = "send_at IS NULL AND held IS NULL AND error_category IS NULL"
+    query = (
+        f"SELECT id FROM messages WHERE state = 0 AND due > ? + iif({fresh}, 0, ?) AND held IS NULL "
+        "AND due IS NOT send_at"
+    )
+    return [id for (id,) in database.execute(query, (wall, LONGEST_WAIT_MS)).fetchall()]
+
+
+def delete(database: sqlite3.Connection, random: Random) -> list[Message]:
+    """Take some final messages away, as retention does; those with a key stay, and so does the newest. The kept counts
+    follow."""
+    query = (
+        "messages WHERE state NOT IN (0, 1) AND idempotency_key IS NULL "
+        "AND seq < (SELECT max(seq) FROM messages) ORDER BY seq"
+    )
+    found = [message(row) for row in arrays(database, grouped(MESSAGE_COLUMNS, query))]
+    gone = [each for each in found if random.random() < 0.5]
+    database.execute("BEGIN IMMEDIATE")
+    for each in gone:
+        database.execute("DELETE FROM messages WHERE seq = ?", (each.seq,))
+        key = (int(each.state), int(each.priority))
+        database.execute("UPDATE counters SET n = n - 1 WHERE state = ? AND priority = ?", key)
+        of_tenant = "UPDATE tenant_counters SET n = n - 1 WHERE tenant = ? AND state = ? AND priority = ?"
+        database.execute(of_tenant, (each.tenant, *key))
+    database.execute("COMMIT")
+    return gone
 
 
 def recount(database: sqlite3.Connection) -> list[str]:

@@ -75,6 +75,20 @@ def write(random: Random, world: World) -> tuple[list[Act], int]:
     return sorted(acts, key=lambda act: act.at_us), horizon
 
 
+GOVERNING = (("reschedule", 6), ("delete", 3), ("cancel", 3), ("probe", 6), ("retry", 3), ("step", 4))
+"""What happens more where messages are held back."""
+
+
+def govern(random: Random, world: World, horizon: int) -> list[Act]:
+    """More acts for a world with limits."""
+    acts = _some(random, horizon, random.randint(2, 20), GOVERNING)
+    for act in acts:
+        if act.what == "step":
+            act.amount = random.choice([1_000, 60_000, 1_800_000, 10_800_000])
+            act.amount *= 1 if world.steps_forward and random.random() < 0.5 else -1
+    return acts
+
+
 def _bursts(random: Random, texts: int, horizon: int) -> list[Act]:
     acts: list[Act] = []
     while texts > 0:

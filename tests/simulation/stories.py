@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 
 from smsd.core.account import ProviderRules
-from smsd.core.pacing import Pace
+from smsd.core.pacing import Pace, Window
 from smsd.core.retry import RetryRules
 from smsd.core.schedule import CAPACITY
 from tests.simulation import config
 from tests.simulation.carrier import Account, Weather
 from tests.simulation.config import DAY_MS, SECOND_US
-from tests.simulation.history import Letter
+from tests.simulation.history import History, Letter
 from tests.simulation.script import Act
 from tests.simulation.world import Run
 
@@ -119,6 +119,35 @@ class DiesOfAText(Plain):
             await asyncio.wait_for(self.network.next_call.wait(), 600)
             await self._crash()
             await self._start("a crash")
+
+
+class Contest(Plain):
+    """Two tenants have a backlog for one slow provider; one of them in ten campaigns."""
+
+    pace = Pace((Window(10, SECOND_US),))
+    max_in_flight = 1
+
+    def write(self) -> tuple[list[Act], int]:
+        return [Act(0, "pause"), Act(1, "submit", 200), Act(SECOND_US, "resume")], 60 * SECOND_US
+
+    async def tell(self) -> History:
+        self.history.contest = ("shop", "bank")
+        return await super().tell()
+
+    def compose(self) -> Letter:
+        letter, n = super().compose(), len(self.history.letters)
+        letter.recipient = f"+1202555{n:04d}"
+        if n % 2:
+            letter.tenant, letter.campaign = "bank", f"campaign {n % 20}"
+        return letter
+
+
+class SetBack(Plain):
+    """The clock is set back by two hours under a backlog that waits behind a pause."""
+
+    def write(self) -> tuple[list[Act], int]:
+        acts = [Act(0, "pause"), Act(SECOND_US, "submit", 60), Act(60 * SECOND_US, "step", -7_200_000)]
+        return [*acts, Act(300 * SECOND_US, "probe"), Act(301 * SECOND_US, "resume")], 310 * SECOND_US
 
 
 class LaterAll(Plain):

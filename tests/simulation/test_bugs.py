@@ -15,6 +15,7 @@ from functools import partial
 import pytest
 
 from smsd.core.budget import RetryBudget
+from smsd.core.flows import Share
 from smsd.core.health import Health
 from smsd.core.lifecycle import Event
 from smsd.core.message import Attempt, Draft, Instant, Message, State
@@ -28,13 +29,32 @@ from smsd.engine.fleet import Fleet, Prepared
 from smsd.engine.lane import Lane as FleetLane
 from smsd.engine.lane import Setting
 from smsd.engine.service import Seen
-from smsd.store import AcceptResult, Claim, Proved, Recovery, Replay, Stored, WrongState, rows
+from smsd.store import AcceptResult, Blocked, Claim, Proved, Recovery, Replay, Stored, WrongState, rows
 from smsd.store import statements as sql
 from smsd.store.sqlite import SqliteOutbox
 from smsd.store.statements import arrays
 from tests.simulation.invariants import ALL
 from tests.simulation.judge import judge
-from tests.simulation.stories import DiesOfAText, Failover, FullAtTheClaim, LateAnswer, LaterAll
+from tests.simulation.limit_bugs import (
+    ChargesAgain,
+    ExplainsWithThePast,
+    FavoursCampaigns,
+    ForgetsCharges,
+    HasNoLimits,
+    OnlySaysRefused,
+    OnlySaysRescheduled,
+    StaysBehind,
+    WakesEverybody,
+)
+from tests.simulation.stories import (
+    Contest,
+    DiesOfAText,
+    Failover,
+    FullAtTheClaim,
+    LateAnswer,
+    LaterAll,
+    SetBack,
+)
 from tests.simulation.world import Parts, Run
 
 SEEDS = 200
@@ -89,8 +109,8 @@ class SendsAtOnce(SqliteOutbox):
 class BeginsAfterTheCall(SqliteOutbox):
     """The claim is on disk some time after the call began."""
 
-    async def begin(self, claims: Sequence[Claim], now: Instant) -> list[Message | None]:
-        found: list[Message | None] = []
+    async def begin(self, claims: Sequence[Claim], now: Instant) -> list[Message | Blocked | None]:
+        found: list[Message | Blocked | None] = []
         for claim in claims:
             message = await self._by_seq(claim.seq)
             mine = message.state is State.PENDING and message.attempt == claim.attempt and message.expires_at > now
@@ -120,9 +140,10 @@ def _claimed(message: Message, claim: Claim, now: Instant) -> Message:
 class IgnoresExpiry(SqliteOutbox):
     """A message has no end of life."""
 
-    async def begin(self, claims: Sequence[Claim], now: Instant) -> list[Message | None]:
-        found = await super().begin(claims, 0)
-        return [each and replace(each, expires_at=each.expires_at * 2) for each in found]
+    async def begin(self, claims: Sequence[Claim], now: Instant) -> list[Message | Blocked | None]:
+        statement = "UPDATE messages SET expires_at = 9007199254740991 WHERE state = 0"
+        await self._change(lambda db, _: db.execute(statement).rowcount)
+        return await super().begin(claims, now)
 
     async def expire(self, now: Instant, limit: int) -> tuple[list[Message], Instant | None]:
         return [], None
@@ -131,9 +152,12 @@ class IgnoresExpiry(SqliteOutbox):
 class IgnoresTheSender(SqliteOutbox):
     """Sent as the provider's own number, whatever was asked for."""
 
-    async def begin(self, claims: Sequence[Claim], now: Instant) -> list[Message | None]:
+    async def begin(self, claims: Sequence[Claim], now: Instant) -> list[Message | Blocked | None]:
         found = await super().begin(claims, now)
-        return [each and replace(each, sender=claim.sender) for each, claim in zip(found, claims, strict=True)]
+        return [
+            replace(each, sender=claim.sender) if isinstance(each, Message) else each
+            for each, claim in zip(found, claims, strict=True)
+        ]
 
 
 class ForgetsDoubt(SqliteOutbox):
@@ -205,7 +229,7 @@ class SuppressesNobody(SqliteOutbox):
 class ForgetsCrashes(SqliteOutbox):
     """No message is ever parked."""
 
-    async def begin(self, claims: Sequence[Claim], now: Instant) -> list[Message | None]:
+    async def begin(self, claims: Sequence[Claim], now: Instant) -> list[Message | Blocked | None]:
         await self._change(lambda db, _: db.execute("UPDATE messages SET crashes = 0").rowcount)
         return await super().begin(claims, now)
 
@@ -357,11 +381,14 @@ class IgnoresPlaces(Altered):
 
 class _Backwards(Lane):
     @staticmethod
-    def _from(ring: deque[Flow]) -> Ticket | None:
+    def _from(ring: deque[Share]) -> Ticket | None:
         while ring:
-            if ring[0].ready:
-                ring[0].held -= 1
-                return ring[0].ready.pop()
+            share = ring[0]
+            flow = next((flow for flow in share.flows.values() if flow.ready and not flow.block), None)
+            if flow is not None and not share.block:
+                flow.held -= 1
+                share.ready -= 1
+                return flow.ready.pop()
             ring.popleft().in_ring = False
         return None
 
@@ -377,22 +404,20 @@ class LastComesFirst(Altered):
 
 
 class _Sticky(Lane):
-    def empty(self, only: Flow | None = None) -> list[Ticket]:
-        rings = {priority: list(ring) for priority, ring in self.rounds.items()}
-        out = super().empty(only)
-        for priority, flows in rings.items():
-            self.rounds[priority].clear()
-            self.rounds[priority].extend(flows)
-            for flow in flows:
-                flow.in_ring = True
-        return out
+    def leave(self, flow: Flow) -> None:
+        ring, was_in_ring = flow.share.ring, flow.in_ring
+        super().leave(flow)
+        if was_in_ring:
+            ring.append(flow)
+            flow.in_ring = True
 
 
 class _Forgetful(Lane):
     def promote(self, now: Instant) -> None:
-        before = {id(ticket) for ring in self.rounds.values() for flow in ring for ticket in flow.ready}
+        flows = [flow for shares in self.shares.values() for share in shares.values() for flow in share.flows.values()]
+        before = {id(ticket) for flow in flows for ticket in flow.ready}
         super().promote(now)
-        for flow in [flow for ring in self.rounds.values() for flow in ring]:
+        for flow in flows:
             kept = [ticket for ticket in flow.ready if id(ticket) in before]
             new = [ticket for ticket in flow.ready if id(ticket) not in before]
             flow.ready.clear()
@@ -423,7 +448,7 @@ class HoldsEverything(Altered):
     """The window has no bound."""
 
     def alter(self) -> None:
-        put(self.schedule, "_part", lambda lane, priority: 10**9)
+        put(self.schedule._hunger, "part", lambda priority: 10**9)
         put(self.schedule, "_takes_offers", lambda flow: True)
 
 
@@ -524,14 +549,14 @@ class Case:
 
 CASES = [
     Case(AcknowledgesBeforeCommit, "kept"),
-    Case(DropsTickets, "ended"),
+    Case(DropsTickets, "ended", first=35),
     Case(MissesLateExpiry, "expired_in_time", LateAnswer),
     Case(AnswersOnlySuccess, "answered"),
     Case(ReplaysAnew, "one_message_a_key"),
-    Case(BeginsAfterTheCall, "recorded"),
+    Case(BeginsAfterTheCall, "recorded", first=10),
     Case(ForgetsDoubt, "sent_once"),
-    Case(SettlesUnfenced, "told_truly", first=136),
-    Case(ForgetsBoundIds, "told_truly", first=57),
+    Case(SettlesUnfenced, "told_truly", first=218),
+    Case(ForgetsBoundIds, "told_truly", first=34),
     Case(IgnoresTheSender, "nothing_unknown"),
     Case(ForgetsWindows, "ceilings", first=8),
     Case(ForgetsWindowsAtReload, "ceilings", first=68),
@@ -549,12 +574,21 @@ CASES = [
     Case(SharesNothing, "shared_ceilings"),
     Case(OnlySaysSlower, "learnt_rates", first=109),
     Case(RetriesAtWill, "in_budget", LaterAll),
-    Case(SuppressesNobody, "not_suppressed", first=13),
-    Case(RestsNobody, "rested", first=11),
+    Case(SuppressesNobody, "not_suppressed", first=27),
+    Case(RestsNobody, "rested", first=35),
     Case(SendsElsewhereInDoubt, "settled_first"),
-    Case(FailsForOurFault, "not_for_our_fault"),
+    Case(FailsForOurFault, "not_for_our_fault", first=40),
     Case(ForgetsCrashes, "parked", DiesOfAText),
-    Case(ForgetsProofs, "proved"),
+    Case(ForgetsProofs, "proved", first=12),
+    Case(HasNoLimits, "limits_kept"),
+    Case(ForgetsCharges, "limits_kept"),
+    Case(ChargesAgain, "charged_once", first=12),
+    Case(WakesEverybody, "quiet_kept", first=23),
+    Case(OnlySaysRefused, "refused_stay_out"),
+    Case(OnlySaysRescheduled, "not_too_early", first=17),
+    Case(StaysBehind, "follows_the_clock", SetBack),
+    Case(FavoursCampaigns, "fair", Contest),
+    Case(ExplainsWithThePast, "explained"),
     Case(LastComesFirst, "in_order"),
     Case(LosesItsPlace, "in_order", FullAtTheClaim),
     Case(CancelsAnything, "legal"),

@@ -16,7 +16,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from random import Random
@@ -42,11 +42,11 @@ from smsd.store.migrate import migrate
 from smsd.store.rows import ATTEMPT_VIEW, MESSAGE_COLUMNS, attempt, message
 from smsd.store.sqlite import SqliteOutbox
 from smsd.store.statements import arrays, grouped
-from tests.simulation import config, look, script
+from tests.simulation import config, governed, look, script
 from tests.simulation.carrier import Network, Weather
 from tests.simulation.clock import SimulatedClock
 from tests.simulation.duty import Duty
-from tests.simulation.faults import Disk, Links, moves
+from tests.simulation.faults import Disk, Links, watched
 from tests.simulation.history import Call, History, Letter, Opening, Rested, Suppressed
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.script import Act
@@ -66,6 +66,9 @@ class Parts:
 
 
 SOUND = Parts()
+
+REPEATED = ("recipient", "text", "tenant", "priority", "sender", "pin", "max_attempts", "key", "campaign", "user")
+"""What a client says again when it repeats a submission, beside `send_at`."""
 
 LATE_US = 40_000_000
 """A message is expired at the latest when the daemon next looks at the clock anyhow, which is after 30 s."""
@@ -113,15 +116,17 @@ class Run:
 
     def __init__(self, seed: int, directory: Path, loop: VirtualLoop, parts: Parts = SOUND) -> None:
         self.random = Random(seed)
+        self.more = Random(seed + 10**8)
+        """The dice for what limits and quiet hours bring: without them a seed means what it always meant."""
         self.config = self.configure()
         self.acts, self.horizon = self.write()
         self.parts = parts
         self.loop = loop
         self.path = directory / "outbox.db"
         self.clock = SimulatedClock(loop, self.random.randrange(10**6, 10**12))
-        self.history = History(capacity=self.config.capacity)
+        self.history = History(capacity=self.config.capacity, governed=self.config.governed)
         self.network = Network(loop, self.clock, self.random, self.history)
-        self.disk = Disk(lambda: loop.now_us)
+        self.disk = Disk(lambda: loop.now_us, self.clock.wall)
         self.history.store_failures = self.disk.failures
         self.life: Life | None = None
         self.broken = asyncio.Event()
@@ -129,6 +134,7 @@ class Run:
         """How long the daemon was down on purpose: the script waits for it."""
         self._ids = 0
         self._overdue: dict[str, int] = {}
+        self._stalled: dict[str, int] = {}
         self._clients: set[asyncio.Task[None]] = set()
         self._reloading = asyncio.Lock()
         self.network.health = self._health
@@ -149,11 +155,14 @@ class Run:
 
     def configure(self) -> config.World:
         """What is configured."""
-        return config.configure(self.random)
+        return replace(config.configure(self.random), governed=governed.draw(self.more))
 
     def write(self) -> tuple[list[Act], int]:
         """What happens, and until when."""
-        return script.write(self.random, self.config)
+        acts, horizon = script.write(self.random, self.config)
+        if self.config.governed.active:
+            acts = sorted([*acts, *script.govern(self.more, self.config, horizon)], key=lambda act: act.at_us)
+        return acts, horizon
 
     def note(self, what: str) -> None:
         self.history.note(self.loop.now_us, what)
@@ -193,12 +202,22 @@ class Run:
         """Note what stays pending although its end of life has come, unless clock or disk are to blame."""
         if self.life is None or self.disk.full:
             self._overdue.clear()
+            self._stalled.clear()
             return
         query = "SELECT id FROM messages WHERE state = 0 AND expires_at <= ?"
         found = [id for (id,) in self.life.links.database.execute(query, (self.clock.wall(),)).fetchall()]
         self._overdue = {id: self._overdue.get(id, self.loop.now_us) for id in found}
         late = [id for id, since_us in self._overdue.items() if self.loop.now_us - since_us > LATE_US]
         self.history.overdue += [f"{id[:8]} at {self.loop.now_us} us" for id in late]
+        self._audit_due()
+
+    def _audit_due(self) -> None:
+        """Note what is due later than it should be, once the engine has had the time to look at the clock."""
+        assert self.life is not None
+        found = look.stalled(self.life.links.database, self.clock.wall())
+        self._stalled = {id: self._stalled.get(id, self.loop.now_us) for id in found}
+        late = [id for id, since_us in self._stalled.items() if self.loop.now_us - since_us > LATE_US]
+        self.history.stalled += [f"{id[:8]} is due too late, at {self.loop.now_us} us" for id in late]
 
     async def _perform(self, act: Act) -> None:
         handler: Callable[[Act], Coroutine[object, object, None]] = getattr(self, f"_act_{act.what}")
@@ -251,6 +270,7 @@ class Run:
         self.history.lives.append((self.loop.now_us, why))
         self.life = Life(n, engine, store, links)
         self._overdue.clear()
+        self._stalled.clear()
         self.note(f"life {n} begins ({why})")
 
     def _broke(self, links: Links, error: StoreError) -> None:
@@ -292,6 +312,8 @@ class Run:
     def _retried(self, event: Event) -> None:
         """A message goes again: within the budget, or after the rest that its sender, or the two of them, were told."""
         fields, history = event.fields, self.history
+        if fields.get("category") == Category.LIMIT_EXCEEDED:
+            return
         due, provider = event.at + cast(int, fields["delay_ms"]), str(fields["provider"])
         calls = [call for call in history.calls if (call.id, call.attempt) == (fields["id"], fields["attempt"])]
         if not calls or self.life is None:
@@ -334,7 +356,7 @@ class Run:
         for name, duty in self.history.duties.items():
             fingerprint = self.config.providers[name].setting().fingerprint()
             duty.take_stock(look.written(database, name, fingerprint))
-        self.history.moves += moves(database)
+        watched(database, self.history)
         self.history.recounts += look.recount(database)
 
     async def _stop(self, drain_s: float) -> None:
@@ -384,7 +406,7 @@ class Run:
         send_at = random.choice([None] * 6 + [wall + 30_000, wall + 1_200_000, wall - 5_000])
         if random.random() < 0.03:
             send_at = wall + 2 * FAR_MS
-        return Letter(
+        letter = Letter(
             n=n,
             id="",
             recipient=f"+120255501{random.randrange(8):02d}",
@@ -401,9 +423,14 @@ class Run:
             at_us=self.loop.now_us,
             wall=wall,
         )
+        if self.config.governed.active:
+            letter.campaign = self.more.choice([None, *governed.CAMPAIGNS])
+            letter.user = self.more.choice([None, *governed.USERS])
+        return letter
 
     def _submit(self, letter: Letter) -> None:
         assert self.life is not None
+        letter.asked_at = letter.send_at
         letter.expires_at = max(letter.send_at or 0, letter.wall) + letter.ttl_ms
         submission = Submission(
             to=letter.recipient,
@@ -416,6 +443,8 @@ class Run:
             provider=letter.pin,
             max_attempts=letter.max_attempts,
             retry=letter.profile,
+            campaign=letter.campaign,
+            user=letter.user,
         )
         digest = None if letter.key is None else hashlib.sha256(repr(letter.content).encode()).digest()
         self.history.letters.append(letter)
@@ -443,8 +472,9 @@ class Run:
         old = self.random.choice(keyed)
         for _ in range(self.random.choice([1, 2])):
             again = self.compose()
-            for name in ("recipient", "text", "tenant", "priority", "sender", "pin", "send_at", "max_attempts", "key"):
+            for name in REPEATED:
                 setattr(again, name, getattr(old, name))
+            again.send_at = old.asked_at
             if self.random.random() < 0.2:
                 again.text += " changed"
             self._submit(again)
@@ -602,7 +632,9 @@ class Run:
             self._client(partial(self._probe, self.life))
 
     async def _probe(self, life: Life) -> None:
-        for view in life.engine.service.providers():
+        # While a reload is under way, what is configured and what counts are not the same.
+        views = () if self._reloading.locked() else life.engine.service.providers()
+        for view in views:
             self.history.views.append((view.name, view.rate_now, view.recommended_rate, _a_minute(self, view.name)))
         waiting, _ = await life.engine.service.page(Query(states=(State.PENDING, State.PROCESSING), limit=100))
         others = [letter.id for letter in self.random.sample(self.history.letters, min(2, len(self.history.letters)))]
@@ -619,7 +651,35 @@ class Run:
     async def _act_step(self, act: Act) -> None:
         self.clock.step(act.amount)
         self.history.steps += 1
+        self.history.step_times.append(self.loop.now_us)
         self._overdue.clear()
+        self._stalled.clear()
+
+    async def _act_reschedule(self, act: Act) -> None:
+        if self.life is not None:
+            self._client(partial(self._reschedule, self._service()))
+
+    async def _reschedule(self, service: Service) -> None:
+        """A pending message is given another time; until that is answered it may go by either."""
+        pending, _ = await service.page(Query(states=(State.PENDING,), limit=20))
+        if not pending:
+            return
+        letter = self.history.by_id[self.more.choice(pending).message.id]
+        send_at = self.clock.wall() + self.more.choice([-5_000, 2_000, 120_000, 3_600_000])
+        before, letter.rescheduled = letter.send_at, True
+        letter.send_at = None
+        letter.expires_at = max(letter.expires_at, send_at + letter.ttl_ms)
+        found = await service.reschedule(
+            letter.id, None, send_at=rfc3339(send_at), ttl=f"{letter.ttl_ms}ms", expires_at=None
+        )
+        letter.send_at = before
+        if isinstance(found, Seen):
+            letter.send_at, letter.expires_at = found.message.send_at, found.message.expires_at
+
+    async def _act_delete(self, act: Act) -> None:
+        """Messages whose time to be kept is over are deleted; what was charged for them is not."""
+        if self.life is not None:
+            self.history.deleted += look.delete(self.life.links.database, self.more)
 
     async def _act_full(self, act: Act) -> None:
         await self._moment()
@@ -724,12 +784,13 @@ class Run:
         if history.quiet:
             history.leftovers = look.leftovers(life.engine)
         database = life.links.database
-        history.outbox = [message(row) for row in arrays(database, grouped(MESSAGE_COLUMNS, "messages ORDER BY seq"))]
+        live = [message(row) for row in arrays(database, grouped(MESSAGE_COLUMNS, "messages ORDER BY seq"))]
+        history.outbox = sorted([*live, *history.deleted], key=lambda each: each.seq)
         attempts = arrays(database, grouped(f"seq, {ATTEMPT_VIEW}", "(SELECT * FROM attempts ORDER BY nr)"))
         ids = {each.seq: each.id for each in history.outbox}
         for row in attempts:
             history.attempts.setdefault(ids[row[0]], []).append(attempt(row[1:]))
-        for each in history.outbox:
+        for each in live:
             if each.state not in FINAL or self.random.random() < 0.1:
                 seen = Seen(each, None) if (found := await self._service().get(each.id, None)) is None else found
                 history.probes.append(look.probe(seen, self.loop.now_us, self.clock.wall(), self))
@@ -788,5 +849,6 @@ def run(seed: int, parts: Parts = SOUND, story: type[Run] = Run) -> History:
             history = loop.run_until_complete(told.tell())
         finally:
             told.sweep()
-        history.faults += [f"logged: {each}" for each in logged if each.get("exc_info")]
+        unread = "what was charged cannot be read"  # then limits are not heeded, and here nothing makes it so
+        history.faults += [f"logged: {each}" for each in logged if each.get("exc_info") or unread in each["event"]]
     return history

@@ -60,6 +60,7 @@ def downgrade(path: Path, to: int = 1) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.execute("DROP TABLE suppressions")
         db.execute("DROP TABLE charges")
+        db.execute("DROP INDEX messages_held")
         for table, column in columns:
             db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         if to == 1:

@@ -123,7 +123,7 @@ class LimitsContract:
         turns = [begin + HOUR + minute * 60_000 for minute in range(5)] + [begin + 2 * HOUR, begin + 2 * HOUR + 60_000]
         assert [each.due for each in found] == turns
         assert {(each.state, each.attempt, each.charged, each.held, each.held_by) for each in found} == {
-            (State.PENDING, 0, 0, "recipient_limit", "5/1h per recipient")
+            (State.PENDING, 0, 0, "recipient_limit", "5/hour per recipient")
         }
         for seq, turn in zip(waiting, turns, strict=True):
             hall.clock.advance(turn - hall.clock.wall())
@@ -280,7 +280,7 @@ class LimitsContract:
         while (found := await hall.one(seq)).state is State.PENDING:
             assert found.error is not None
             assert (found.error.category, found.error.at) == (Category.LIMIT_EXCEEDED, hall.clock.wall())
-            assert found.error.message == "Rate limit exceeded (1/1h per tenant)"
+            assert found.error.message == "Rate limit exceeded (1/hour per tenant)"
             assert (found.attempt, found.held) == (0, None)
             waits.append(found.due - hall.clock.wall())
             hall.clock.advance(waits[-1])

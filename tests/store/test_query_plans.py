@@ -24,7 +24,7 @@ ONE_ROW = {
 
 FENCED = [
     "CLAIM", "CLAIMABLE", "SETTLE", "SETTLEABLE", "REROUTE", "TURN_AWAY", "EXPIRE", "CANCEL", "REOPEN", "PROVE",
-    "HOLD_NEW", "HOLD_UP", "REFUSE", "RESCHEDULE",
+    "HOLD_NEW", "HOLD_UP", "REFUSE", "RESCHEDULE", "RELEASE",
 ]  # fmt: skip
 
 TEXTS = {
@@ -89,6 +89,8 @@ def test_no_statement_walks_a_table(db: sqlite3.Connection, name: str) -> None:
         ("DOUBT_OPEN", "messages_processing (uncertain=?)"),
         ("UNCERTAIN", "messages_processing (uncertain=? AND due<?)"),
         ("NEXT_UNCERTAIN", "messages_processing (uncertain=? AND due>?)"),
+        ("HELD", "messages_held (seq>?)"),
+        ("SWEEP_FLOWS", "messages_pending (flow=?)"),
         ("FLOOR_OF_FAILED_PAGE", "messages_failed (seq<?)"),
         ("BOUND_BY_LOOKUP", "attempts_found (provider_message_id=?)"),
         ("ATTEMPTS_OF", "attempts_message (seq=?)"),

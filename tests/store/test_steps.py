@@ -140,6 +140,19 @@ async def test_set_ahead_what_the_new_clock_wrote_stays(opening: Opening) -> Non
     assert (await message(box, 2)).uncertain_since == later
 
 
+async def test_set_ahead_a_look_up_that_the_new_clock_put_off_stays(opening: Opening) -> None:
+    box = (await opening()).box
+    await stored(box, draft(1))
+    await settled(box, 1, Event.DOUBT, NOW + 5_000)
+    seq, later = (await message(box, 1)).seq, SET_AHEAD.now
+    assert await box.settle(settlement(seq, Event.DOUBT, at=later, due=later + 10_000, lookups=1), None)
+
+    await followed(box, SET_AHEAD)
+
+    assert await dues(box, 1) == [HOUR + 10_000]
+    assert (await message(box, 1)).uncertain_since == later
+
+
 async def test_flows_know_when_their_next_message_is_due(opening: Opening) -> None:
     opened = await opening()
     await stored(opened.box, draft(1), draft(2, priority=Priority.BULK))

@@ -18,6 +18,7 @@ import msgspec
 
 from smsd import __version__, wire
 from smsd.core import acceptance as rules
+from smsd.core.content import MAX_LANG, MAX_VARS
 from smsd.core.message import Priority
 from smsd.listeners import showing
 from smsd.listeners.http import performing
@@ -39,26 +40,35 @@ ABOUT: Final = (
 FIELDS: Final[Mapping[str, Json]] = {
     "to": {"description": "The number, as E.164; spaces and `-.()` are ignored.", "minLength": 1},
     "text": {"description": "What is sent. Of control characters only LF and CR.", "minLength": 1},
+    "template": {"description": "Instead of `text`: a template of the configuration, by its name.", "minLength": 1},
+    "vars": {
+        "description": f"For the template: single values, at most {MAX_VARS} bytes of JSON.",
+        "additionalProperties": {"type": ["string", "number", "boolean"]},
+    },
+    "lang": {"description": 'For the template: the nearest to this language tag, such as "de".', "maxLength": MAX_LANG},
     "priority": {"enum": [priority.label for priority in Priority]},
     "overflow": {"enum": ["reject", "truncate"]},
     "idempotency_key": {"minLength": 1, "maxLength": rules.MAX_KEY},
     "user": {"description": "Opaque.", "minLength": 1, "maxLength": rules.MAX_USER},
     "type": {"description": "A label for reports.", "minLength": 1, "maxLength": rules.MAX_TYPE},
+    "campaign": {"description": "Opaque.", "minLength": 1, "maxLength": rules.MAX_CAMPAIGN},
     "tenant": {"description": "Only for callers that see all.", "minLength": 1, "maxLength": rules.MAX_TENANT},
     "max_attempts": {"minimum": 1, "maximum": rules.MAX_ATTEMPTS},
     "send_at": {"description": "RFC 3339 with an offset; at most a year ahead."},
     "expires_at": {"description": "RFC 3339 with an offset. Not beside `ttl`."},
     "ttl": {"description": 'A span such as "2h", from 1s to 30d. Not beside `expires_at`.', "pattern": _SPAN},
     "offset": {"minimum": 0},
+    "scope": {"description": 'A provider\'s name, or "*": every one.', "minLength": 1},
     "metadata": {"description": f"Strings; at most {rules.MAX_METADATA} bytes of JSON."},
 }
-"""Of a submission and of a retry: what is enforced beyond the type."""
+"""Of what is said in a body: what is enforced beyond the type."""
 
 PARAMETERS: Final[Mapping[str, Json]] = {
     "id": {"description": "The message's id.", "examples": ["01a2049a-0000-7000-8000-000000000001"]},
     "user": {"description": "The user, percent-encoded."},
     "number": {"description": "The number as E.164.", "examples": ["+14155550123"]},
     "provider": {"description": "The provider's name."},
+    "scope": {"description": 'A provider\'s name, or "*": every one.', "minLength": 1},
     "state": {"description": "States joined by commas; `queued` stands for those that are not final."},
     "to": {"description": "A number as E.164; its `+` need not be percent-encoded."},
     "tenant": {"description": "Only one's own, except for callers that see all."},
@@ -127,14 +137,14 @@ def _operation(route: Route) -> Json:
     batch = route.perform is performing.submit_batch
     needs = f"Needs the scope `{operation.scope}`" + (" and all tenants." if operation.reach is Reach.ALL else ".")
     found: Json = {
-        "operationId": "batch" if batch else operation.name,
+        "operationId": "batch" if batch else route.known_as or operation.name,
         "summary": (operation.handler.__doc__ or "").strip() if not batch else "Accept very many messages.",
         "description": needs,
         "tags": [_tag(route)],
         "responses": {str(status): _answer(route, status) for status in route.statuses} | _problems(route),
     }
     found |= {"parameters": parameters} if (parameters := _parameters(route)) else {}
-    return found | ({"requestBody": _body(route)} if route.method == "POST" else {})
+    return found | ({"requestBody": _body(route)} if route.method in {"POST", "PUT"} else {})
 
 
 def _tag(route: Route) -> str:
@@ -144,7 +154,7 @@ def _tag(route: Route) -> str:
 def _parameters(route: Route) -> list[Json]:
     in_path = _PARAMETER.findall(route.path)
     found = [_parameter("path", name, {"type": "string", "minLength": 1}) for name in in_path]
-    if route.method == "GET":
+    if route.method in {"GET", "DELETE"}:
         schemas = _properties(route.operation.request)
         found += [_parameter("query", name, _not_null(schemas[name])) for name in schemas if name not in in_path]
     if route.perform is performing.submit:
@@ -198,7 +208,8 @@ def _answer(route: Route, status: int) -> Json:
         done = "Replayed; with `wait`: it has left the queue, as the view says."
         later = "Accepted; with `wait`: still in the queue, as the view says."
         return {"description": done if status == 200 else later, "content": {JSON: {"schema": view}}}
-    return {"description": "Done.", "content": {JSON: {"schema": schema}}}
+    said = "It is new." if status == 201 else "It was there already." if 201 in route.statuses else "Done."
+    return {"description": said, "content": {JSON: {"schema": schema}}}
 
 
 def _problems(route: Route) -> Json:
@@ -237,8 +248,10 @@ def _schemas() -> Json:
     found = _components([*kinds, wire.MessageView])
     submission = found["Submission"]
     submission["properties"] = {name: _bounded(name, each) for name, each in submission["properties"].items()}
-    submission["required"] = ["to", "text"]
-    for name in ("to", "text"):
+    submission["required"] = ["to"]
+    submission["oneOf"] = [{"required": ["text"]}, {"required": ["template"]}]
+    submission["dependentRequired"] = {"vars": ["template"], "lang": ["template"]}
+    for name in ("to", "text", "template", "vars", "lang"):
         submission["properties"][name] = _not_null(submission["properties"][name])
     return {name: _tidied(schema) for name, schema in found.items()}
 

@@ -79,6 +79,21 @@ async def plain(desk: Desk, call: Call) -> web.StreamResponse:
     return reply(wire.encode(await _result(desk, call)))
 
 
+async def put(desk: Desk, call: Call) -> web.StreamResponse:
+    """The same for what is there afterwards, whether it was before or not: 201 when it is new."""
+    kept = cast(wire.KeptSuppression, await _result(desk, call))
+    return reply(wire.encode(kept), 201 if kept.added else 200)
+
+
+async def delete(desk: Desk, call: Call) -> web.StreamResponse:
+    """The same with everything in path and query. A body has no meaning there (RFC 9110, section 9.3.5): one that says
+    what to delete must not be passed over."""
+    if call.request.body_exists:
+        text = "A DELETE takes no body: say it in the query, such as ?scope=NAME."
+        raise ProblemError.of("malformed", text)
+    return reply(wire.encode(await _performed(desk, call, query_request(call))))
+
+
 async def figures(desk: Desk, call: Call) -> web.StreamResponse:
     """The same, but the answer is a text."""
     found = cast(wire.Exposition, await _result(desk, call))
@@ -115,7 +130,8 @@ def query_request(call: Call) -> msgspec.Struct:
     kind, faults = call.operation.request, list[Fault]()
     query = call.request.rel_url.raw_query_string
     texts = reading.parameters(query, wire.fields_of(kind).keys() - call.path.keys(), faults)
-    reading.mend_number(texts, "to")
+    for name in ("to", "number"):
+        reading.mend_number(texts, name)
     return wire.build(kind, {**reading.typed(kind, texts), **call.path}, faults)
 
 

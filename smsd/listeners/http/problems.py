@@ -57,8 +57,8 @@ STATUS: Mapping[str, int] = {
 """The closed list of codes, each with its status."""
 
 RETRY_AFTER: Mapping[str, str] = {"limit_exceeded": "5", "backlog_full": "5", "shutting_down": "5"}
-"""Seconds. A restart takes a few, a backlog shrinks by hundreds a second, what a caller has too much of under way ends
-in moments; nobody knows more when it is said."""
+"""Seconds, where the fault does not know better (a limit's window opens at a time). A restart takes a few, a backlog
+shrinks by hundreds a second, what a caller has too much of under way ends in moments."""
 
 
 class HttpProblemError(ProblemError):
@@ -112,7 +112,9 @@ def problem(*faults: Fault, status: int | None = None, headers: Mapping[str, str
     """The answer that says so."""
     found = document(faults, status)
     extra = dict(headers or {})
-    if found.code in RETRY_AFTER:
+    if faults[0].retry_after_s is not None:
+        extra["Retry-After"] = str(faults[0].retry_after_s)
+    elif found.code in RETRY_AFTER:
         extra["Retry-After"] = RETRY_AFTER[found.code]
     if found.code == "unauthenticated":
         extra["WWW-Authenticate"] = 'Bearer realm="smsd"'

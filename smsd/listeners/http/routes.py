@@ -37,6 +37,8 @@ class Route:
     """Of answers that are no problem."""
     problems: tuple[int, ...] = ()
     """Of those that are, beside ALWAYS."""
+    known_as: str = ""
+    """Its name among the routes where the operation's is another's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,9 @@ def _route(
     statuses: tuple[int, ...] = (200,),
     *,
     problems: tuple[int, ...] = (),
+    known_as: str = "",
 ) -> Route:
-    return Route(method, path, OPERATIONS[name], perform, statuses, problems)
+    return Route(method, path, OPERATIONS[name], perform, statuses, problems, known_as)
 
 
 ROUTES: tuple[Route, ...] = (
@@ -68,9 +71,14 @@ ROUTES: tuple[Route, ...] = (
     _route("GET", "/v1/messages/{id}", "get", problems=(404, 429, 503)),
     _route("GET", "/v1/messages/{id}/attempts", "attempts", problems=(404, 503)),
     _route("POST", "/v1/messages/{id}/cancel", "cancel", problems=(*_BODY, 404, 409, 507)),
+    _route("POST", "/v1/messages/{id}/reschedule", "reschedule", problems=(*_BODY, 404, 409, 507)),
     _route("POST", "/v1/messages/{id}/retry", "retry", problems=(*_BODY, 404, 409, 507)),
     _route("GET", "/v1/users/{user}", "user", problems=(503,)),
     _route("GET", "/v1/recipients/{number}", "recipient", problems=(503,)),
+    _route("GET", "/v1/suppressions", "suppressions", problems=(503,)),
+    _route("GET", "/v1/suppressions/{number}", "suppressions", problems=(503,), known_as="suppressions_of"),
+    _route("PUT", "/v1/suppressions/{number}", "suppress", performing.put, (200, 201), problems=(*_BODY, 507)),
+    _route("DELETE", "/v1/suppressions/{number}", "unsuppress", performing.delete, problems=(404, 503, 507)),
     _route("GET", "/v1/stats", "stats", problems=(503,)),
     _route("GET", "/v1/providers", "providers"),
     _route("POST", "/v1/providers/{provider}/pause", "pause", problems=(*_BODY, 404, 507)),

@@ -20,5 +20,7 @@ ALTER TABLE messages ADD COLUMN held       TEXT;
 ALTER TABLE messages ADD COLUMN held_by    TEXT;
 ALTER TABLE messages ADD COLUMN held_since INTEGER;
 
+CREATE INDEX messages_held ON messages (seq) WHERE state = 0 AND held IS NOT NULL;
+
 -- The round (counted from 1) in which it was last claimed: it is not asked about limits in that one again.
 ALTER TABLE messages ADD COLUMN admitted   INTEGER NOT NULL DEFAULT 0;

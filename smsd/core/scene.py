@@ -1,0 +1,131 @@
+"""What is known now of all that decides when messages go, and what follows from it at the least?
+
+Lines of waiting messages, the roads they may take, the limits that hold groups of them up. The bounds told here are
+each of one thing alone (so many messages take this road so long, if nobody else takes it); how all of it works
+together is for `forecast` to find out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from smsd.core.bunches import Line
+from smsd.core.health import Standing
+from smsd.core.message import Instant
+from smsd.core.pacing import Pacer
+from smsd.core.routing import FAILOVER_AFTER_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Road:
+    """A provider's lane: whether it is open, and what limits its pace."""
+
+    standing: Standing
+    until: Instant | None
+    """When a cooldown ends."""
+    ceilings: tuple[Pacer, ...]
+    """All of them must agree; one that stands in several roads is shared by them. None: it is not limited."""
+    claimed: int = 0
+    """Messages that wait no more, and whose calls are the next to begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A group's limits (limits.groups_of)."""
+
+    windows: tuple[tuple[Pacer, float], ...]
+    """Rolling windows, with what was charged to them, and how many messages a unit of each stands for."""
+    until: Instant | None = None
+    """When the schedule lets the group go that is blocked now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """All that is known now."""
+
+    now: Instant
+    now_us: int
+    """The same moment by boot time, which the pacers count in."""
+    lines: Sequence[Line]
+    roads: Mapping[str, Road]
+    """By provider, in their order."""
+    bars: Mapping[str, Bar] = field(default_factory=dict)
+    """By group."""
+    failover_after_ms: int | None = FAILOVER_AFTER_MS
+
+    @property
+    def waiting(self) -> int:
+        """Messages."""
+        return sum(line.pending for line in self.lines)
+
+    @property
+    def behind(self) -> dict[str, int]:
+        """How many messages wait behind each bar, by group."""
+        counts: dict[str, int] = {}
+        for line in self.lines:
+            for group in line.groups:
+                if group in self.bars:
+                    counts[group] = counts.get(group, 0) + line.pending
+        return counts
+
+    # -- times -------------------------------------------------------------------------------------------------------
+
+    def us(self, at: Instant) -> int:
+        """That moment by boot time."""
+        return self.now_us + (at - self.now) * 1_000
+
+    def instant(self, at_us: int) -> Instant:
+        """That boot time as a moment, rounded up."""
+        return self.now - (self.now_us - at_us) // 1_000
+
+    def road_begins(self, name: str) -> int:
+        """When the road opens, at the earliest (us)."""
+        until = self.roads[name].until
+        return self.now_us if until is None else max(self.now_us, self.us(until))
+
+    def bar_begins(self, group: str) -> int:
+        """When the group is let go that is blocked now (us)."""
+        until = self.bars[group].until
+        return self.now_us if until is None else max(self.now_us, self.us(until))
+
+    def bar_opens(self, group: str, count: int) -> int:
+        """When the group's limits let the last of so many messages go, at the earliest (us)."""
+        begin = self.bar_begins(group)
+        return max(
+            begin, *(pacer.scaled(count / each, begin, 1).opens_at() for pacer, each in self.bars[group].windows)
+        )
+
+    def line_ends(self, line: Line) -> int:
+        """When all of the line have gone, if the fastest of its roads were its alone (us)."""
+        takes = [self._passes(self._begins([name]), [line], self.roads[name].ceilings) for name in self._roads_of(line)]
+        return max(self.us(line.dues[-1]), min(takes, default=self.now_us))
+
+    def ceilings_end(self) -> int:
+        """When all that must pass one ceiling have passed it, of the ceiling that takes longest (us)."""
+        ceilings = {id(pacer): pacer for road in self.roads.values() for pacer in road.ceilings}
+        must: dict[int, list[Line]] = {}
+        for line in self.lines:
+            roads = [{id(pacer) for pacer in self.roads[name].ceilings} for name in self._roads_of(line)]
+            for key in set.intersection(*roads) if roads else ():
+                must.setdefault(key, []).append(line)
+        ends = [self.now_us]
+        for key, lines in must.items():
+            begin = self._begins([name for line in lines for name in self._roads_of(line)])
+            ends.append(self._passes(begin, lines, [ceilings[key]]))
+        return max(ends)
+
+    def _roads_of(self, line: Line) -> list[str]:
+        return [name for name in line.route.split(",") if name in self.roads]
+
+    def _begins(self, names: Sequence[str]) -> int:
+        return min(self.road_begins(name) for name in names)
+
+    @staticmethod
+    def _passes(begin: int, lines: Sequence[Line], ceilings: Sequence[Pacer]) -> int:
+        """When all of the lines have passed all the ceilings, if nobody else did."""
+        ends = [begin]
+        for pacer in ceilings:
+            units = sum(line.pending * (line.segments if pacer.unit == "segments" else 1) for line in lines)
+            ends.append(pacer.scaled(units, begin, 1).opens_at())
+        return max(ends)
