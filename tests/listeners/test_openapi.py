@@ -127,6 +127,10 @@ def test_every_operation_says_what_it_takes_and_answers(path: str, method: str, 
     assert ("401" in row["responses"]) is ("security" not in row)
 
 
+BODIES = {"backup": {"snapshot": "gone"}, "reschedule": {"send_at": "2030-01-01T00:00:00Z"}}
+"""Of operations that say something is missing before they look."""
+
+
 async def test_what_is_not_there_is_told_as_described(house: House, tmp_path: Path) -> None:
     """404 where it stands in the document, and nowhere else."""
     house.engine.service.snapshots = Snapshots(house.outbox, tmp_path)
@@ -137,7 +141,7 @@ async def test_what_is_not_there_is_told_as_described(house: House, tmp_path: Pa
                 assert "404" not in row["responses"]
                 continue
             path = re.sub(r"\{.+?\}", "+14155550199", route.path)
-            body = {"snapshot": "gone"} if route.path == "/v1/backup" else {}
+            body = BODIES.get(route.operation.name, {})
             client = await rig.client()
             answer = await client.ask(route.method, path, None if route.method in {"GET", "DELETE"} else body)
             assert (answer.status == 404) is ("404" in row["responses"]), (path, answer.status)
@@ -155,12 +159,12 @@ def described(status: int) -> set[str]:
 
 def test_statuses_stand_only_where_they_can_happen() -> None:
     one = "/v1/messages/{id}"
-    assert described(409) == {"post /v1/messages", f"post {one}/cancel", f"post {one}/retry"}
+    assert described(409) == {"post /v1/messages", f"post {one}/cancel", f"post {one}/reschedule", f"post {one}/retry"}
     assert described(413) == {each for each in described(415) if each != "post /v1/messages/batch"}
     assert described(415) == {
         f"{method} {path}" for path, method, _ in (each.values for each in rows()) if method in {"post", "put"}
     }
-    assert described(429) == {"get /v1/messages", f"get {one}", "get /v1/events"}
+    assert described(429) == {"get /v1/messages", "post /v1/messages", f"get {one}", "get /v1/events"}
     providers = {"post /v1/providers/{provider}/pause", "post /v1/providers/{provider}/resume"}
     lists = {"put /v1/suppressions/{number}", "delete /v1/suppressions/{number}"}
     assert described(507) == {*described(409), *providers, *lists, "post /v1/backup"}

@@ -65,7 +65,7 @@ def _route(
 
 
 ROUTES: tuple[Route, ...] = (
-    _route("POST", "/v1/messages", "send", performing.submit, (202, 200), problems=(*_BODY, 409, 507)),
+    _route("POST", "/v1/messages", "send", performing.submit, (202, 200), problems=(*_BODY, 409, 429, 507)),
     _route("GET", "/v1/messages", "list", performing.listing, problems=(429, 503)),
     _route("POST", "/v1/messages/batch", "send", performing.submit_batch, problems=(415, 503)),
     _route("GET", "/v1/messages/{id}", "get", problems=(404, 429, 503)),
