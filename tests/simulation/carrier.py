@@ -284,13 +284,23 @@ class Line:
         if call.answer == "throttled" and verdict.scope is not Scope.PROVIDER:
             call.rests = "recipient" if verdict.scope is Scope.RECIPIENT else "sender"
         elif call.answer == "throttled":
-            wait = _by_rule(rule, call.attempt) or duty.rest_ms(verdict.retry_after_ms)
+            wait = _by_rule(rule, self._place(call)) or duty.rest_ms(verdict.retry_after_ms)
             duty.throttled(call.wall, network.clock.wall(), now_us, wait)
         elif call.answer == "unauthorized":
             duty.refused(call.start_us, now_us, halt=rule is not None and rule.fate == "halt")
         duty.answered(call, verdict, now_us)
         network.loop.call_soon(partial(network.believe, call))
         return outcome
+
+    def _place(self, call: Call) -> int:
+        """Which call of its message's round it is: an operator's retry begins anew, and then only what costs an attempt
+        is counted."""
+        letter = self._network.history.by_id.get(call.id)
+        if letter is None or not letter.rounds:
+            return call.attempt
+        before = [c for c in self._network.history.calls if c.id == call.id and c.n < call.n]
+        before = [c for c in before if c.start_us >= letter.rounds[-1]]
+        return 1 + sum(c.answer not in {"throttled", "suspect", "unreached", "unauthorized"} for c in before)
 
     def _word(self, call: Call, verdict: Verdict) -> str:
         """What it means, in one word."""

@@ -129,6 +129,8 @@ class Run:
         self.disk = Disk(lambda: loop.now_us, self.clock.wall)
         self.history.store_failures = self.disk.failures
         self.life: Life | None = None
+        self._ending: Life | None = None
+        """One that was asked to stop and lets its calls end."""
         self.broken = asyncio.Event()
         self.down_us = 0
         """How long the daemon was down on purpose: the script waits for it."""
@@ -147,7 +149,8 @@ class Run:
             self.history.lookups[name] = each.lookup
 
     def _health(self, name: str) -> Health | None:
-        lane = None if self.life is None else self.life.engine.fleet.known.get(name)
+        life = self.life or self._ending
+        lane = None if life is None else life.engine.fleet.known.get(name)
         return None if lane is None else lane.health
 
     def _disabled(self) -> frozenset[str]:
@@ -364,7 +367,9 @@ class Run:
         if life is None:
             return
         self.note(f"life {life.n} is asked to stop")
+        self._ending = life
         left = await life.engine.drain(drain_s)
+        self._ending = None
         for task in self._clients:
             task.cancel()
         await asyncio.sleep(0)
