@@ -138,15 +138,16 @@ def _unproven(
 ) -> Settlement:
     """Nobody can say whether it was taken: `on_uncertain` decides, and its end of life forbids a second sending."""
     if rules.on_uncertain == "hold":
-        return _held(message, f"{why}; held for an operator, whose forced retry sends it again", now)
+        return held(message, f"{why}; held for an operator, whose forced retry sends it again", now)
     due = _after_doubt(message, retry, now, spread)
     if due >= message.expires_at:
-        return _held(message, f"{why}; not sent again, because that would be past its end of life", now)
+        return held(message, f"{why}; not sent again, because that would be past its end of life", now)
     error = Error(Category.TIMEOUT, f"It may have been sent: {why}", now, None, message.provider)
     return again(message, error, now, due=due, charged=message.charged, most=most)
 
 
-def _held(message: Message, why: str, now: Instant) -> Settlement:
+def held(message: Message, why: str, now: Instant) -> Settlement:
+    """It fails, UNCERTAIN: an operator decides."""
     error = Error(Category.UNCERTAIN, f"It may have been sent: {why}", now, None, message.provider)
     return settled(message, Event.FAIL, now, error=error)
 

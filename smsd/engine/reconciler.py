@@ -19,12 +19,12 @@ import structlog
 from smsd.clock import Clock
 from smsd.core.account import ProviderRules
 from smsd.core.codes import CodeRule, overrule, rule_for
-from smsd.core.doubt import Finding, postpone, resolve
+from smsd.core.doubt import Finding, held, postpone, resolve
 from smsd.core.lifecycle import Event
 from smsd.core.message import Attempt, Error, Instant, Message
 from smsd.core.policy import decide
 from smsd.core.settlement import Settlement
-from smsd.core.verdict import Fate, Verdict
+from smsd.core.verdict import Category, Fate, Verdict
 from smsd.engine.askable import Askable, carrier_of
 from smsd.engine.carrier import Carrier
 from smsd.engine.fleet import LOOKUPS_PER_PROVIDER
@@ -300,6 +300,10 @@ class Reconciler:
             # says nothing of the first time.
             self._tell_unanswered(setting.name, verdict.message)
             settlement = self._conclude(message, Finding.UNANSWERED, "key", rules, None, verdict.message)
+        elif verdict.category is Category.CONFIG_ERROR:
+            # Who may send may have changed since the first time: that it is refused now proves nothing of then.
+            why = f"sent again by its key it was refused ({verdict.message})"
+            settlement = held(message, why, self._clock.wall())
         settlement.charged = message.charged  # by the attempt that is settled now: it was one
         return Resolved(settlement, lane, record, heard)
 
