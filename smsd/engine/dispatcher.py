@@ -161,7 +161,7 @@ class Dispatcher:
             lane.gate.unstarted += 1
             self._unstarted.add(ticket)
             work.append((ticket, lane))
-        self._start(self._begin(work, now))
+        self._start(self._begin(work, now, self._limits.edition))
 
     def _probe_for(self, ticket: Ticket) -> Lane | None:
         """A provider of the ticket's route that is out of order and due to be tried: this message tries it, while the
@@ -189,9 +189,9 @@ class Dispatcher:
             log.critical("an attempt died; the next start looks it up", exc_info=error)
             self._died(error)
 
-    async def _begin(self, work: list[tuple[Ticket, Lane]], now: Instant) -> None:
-        """Claim them all in one commit; each that is ours then goes its own way, in order. `now`: when they were
-        taken."""
+    async def _begin(self, work: list[tuple[Ticket, Lane]], now: Instant, edition: int) -> None:
+        """Claim them all in one commit; each that is ours then goes its own way, in order. `now`: when they were taken,
+        in which `edition` of the limits."""
         senders = {lane.name: self._senders(lane) for lane in {lane for _, lane in work}}
         claims = [
             Claim(ticket.seq, ticket.attempt, lane.name, *senders[lane.name], self._dice(), ticket.due)
@@ -207,12 +207,12 @@ class Dispatcher:
             if isinstance(found, Message) and found.state is State.PROCESSING:
                 self._start(self._attempt(ticket, lane, found))
             elif isinstance(found, Blocked):
-                self._limits.blocked(found, ticket.flow.tenant)
+                self._limits.blocked(found, ticket.flow.tenant, edition)
                 self._put_back(ticket, lane)
             else:
                 self._leave(ticket, lane)
                 if found is not None:
-                    self._refused(found)
+                    self._refused(found, now)
 
     def _senders(self, lane: Lane) -> tuple[str, Callable[[str], str] | None]:
         """As whom the lane sends what names no sender; where its pool has several, how one follows from the
@@ -223,12 +223,12 @@ class Dispatcher:
             return sender, None
         return sender, lambda recipient: sender_for(candidate, None, self._default_sender, recipient)
 
-    def _refused(self, message: Message) -> None:
+    def _refused(self, message: Message, asked_at: Instant) -> None:
         """The claim was not granted, and the outbox wrote down what follows: a limit or quiet hours put it off, its
         recipient wants no texts of this provider and it goes by another one, or it has failed."""
         if message.state is State.PENDING:
             self._feeder.offer(message)
-        self._limits.refused(message)
+        self._limits.refused(message, asked_at)
 
     async def _give_back(self, work: list[tuple[Ticket, Lane]]) -> None:
         await asyncio.sleep(STORE_RETRY_S)

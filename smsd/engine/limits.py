@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from smsd.clock import Clock
 from smsd.core.events import Kind, about, of_failure
-from smsd.core.limits import Per, Rule, groups_of
+from smsd.core.limits import Action, Per, Rule, Subject, groups_of, key_of
 from smsd.core.message import Draft, Instant, Message, State
 from smsd.core.verdict import Category
 from smsd.core.waiting import Block, Reason
@@ -26,7 +26,7 @@ KEYS_TOLD = 10_000
 """Rules and keys remembered as told; the one met longest ago is forgotten, and told again when it is met."""
 
 GROUPS_HELD = 10_000
-"""Groups remembered as held up; beyond them the one that opens first is forgotten, and its messages wait as queued."""
+"""Groups remembered as held up; beyond them the one met longest ago is forgotten, and its messages wait as queued."""
 
 REASONS = {Per.TENANT: Reason.TENANT_LIMIT, Per.CAMPAIGN: Reason.CAMPAIGN_LIMIT}
 
@@ -41,77 +41,78 @@ class Limits:
         self._held: dict[str, Blocked] = {}
         self._told: OrderedDict[tuple[str, str], tuple[int, int]] = OrderedDict()
         """(rule, key) -> when it was told (boot time, us), and how often it was met since."""
-        self._rules: dict[str, Rule] = {}
+        self.rules: tuple[Rule, ...] = ()
+        """Those that count."""
+        self.edition = 0
+        """Raised when what was asked before means nothing any more: other rules, or a stepped clock."""
 
     def rule(self, rules: Sequence[Rule]) -> None:
         """Other rules count from now on. Whoever is held up is asked again."""
-        self._rules = {rule.words: rule for rule in rules}
-        self._held.clear()
-
-    @property
-    def rules(self) -> tuple[Rule, ...]:
-        """Those that count."""
-        return tuple(self._rules.values())
+        self.rules = tuple(rules)
+        self.forget()
 
     def forget(self) -> None:
-        """Times have changed: what is held up is found out anew."""
+        """What is held up, and until when, is found out anew."""
+        self.edition += 1
         self._held.clear()
 
     # -- what the outbox answers -------------------------------------------------------------------------------------
 
-    def blocked(self, found: Blocked, tenant: str) -> None:
-        """A claim found no room for its tenant or campaign: none of the group is claimed before there is."""
-        now = self._clock.wall()
-        if len(self._held) >= GROUPS_HELD and found.group not in self._held:
-            self._held = {group: each for group, each in self._held.items() if each.until > now}
-            while len(self._held) >= GROUPS_HELD:
-                del self._held[min(self._held, key=lambda group: self._held[group].until)]
+    def blocked(self, found: Blocked, tenant: str, edition: int) -> None:
+        """A claim found no room for its tenant or campaign: none of the group is claimed before there is. Unless the
+        claim was made in an earlier `edition`: then the next one asks again."""
+        self._clock.wall()  # whoever asks learns that the clock was stepped
+        if edition != self.edition:
+            return
+        self._held.pop(found.group, None)
+        while len(self._held) >= GROUPS_HELD:
+            del self._held[next(iter(self._held))]
         self._held[found.group] = found
         self._block(found.group, found.until)
         self._tell(found.rule, found.group, tenant, None, found.until)
 
-    def refused(self, message: Message) -> None:
-        """A claim was refused, and the outbox has written down what follows for the message."""
+    def refused(self, message: Message, asked_at: Instant) -> None:
+        """A claim made at `asked_at` was refused, and the outbox has written down what follows for the message."""
         now = self._clock.wall()
-        error = message.error
+        delay_ms = max(0, message.due - asked_at)
         if message.state is State.FAILED:
             self._bus.publish(Kind.MESSAGE_FAILED, now, **of_failure(message))
-        elif message.held is not None:
+        elif message.held is not None and delay_ms:
             self._bus.publish(
                 Kind.MESSAGE_DEFERRED,
                 now,
                 **about(message),
                 priority=message.priority.label,
                 reason=message.held,
-                delay_ms=max(0, message.due - now),
+                delay_ms=delay_ms,
             )
-        elif error is not None and error.category is Category.LIMIT_EXCEEDED and error.at == now:
-            self._bus.publish(
-                Kind.MESSAGE_RETRY_SCHEDULED,
-                now,
-                **of_failure(message) | {"delay_ms": max(0, message.due - now), "max_attempts": message.max_attempts},
-            )
+        elif _exceeds(message) and message.error is not None and message.error.at == asked_at:
+            fields = of_failure(message) | {"delay_ms": delay_ms, "max_attempts": message.max_attempts}
+            self._bus.publish(Kind.MESSAGE_RETRY_SCHEDULED, now, **fields)
         rule = self._rule_of(message)
         if rule is not None:
-            key = f"{message.tenant}\n{message.user}" if rule.per is Per.USER else message.recipient
-            self._tell(rule, key, message.tenant, message.recipient, message.due)
+            self._tell(rule, _key(rule, message), message.tenant, message.recipient, message.due)
 
     def rejected(self, draft: Draft, found: Limited) -> None:
         """A submission was refused for want of room."""
-        self._tell(found.rule, f"{draft.tenant}\n{draft.recipient}", draft.tenant, draft.recipient, found.until)
+        self._tell(found.rule, _key(found.rule, draft), draft.tenant, draft.recipient, found.until)
 
     def _rule_of(self, message: Message) -> Rule | None:
         """The rule that refused it; None: it was no limit, or it is configured no more."""
         if message.held_by is not None:
-            return self._rules.get(message.held_by)
-        if message.error is None or message.error.category is not Category.LIMIT_EXCEEDED:
+            words = message.held_by
+            actions: tuple[Action, ...] = (Action.DEFER,)
+        elif message.error is not None and _exceeds(message):
+            words = message.error.message.partition("(")[2].removesuffix(")")
+            actions = (Action.RETRY,) if message.state is State.PENDING else (Action.FAIL, Action.RETRY, Action.DEFER)
+        else:
             return None
-        _, _, words = message.error.message.partition("(")
-        return self._rules.get(words.removesuffix(")"))
+        found = [rule for action in actions for rule in self.rules if (rule.words, rule.action) == (words, action)]
+        return found[0] if found else None
 
     def _tell(self, rule: Rule, key: str, tenant: str, recipient: str | None, until: Instant) -> None:
         boot = self._clock.boot()
-        name = (rule.words, key)
+        name = (f"{rule.action} {rule.words}", key)
         told, met = self._told.pop(name, (None, 0))
         if told is not None and boot - told < TELL_AGAIN_US:
             self._told[name] = (told, met + 1)
@@ -132,3 +133,13 @@ class Limits:
         now = self._clock.wall()
         found = [self._held[group] for group in groups_of(tenant, campaign) if group in self._held]
         return tuple(Block(REASONS[each.rule.per], each.until, each.rule.words) for each in found if each.until > now)
+
+
+def _exceeds(message: Message) -> bool:
+    return message.error is not None and message.error.category is Category.LIMIT_EXCEEDED
+
+
+def _key(rule: Rule, of: Message | Draft) -> str:
+    """Under what the rule counts it, as far as it is known here: a sender is chosen for each claim."""
+    sender = of.asked_sender if isinstance(of, Message) else of.sender
+    return key_of(rule.per, Subject(of.recipient, of.tenant, of.user, of.campaign, sender, of.text)) or ""
