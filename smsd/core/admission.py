@@ -4,8 +4,9 @@ Quiet hours are asked first, then all limits that bind the message; only then is
 without room costs the others nothing. Of several without room the hardest decides: it fails, else it is refused and
 tried again at the cost of an attempt, else its whole flow waits, else it alone does, until its own turn.
 
-A message is asked about limits once in each round. One that an operator reopened is not held to the rules on its
-recipient, user and text: the operator has decided. It is charged again, though, where its first charge has run out.
+A message is asked about limits once in each round; only about those of the sender, each time it is claimed, because
+another provider may send it as somebody else. One that an operator reopened is not held to the rules on its recipient,
+user and text: the operator has decided. It is charged again, though, where its first charge has run out.
 
 What was charged, and what was promised, is told (`windows`); it is not known here where that lies, nor who writes down
 what is decided. A window that is not told could not be read: its rule is left out, because a message that goes without
@@ -15,7 +16,7 @@ need is less harm than one that waits for ever. That holds for these limits, nev
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from smsd.core.limits import AT_ACCEPTANCE, OF_FLOWS, Action, Per, Rule, Subject, group_of, key_of
@@ -115,6 +116,8 @@ class Refuse:
     due: Instant
     charged: int
     error: Error
+    full: tuple[tuple[Key, Moment], ...] = ()
+    """The windows whose flows are held up, and until when: remembered, so that what waits in them too long is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,8 @@ class HoldUp:
     rule: Rule
     group: str
     until: Instant
+    full: tuple[tuple[Key, Moment], ...] = ()
+    """See Refuse.full."""
 
 
 Decision = Go | Wait | Refuse | HoldUp
@@ -132,11 +137,12 @@ GO = Go()
 
 
 class _Short(NamedTuple):
-    """A rule without room, and the message's turn under it."""
+    """A rule without room, the message's turn under it, and since when its window has been without."""
 
     rule: Rule
     key: Key
     turn: Moment
+    since: Moment
 
 
 def kind_of(rule: Rule) -> int:
@@ -173,8 +179,8 @@ def admit(
 ) -> Decision:
     """What becomes of a pending message that is to be claimed at `at`.
 
-    `bounds`: the rules that count claims and bind it; none if it was admitted in this round before. `spread`: a draw
-    from [0, 1), for the wait of one that is refused.
+    `bounds`: the rules that count claims and bind it; of one that was admitted in this round before, those of its
+    sender. `spread`: a draw from [0, 1), for the wait of one that is refused.
     """
     quiet = start(rules.quiet, message.tenant, message.recipient, message.priority, at.wall)
     if quiet.held is not None:
@@ -187,13 +193,14 @@ def admit(
 
 
 def _to_charge(message: Message, bounds: Sequence[Bound], windows: Mapping[Key, Window], at: At) -> tuple[Key, ...]:
-    """Under which keys it is to be charged: all that can be read, but in a later round only where a rule's window
-    holds no charge of it."""
+    """Under which keys it is to be charged: all that can be read, but once it was claimed or reopened only where a
+    rule's window holds no charge of it."""
+    first = message.round == 0 and message.attempt == 0
     wanted = [
         key
         for rule, key in bounds
         if key in windows
-        and (message.round == 0 or not windows[key].holds(message.seq, rule.span_ms * 1_000, at.moment))
+        and (first or not windows[key].holds(message.seq, rule.span_ms * 1_000, at.moment))
     ]
     return tuple(dict.fromkeys(wanted))
 
@@ -209,7 +216,7 @@ def _short(one: Bound, message: Message, windows: Mapping[Key, Window], at: At) 
     # Its promise may be lost, by a restart; that it waits for a turn is written down.
     behind = alone and promised is None and message.held != _REASONS[rule.per]
     turn = max(window.turn(rule.count, span, at.moment, behind=behind), promised or 0)
-    return _Short(rule, key, turn) if turn > at.moment else None
+    return _Short(rule, key, turn, window.held_since(at.moment)) if turn > at.moment else None
 
 
 def _consequence(message: Message, short: Sequence[_Short], rules: AdmissionRules, at: At, spread: float) -> Decision:
@@ -221,27 +228,30 @@ def _consequence(message: Message, short: Sequence[_Short], rules: AdmissionRule
     if Action.RETRY in by_action:
         return _retry(message, by_action[Action.RETRY][0].rule, rules, at, spread)
     waits = sorted(by_action[Action.DEFER], key=lambda each: each.turn, reverse=True)
+    turns: dict[Key, Moment] = {}
+    for each in reversed(waits):
+        turns[each.key] = each.turn  # the last of several rules on one key
+    full = tuple((each.key, turns[each.key]) for each in waits if each.rule.per in OF_FLOWS)
     for each in waits:
         if _too_long(message, each, at):
-            return _fail(message, each.rule, at)
-    for rule, key, turn in waits:
-        if rule.per in OF_FLOWS:
-            return HoldUp(rule, group_of(rule.per, key.key), at.wall_of(turn))
+            return replace(_fail(message, each.rule, at), full=full)
+    for each in waits:
+        if each.rule.per in OF_FLOWS:
+            return HoldUp(each.rule, group_of(each.rule.per, each.key.key), at.wall_of(each.turn), full)
     last = waits[0]
-    promises: dict[Key, Moment] = {}
-    for _, key, turn in waits:
-        promises[key] = max(turn, promises.get(key, turn))
     since = at.wall if message.held_since is None else message.held_since
-    return Wait(at.wall_of(last.turn), _REASONS[last.rule.per].value, last.rule.words, since, tuple(promises.items()))
+    return Wait(at.wall_of(last.turn), _REASONS[last.rule.per].value, last.rule.words, since, tuple(turns.items()))
 
 
 def _too_long(message: Message, short: _Short, at: At) -> bool:
-    """Whether its turn comes later than the rule lets it wait. A flow is not written on its messages: what waits in it
-    has been waiting since it was due."""
+    """Whether its turn comes later than the rule lets it wait. What holds up a flow is not written on its messages:
+    they have been waiting for it since the flow is held up or they were due. An outage is no wait for a limit."""
     if short.rule.max_wait_ms is None:
         return False
-    since = message.due if short.rule.per in OF_FLOWS else message.held_since
-    return at.wall_of(short.turn) - (at.wall if since is None else since) > short.rule.max_wait_ms
+    since = at.wall if message.held_since is None else message.held_since
+    if short.rule.per in OF_FLOWS:
+        since = max(message.due, at.wall_of(short.since))
+    return at.wall_of(short.turn) - since > short.rule.max_wait_ms
 
 
 def _error(rule: Rule, at: At) -> Error:
@@ -280,5 +290,5 @@ def rejected(bounds: Iterable[Bound], windows: Mapping[Key, Window], at: At) -> 
         if rule.action is Action.REJECT and key in windows:
             turn = windows[key].turn(rule.count, rule.span_ms * 1_000, at.moment)
             if turn > at.moment and (worst is None or turn > worst.turn):
-                worst = _Short(rule, key, turn)
+                worst = _Short(rule, key, turn, at.moment)
     return None if worst is None else (worst.rule, at.wall_of(worst.turn))

@@ -14,7 +14,7 @@ import heapq
 from collections.abc import Callable
 from typing import NamedTuple
 
-from smsd.core.flows import Block
+from smsd.core.flows import Hold
 from smsd.core.message import Instant
 
 MOST = 20_000
@@ -25,8 +25,8 @@ class Change(NamedTuple):
     """A group is held up otherwise than before."""
 
     group: str
-    was: Block
-    block: Block
+    was: Hold
+    block: Hold
 
 
 class Blocks:
@@ -37,7 +37,7 @@ class Blocks:
         self._until: dict[str, Instant] = {}
         self._fresh: dict[str, None] = {}
         """Blocked, or blocked for longer, since the last look."""
-        self._seen: dict[str, Block] = {}
+        self._seen: dict[str, Hold] = {}
         """As of the last look; groups that are not held up are missing."""
         self._look_at: dict[str, Instant] = {}
         self._looks: list[tuple[Instant, str]] = []
@@ -63,9 +63,9 @@ class Blocks:
         """The end of the group's block, or 0."""
         return self._until.get(group, 0)
 
-    def seen(self, group: str) -> Block:
+    def seen(self, group: str) -> Hold:
         """How the group was held up at the last look."""
-        return self._seen.get(group, Block.NONE)
+        return self._seen.get(group, Hold.NONE)
 
     def look(self, now: Instant) -> list[Change]:
         """What has changed since the last look."""
@@ -80,15 +80,15 @@ class Blocks:
             heapq.heapify(self._looks)
         return [change for change in changes if change.was is not change.block]
 
-    def _judge(self, group: str, now: Instant) -> Block:
+    def _judge(self, group: str, now: Instant) -> Hold:
         until = self._until[group]
         if until <= now:
             del self._until[group]
             self._seen.pop(group, None)
             self._look_at.pop(group, None)
-            return Block.NONE
+            return Hold.NONE
         is_long = until - self._ahead_ms > now
-        self._seen[group] = Block.LONG if is_long else Block.SHORT
+        self._seen[group] = Hold.LONG if is_long else Hold.SHORT
         at = until - self._ahead_ms if is_long else until
         if self._look_at.get(group) != at:
             self._look_at[group] = at
@@ -102,7 +102,7 @@ class Blocks:
 
     def clear(self) -> list[Change]:
         """Hold nobody up any more."""
-        changes = [Change(group, block, Block.NONE) for group, block in self._seen.items()]
+        changes = [Change(group, block, Hold.NONE) for group, block in self._seen.items()]
         for part in (self._until, self._fresh, self._seen, self._look_at, self._looks):
             part.clear()
         return changes

@@ -10,7 +10,7 @@ and who cannot pay for its next message yet keeps what it was given.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from enum import IntEnum
 from functools import lru_cache
 from typing import Protocol
@@ -41,7 +41,7 @@ class Supply(Protocol):
     def segments(self) -> int: ...
 
 
-class Block(IntEnum):
+class Hold(IntEnum):
     """Whether a limit holds something up, and what it may keep meanwhile."""
 
     NONE = 0
@@ -96,6 +96,7 @@ class Flow:
         "route",
         "share",
         "tenant",
+        "waiting",
     )
 
     share: Share
@@ -120,8 +121,10 @@ class Flow:
         self.campaign = campaign
         self.groups = _groups_of(tenant, campaign)
         """What it may be held up with: its tenant's group, then its campaign's."""
-        self.block = Block.NONE
+        self.block = Hold.NONE
         """Whether its campaign is held up; its tenant's block is its share's."""
+        self.waiting: dict[int, Ticket] = {}
+        """Tickets in the first stage, by seq, so that they can be given back without a look at those of others."""
         self.ready: deque[Ticket] = deque()
         self.held = 0
         """Tickets that wait here, in either stage."""
@@ -141,7 +144,7 @@ class Flow:
         """Offers that arrived while the flow was being fed; looked at when the slice is in."""
 
     @property
-    def held_up(self) -> Block:
+    def held_up(self) -> Hold:
         """By whatever holds it up the longest."""
         return max(self.block, self.share.block)
 
@@ -158,15 +161,17 @@ class Flow:
 class Share:
     """What one tenant has of one priority of one lane: its flows, and whose turn it is among them."""
 
-    __slots__ = ("block", "deficit", "flows", "group", "in_ring", "lane", "priority", "ready", "ring")
+    __slots__ = ("block", "deficit", "flows", "group", "hungry", "in_ring", "lane", "priority", "ready", "ring")
 
-    def __init__(self, group: str, lane: str, priority: Priority, block: Block) -> None:
+    def __init__(self, group: str, lane: str, priority: Priority, block: Hold) -> None:
         self.group = group
         """The tenant, by the name under which its flows are held up."""
         self.lane = lane
         self.priority = priority
         self.block = block
         self.flows: dict[int, Flow] = {}
+        self.hungry: tuple[OrderedDict[int, Flow], OrderedDict[int, Flow]] = (OrderedDict(), OrderedDict())
+        """Flows that queue to be fed: those whose campaign is free, and those whose campaign is held up."""
         self.ring: deque[Flow] = deque()
         """Flows with tickets to give out; who has none any more, or is blocked, leaves when its turn comes."""
         self.ready = 0

@@ -14,7 +14,7 @@ import heapq
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
-from smsd.core.flows import Block, Flow, Share
+from smsd.core.flows import Flow, Hold, Share
 from smsd.core.lanes import Lane
 from smsd.core.message import Instant, Priority
 
@@ -34,7 +34,10 @@ OFFERED = 0.9
 """How full a part may be filled by what has just become pending, or is held up; the rest is for flows that wait to be
 fed."""
 
-_Queue = OrderedDict[Share, OrderedDict[int, Flow]]
+_Queue = OrderedDict[Share, None]
+"""Tenants with flows to feed, in the order of their turns; which flows, the tenant's share knows (`_asking`)."""
+
+_NOBODY: OrderedDict[int, Flow] = OrderedDict()
 
 
 class Hunger:
@@ -95,11 +98,8 @@ class Hunger:
             return
         flow.hungry = True
         self._many += 1
-        queue = self._queues[flow.lane, flow.priority][flow.held_up is not Block.NONE]
-        flows = queue.get(flow.share)
-        if flows is None:
-            flows = queue[flow.share] = OrderedDict()
-        flows[flow.id] = flow
+        flow.share.hungry[flow.block is not Hold.NONE][flow.id] = flow
+        self._queue(flow.share)
 
     def sate(self, flow: Flow) -> None:
         """The flow wants nothing."""
@@ -107,20 +107,43 @@ class Hunger:
             return
         flow.hungry = False
         self._many -= 1
-        for queue in self._queues[flow.lane, flow.priority]:
-            flows = queue.get(flow.share)
-            if flows is not None and flows.pop(flow.id, None) is not None and not flows:
-                del queue[flow.share]
+        for flows in flow.share.hungry:
+            flows.pop(flow.id, None)
+        self._queue(flow.share)
 
-    def sort(self, share: Share, is_free: bool) -> None:
-        """The tenant, or one of its campaigns, was held up or let go. Let go, it comes first: else one that is held up
-        again and again would never come to its turn."""
-        free, held_up = self._queues[share.lane, share.priority]
-        for flow in [*free.get(share, {}).values(), *held_up.get(share, {}).values()]:
+    def sort_flow(self, flow: Flow, is_free: bool) -> None:
+        """Its campaign was held up or let go. Its tenant's other flows stay where they are: there may be thousands."""
+        if flow.hungry:
             self.sate(flow)
             self.want(flow)
+        self._requeue(flow.share, is_free)
+
+    def sort(self, share: Share, is_free: bool) -> None:
+        """The tenant was held up or let go."""
+        self._queue(share)
+        self._requeue(share, is_free)
+
+    def _requeue(self, share: Share, is_free: bool) -> None:
+        """Let go, a tenant comes first: else one that is held up again and again would never come to its turn."""
+        free = self._queues[share.lane, share.priority][False]
         if is_free and share in free:
             free.move_to_end(share, last=False)
+
+    def _queue(self, share: Share) -> None:
+        """The tenant queues where it has flows to feed, and keeps its place where it has one."""
+        for is_held_up, queue in enumerate(self._queues[share.lane, share.priority]):
+            if self._asking(share, bool(is_held_up)):
+                queue.setdefault(share)
+            else:
+                queue.pop(share, None)
+
+    @staticmethod
+    def _asking(share: Share, is_held_up: bool) -> OrderedDict[int, Flow]:
+        """Of the tenant's hungry flows those free, or those held up; of a tenant held up all are."""
+        free, held_up = share.hungry
+        if not share.block:
+            return held_up if is_held_up else free
+        return free or held_up if is_held_up else _NOBODY
 
     def next(self, until: Instant, make_room: Callable[[Lane, Priority], None]) -> Flow | None:
         """Who is fed next, of those with something due at `until` or before; who has only later ones is looked at then.
@@ -131,7 +154,7 @@ class Hunger:
             for part, queues in self._queues.items():
                 queue = queues[held_up]
                 if queue and self._has_room(*part, held_up, make_room):
-                    flow = self._first(queue, until)
+                    flow = self._first(queue, held_up, until)
                     if flow is not None:
                         self._queues.move_to_end(part)
                         return flow
@@ -147,16 +170,14 @@ class Hunger:
             make_room(lane, priority)
         return lane.held[priority] < self.part(priority)
 
-    def _first(self, queue: _Queue, until: Instant) -> Flow | None:
+    def _first(self, queue: _Queue, is_held_up: bool, until: Instant) -> Flow | None:
         while queue:
-            share, flows = next(iter(queue.items()))
-            flow = flows.popitem(last=False)[1]
+            share = next(iter(queue))
+            flow = self._asking(share, is_held_up).popitem(last=False)[1]
             flow.hungry = False
             self._many -= 1
-            if flows:
-                queue.move_to_end(share)
-            else:
-                del queue[share]
+            queue.move_to_end(share)
+            self._queue(share)
             if flow.beyond is None:
                 continue
             if flow.beyond <= until:

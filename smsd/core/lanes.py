@@ -6,7 +6,8 @@ segments). Priority therefore counts only among what is due, and a busy or block
 another. A lane knows neither how much room its provider has nor what lies in the outbox.
 
 Who leaves a ring (nothing left to give, or blocked) does so when its turn comes: blocking a tenant of a thousand
-campaigns costs as much as one of a single campaign, and a ticket costs a few turns however many wait.
+campaigns costs as much as one of a single campaign, and a ticket costs a few turns however many wait. A ticket that is
+given back leaves the heap when it comes to its top, or when such tickets are the greater part of it.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
-from smsd.core.flows import Block, Flow, Key, Share, Ticket
+from smsd.core.flows import Flow, Hold, Key, Share, Ticket
 from smsd.core.message import Instant, Priority
 
 WEIGHTS: Mapping[Priority, int] = {Priority.HIGH: 64, Priority.NORMAL: 8, Priority.BULK: 1}
 """Of what is due and contends for one lane, starts per round."""
+
+VOID = 64
+"""Tickets that are gone are swept out of the heap when they outnumber the others by twice as many as this."""
 
 _STEPS = {priority: 1.0 / weight for priority, weight in WEIGHTS.items()}
 
@@ -32,12 +36,14 @@ def _key_of(ticket: Ticket) -> Key:
 class Lane:
     """One provider's queue, in two stages. A closed lane is not fed and gives nothing out."""
 
-    __slots__ = ("held", "idle", "name", "open", "passes", "ready", "rounds", "shares", "virtual", "waiting")
+    __slots__ = ("held", "idle", "name", "open", "passes", "ready", "rounds", "shares", "virtual", "void", "waiting")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.open = True
         self.waiting: list[tuple[Instant, int, Ticket]] = []
+        self.void = 0
+        """How many of those waiting are gone."""
         self.held: dict[Priority, int] = dict.fromkeys(Priority, 0)
         """Tickets that wait here, in either stage."""
         self.idle: dict[Priority, bool] = dict.fromkeys(Priority, False)
@@ -51,7 +57,7 @@ class Lane:
 
     # -- who waits here ----------------------------------------------------------------------------------------------
 
-    def enter(self, flow: Flow, block: Block) -> None:
+    def enter(self, flow: Flow, block: Hold) -> None:
         """The flow waits here from now on; it holds nothing yet. `block`: of its tenant, if that is new here."""
         shares, group = self.shares[flow.priority], flow.groups[0]
         share = shares.get(group)
@@ -71,7 +77,7 @@ class Lane:
         if not share.flows:
             del self.shares[flow.priority][share.group]
 
-    def bind(self, share: Share, block: Block) -> None:
+    def bind(self, share: Share, block: Hold) -> None:
         """The tenant is held up, or let go."""
         was, share.block = share.block, block
         if block and not was:
@@ -81,7 +87,7 @@ class Lane:
             self.ready += share.ready
             self._turn(share)
 
-    def bind_flow(self, flow: Flow, block: Block) -> None:
+    def bind_flow(self, flow: Flow, block: Hold) -> None:
         """The campaign is held up, or let go; its tenant's other flows are not."""
         was, flow.block = flow.block, block
         if bool(was) == bool(block):
@@ -107,6 +113,7 @@ class Lane:
         self.held[flow.priority] += 1
         if flow.block or flow.share.block:
             self.idle[flow.priority] = True
+        flow.waiting[ticket.seq] = ticket
         heapq.heappush(self.waiting, (ticket.due, ticket.seq, ticket))
 
     def discard(self, ticket: Ticket) -> None:
@@ -119,31 +126,40 @@ class Lane:
             flow.ready.remove(ticket)
             if not flow.block:
                 self._count(flow, -1)
+        else:
+            del flow.waiting[ticket.seq]
+            self._sweep(1)
 
-    def empty(self, only: Collection[Flow] | None = None) -> list[Ticket]:
-        """Take all tickets out (of these flows, or of all)."""
-        out: list[Ticket] = []
-        for flow in self._flows() if only is None else only:
-            out += flow.ready
-            if not flow.block:
-                self._count(flow, -len(flow.ready))
-            flow.ready.clear()
-        kept: list[tuple[Instant, int, Ticket]] = []
-        leaving = None if only is None else {flow.id for flow in only}
-        for entry in self.waiting:
-            if leaving is not None and entry[2].flow.id not in leaving:
-                kept.append(entry)
-            elif not entry[2].gone:
-                out.append(entry[2])
-        self.waiting = kept
-        heapq.heapify(kept)
-        for ticket in out:
-            ticket.flow.held -= 1
-            self.held[ticket.flow.priority] -= 1
+    def empty(self, flow: Flow) -> list[Ticket]:
+        """Take all tickets of the flow out. What it costs depends on them alone, not on what others hold."""
+        out = [*flow.ready, *flow.waiting.values()]
+        if not flow.block:
+            self._count(flow, -len(flow.ready))
+        for ticket in flow.waiting.values():
+            ticket.gone = True
+        gone = len(flow.waiting)
+        flow.ready.clear()
+        flow.waiting.clear()
+        flow.held -= len(out)
+        self.held[flow.priority] -= len(out)
+        self._sweep(gone)
         return out
 
-    def _flows(self) -> list[Flow]:
-        return [flow for shares in self.shares.values() for share in shares.values() for flow in share.flows.values()]
+    def _sweep(self, more: int) -> None:
+        """So many more of those waiting are gone; too many are swept out."""
+        self.void += more
+        if self.void > len(self.waiting) // 2 + VOID:
+            self.waiting = [entry for entry in self.waiting if not entry[2].gone]
+            heapq.heapify(self.waiting)
+            self.void = 0
+
+    @property
+    def due(self) -> Instant | None:
+        """When the first of those waiting is due; None: none waits."""
+        while self.waiting and self.waiting[0][2].gone:
+            heapq.heappop(self.waiting)
+            self.void -= 1
+        return self.waiting[0][0] if self.waiting else None
 
     def blocked_holders(self, priority: Priority) -> list[Flow]:
         """Blocked flows of a priority that hold tickets."""
@@ -160,9 +176,11 @@ class Lane:
         while waiting and waiting[0][0] <= now:
             ticket = heapq.heappop(waiting)[2]
             if ticket.gone:
+                self.void -= 1
                 continue
             ticket.ready = True
             flow = ticket.flow
+            del flow.waiting[ticket.seq]
             ready = flow.ready
             if ready and ready[-1].key > ticket.key:
                 # It was here before and its claim failed; or it was given back. It does not lose its place.

@@ -108,10 +108,8 @@ class Schedule(Window):
             self._leave(name, flows, lanes.__getitem__)
 
     def _leave(self, name: str, flows: Collection[Flow], lane_of: Callable[[str], str]) -> None:
-        """Emptied once, however many flows leave."""
-        if not flows:
-            return
-        self._put_back(self._lanes[name], flows)
+        """They leave the lane `name`."""
+        self._put_back(flows)
         for flow in flows:
             self._hunger.sate(flow)
             self._lanes[name].leave(flow)
@@ -127,7 +125,7 @@ class Schedule(Window):
         self._hunger.share_out()
         flows = self._of_lane(lane)
         if not is_open:
-            self._put_back(queue, flows)
+            self._put_back(flows)
         for flow in flows:
             self._appetite(flow)
 
@@ -155,8 +153,8 @@ class Schedule(Window):
                 self._appetite(ticket.flow)
             if lane.ready:
                 crowded.append(lane.name)
-            if lane.waiting:
-                wakes.append(lane.waiting[0][0])
+            if (due := lane.due) is not None:
+                wakes.append(due)
         return Work(tuple(taken), min(wakes, default=None), tuple(crowded))
 
     def free(self, ticket: Ticket) -> None:

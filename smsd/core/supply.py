@@ -11,11 +11,11 @@ asked elsewhere (`schedule`, `lanes`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from smsd.core.blocks import Blocks, Change
-from smsd.core.flows import EVERYTHING, Block, Flow, Key, Supply, Ticket
+from smsd.core.flows import EVERYTHING, Flow, Hold, Key, Supply, Ticket
 from smsd.core.hunger import LEAST, LOOKAHEAD_MS, OFFERED, Hunger
 from smsd.core.lanes import Lane
 from smsd.core.message import Instant, Priority
@@ -77,12 +77,12 @@ class Window:
             if not self._campaigns[group]:
                 del self._campaigns[group]
 
-    def _put_back(self, lane: Lane, flows: Collection[Flow]) -> None:
+    def _put_back(self, flows: Iterable[Flow]) -> None:
         """Their tickets are forgotten; their messages stay in the outbox and are fed again from the first on."""
-        for ticket in lane.empty(flows):
-            self._tickets.pop(ticket.seq, None)
-            ticket.flow.leave_behind(ticket.due)
         for flow in flows:
+            for ticket in self._lanes[flow.lane].empty(flow):
+                self._tickets.pop(ticket.seq, None)
+                flow.leave_behind(ticket.due)
             flow.forget_held()
 
     # -- supply ------------------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ class Window:
         """Whether what has just become pending may be held at once: no flow fills what others wait to be fed into."""
         lane, priority = self._lanes[flow.lane], flow.priority
         block = flow.held_up
-        if not lane.open or block == Block.LONG:
+        if not lane.open or block == Hold.LONG:
             return False
         part = self._hunger.part(priority)
         if flow.held >= LEAST or block:
@@ -135,7 +135,7 @@ class Window:
 
     def _appetite(self, flow: Flow) -> None:
         """Note whether the flow wants to be fed."""
-        if flow.beyond is None or flow.eating or not self._lanes[flow.lane].open or flow.held_up is Block.LONG:
+        if flow.beyond is None or flow.eating or not self._lanes[flow.lane].open or flow.held_up is Hold.LONG:
             self._hunger.sate(flow)
         elif not flow.hungry and flow.held < self._hunger.slice(flow) // 2:
             self._hunger.want(flow)
@@ -170,7 +170,7 @@ class Window:
             return
         flow.eating = False
         offered, flow.offered = flow.offered, []
-        is_wanted = self._lanes[flow.lane].open and flow.held_up is not Block.LONG
+        is_wanted = self._lanes[flow.lane].open and flow.held_up is not Hold.LONG
         if is_wanted and flow.horizon == meal.after and meal.edition == self._edition:
             for item in items:
                 self._hold(flow, item)
@@ -210,7 +210,7 @@ class Window:
         self._edition += 1
         for flow in self._flows.values():
             flow.leave_behind(now)
-        self._unload(self._flows.values())
+        self._put_back(self._flows.values())
         for flow in self._flows.values():
             self._appetite(flow)
 
@@ -237,27 +237,25 @@ class Window:
         ]
 
     def _bind(self, change: Change) -> None:
-        """The group is held up otherwise than before."""
-        is_free = change.block is Block.NONE
-        flows = list(self._campaigns.get(change.group, {}).values())
+        """The group is held up otherwise than before. One campaign costs the same however many its tenant has."""
+        is_free = change.block is Hold.NONE
+        campaign = self._campaigns.get(change.group)
+        flows = list(campaign.values()) if campaign is not None else []
         for flow in flows:
             self._lanes[flow.lane].bind_flow(flow, change.block)
-            self._hunger.sort(flow.share, is_free)
-        is_far = Block.LONG in (change.was, change.block)
-        for lane, priority in self._shares(change.group):
+            self._hunger.sort_flow(flow, is_free)
+        is_far = Hold.LONG in (change.was, change.block)
+        for lane, priority in self._shares(change.group) if campaign is None else ():
             share = lane.shares[priority][change.group]
             lane.bind(share, change.block)
             self._hunger.sort(share, is_free)
             if is_far:
                 flows += share.flows.values()
         if is_far:
-            self._unload(flows if change.block is Block.LONG else ())
+            if change.block is Hold.LONG:
+                self._put_back(flows)
             for flow in flows:
                 self._appetite(flow)
-
-    def _unload(self, flows: Collection[Flow]) -> None:
-        for name in {flow.lane for flow in flows}:
-            self._put_back(self._lanes[name], [flow for flow in flows if flow.lane == name])
 
     def _make_room(self, lane: Lane, priority: Priority) -> None:
         """A flow wants room where all is taken: who is held up for the longest gives his back."""
@@ -269,6 +267,6 @@ class Window:
             leaving.append(holders.pop())
             excess -= leaving[-1].held
         lane.idle[priority] = bool(holders)
-        self._unload(leaving)
+        self._put_back(leaving)
         for flow in leaving:
             self._appetite(flow)

@@ -22,11 +22,16 @@ from collections.abc import Iterable
 Moment = int
 """Microseconds on a line of time that never steps and is the same for all charges of a window."""
 
+BREAK_US = 5_000_000
+"""Who finds no room again within so much after there should have been some has been held up all the while."""
+
+_SEQ_BYTES = array("q").itemsize
+
 
 class Window:
     """The charges under one key, in order of their moments, and the promises made to those that wait."""
 
-    __slots__ = ("_moments", "_promises", "_seqs", "_start", "_turns")
+    __slots__ = ("_held_since", "_held_until", "_moments", "_promises", "_seqs", "_start", "_turns")
 
     def __init__(self, charges: Iterable[tuple[Moment, int]] = ()) -> None:
         """`charges`: moment and number of the message, in any order."""
@@ -38,6 +43,8 @@ class Window:
         self._promises: dict[int, Moment] = {}
         self._turns: list[Moment] = []
         """The values of `_promises`, in order."""
+        self._held_since: Moment | None = None
+        self._held_until: Moment = 0
 
     @property
     def size(self) -> int:
@@ -72,7 +79,11 @@ class Window:
 
     def holds(self, seq: int, span: int, now: Moment) -> bool:
         """Whether a charge of this message lies in the last `span` microseconds. Looks at all of them."""
-        return seq in self._seqs[self._first(span, now) :]
+        one, charges = array("q", [seq]).tobytes(), self._seqs[self._first(span, now) :].tobytes()
+        place = charges.find(one)  # five times as fast as among numbers
+        while place % _SEQ_BYTES and place >= 0:
+            place = charges.find(one, place + 1)
+        return place >= 0
 
     def oldest(self, span: int, now: Moment) -> int | None:
         """The message whose charge is the oldest in the last `span` microseconds."""
@@ -98,11 +109,17 @@ class Window:
         last_charge = charges[len(charges) - count + low] if low < count else None
         return min(each for each in (last_turn, last_charge) if each is not None)
 
+    def held_since(self, now: Moment) -> Moment:
+        """Since when what is counted here has found no room, without a break; `now` if it found some lately."""
+        return now if self._held_since is None or now > self._held_until + BREAK_US else self._held_since
+
     # -- changing ----------------------------------------------------------------------------------------------------
 
     def charge(self, seq: int, moment: Moment) -> None:
         """Message `seq` is counted at `moment`; what was promised to it is kept by that."""
         self.release(seq)
+        if moment < self._held_until:  # other rules count now, and there was room
+            self._held_since = None
         if not self._moments or moment >= self._moments[-1]:
             self._moments.append(moment)
             self._seqs.append(seq)
@@ -130,6 +147,11 @@ class Window:
         turn = self._promises.pop(seq, None)
         if turn is not None:
             del self._turns[bisect_left(self._turns, turn)]
+
+    def hold_up(self, now: Moment, until: Moment) -> None:
+        """There is no room until then for what is counted here."""
+        self._held_since = self.held_since(now)
+        self._held_until = until
 
     def forget(self, before: Moment, most: int) -> None:
         """Charges and promises up to `before` are of no use any more, nor more charges than the newest `most`."""

@@ -291,21 +291,24 @@ class Reconciler:
         retry = self._retries.rules_for(message, rules)
         settlement = decide(message, verdict, rules, retry, self._clock.wall(), self._dice())
         heard = Heard(verdict, settlement.effect, wall, record.started_boot, message.segments)
-        if verdict.fate is Fate.ACCEPTED:
-            id = verdict.provider_message_id
-            settlement = self._conclude(message, Finding.FOUND, "key", rules, id)
-            settlement.price = verdict.price
-        elif settlement.event is not Event.FAIL or not refused:
-            # Neither taken nor refused for a reason that the dialect knows ("that key is under way", perhaps): that
-            # says nothing of the first time.
-            self._tell_unanswered(setting.name, verdict.message)
-            settlement = self._conclude(message, Finding.UNANSWERED, "key", rules, None, verdict.message)
+        if verdict.fate is Fate.ACCEPTED or settlement.event is not Event.FAIL or not refused:
+            settlement = self._of_second_answer(setting, message, verdict)
         elif verdict.category is Category.CONFIG_ERROR:
             # Who may send may have changed since the first time: that it is refused now proves nothing of then.
             why = f"sent again by its key it was refused ({verdict.message})"
             settlement = held(message, why, self._clock.wall())
         settlement.charged = message.charged  # by the attempt that is settled now: it was one
         return Resolved(settlement, lane, record, heard)
+
+    def _of_second_answer(self, setting: Setting, message: Message, verdict: Verdict) -> Settlement:
+        """Taken; or neither taken nor refused for a reason that the dialect knows ("that key is under way", perhaps),
+        which says nothing of the first time."""
+        if verdict.fate is Fate.ACCEPTED:
+            settlement = self._conclude(message, Finding.FOUND, "key", setting.rules, verdict.provider_message_id)
+            settlement.price = verdict.price
+            return settlement
+        self._tell_unanswered(setting.name, verdict.message)
+        return self._conclude(message, Finding.UNANSWERED, "key", setting.rules, None, verdict.message)
 
     @staticmethod
     def _call(message: Message) -> Call:

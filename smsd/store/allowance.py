@@ -12,10 +12,10 @@ from smsd.core.admission import At, Key, ledger_key
 from smsd.core.limits import Per, Rule, Subject, key_of
 from smsd.store import Person
 from smsd.store import statements as sql
-from smsd.store.charges import Timeline
 from smsd.store.connection import Handle
 from smsd.store.reading import tenants_of
 from smsd.store.statements import look_up
+from smsd.store.timeline import Timeline
 
 
 def remaining(db: Handle, rules: Sequence[Rule], line: Timeline, person: Person, at: At) -> int | None:

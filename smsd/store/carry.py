@@ -35,11 +35,11 @@ from smsd.core.message import Instant
 from smsd.core.pacing import MAX_LIMIT
 from smsd.store import StoreError
 from smsd.store import statements as sql
-from smsd.store.charges import ANCHOR
 from smsd.store.connection import BUSY_TIMEOUT_S
 from smsd.store.migrate import migrations, version
 from smsd.store.recovery import UNKNOWN_BEFORE, latest_time
 from smsd.store.rows import ATTEMPT_COLUMNS, CRASHED, HEALTH_COLUMNS, SUPPRESSION_COLUMNS
+from smsd.store.timeline import ANCHOR, clocks, keep_clocks
 
 CALLS_MATTERING = MAX_LIMIT + 10_000
 """Of one provider, newest first: no window holds more, and as many may be numbered out of place (see `reading`)."""
@@ -219,6 +219,7 @@ def carry_calls(old: sqlite3.Connection, db: sqlite3.Connection, now: Instant) -
     if latest is not None:
         db.execute(sql.SET_META, ("beat", latest))
     carry_mark(old, db)
+    carry_clocks(old, db, old_boot, boot)
     carry_charges(old, db, old_boot, boot)
     last: int = db.execute(LAST_CALL).fetchone()[0]
     calls = db.executemany(CARRY, ({**call, "last": last} for call in old_calls(old, old_boot, boot))).rowcount
@@ -229,6 +230,16 @@ def carry_calls(old: sqlite3.Connection, db: sqlite3.Connection, now: Instant) -
         calls += db.execute(CARRY, call).rowcount
     db.execute(sql.COMMIT)
     return calls
+
+
+def carry_clocks(old: sqlite3.Connection, db: sqlite3.Connection, old_boot: int, boot: int) -> None:
+    """By how much the wall clock was ahead in the boots of both. Where they differ over a boot, or mean two boots by
+    one number, the greater counts: it leaves windows fuller."""
+    known = clocks(db)
+    for of, ahead in clocks(old).items():
+        number = boot if of == old_boot else of
+        known[number] = max(ahead, known.get(number, ahead))
+    keep_clocks(db, known)
 
 
 def carry_charges(old: sqlite3.Connection, db: sqlite3.Connection, old_boot: int, boot: int) -> None:

@@ -21,6 +21,7 @@ from smsd.store.deltas import MINUTE_MS, Deltas
 from smsd.store.flows import Flows
 from smsd.store.limiting import cancelled, waits_no_more
 from smsd.store.statements import arrays, change, expect
+from smsd.store.timeline import see_clocks
 
 TENANT_MINUTES_KEPT = 2 * 24 * 60
 """Minutes for which a tenant's counts by minute are kept; the longest question about them is "today"."""
@@ -135,10 +136,11 @@ def save_provider(db: Handle, health: Health) -> None:
     db.execute(sql.SAVE_PROVIDER, rows.health_row(health))
 
 
-def beat(db: Handle, charges: Charges, flows: Flows, now: Instant) -> None:
+def beat(db: Handle, charges: Charges, flows: Flows, now: Instant, boot_us: int | None) -> None:
     """Write the time down: a commit that must succeed. It takes some old minutes of tenants, some old charges and some
-    empty flows away on the occasion."""
+    empty flows away on the occasion. `boot_us`: boot time at `now`."""
     db.execute(sql.SET_META, ("beat", now))
     db.execute(sql.FORGET_TENANT_MINUTES, (now // MINUTE_MS - TENANT_MINUTES_KEPT, MINUTES_FORGOTTEN_AT_ONCE))
-    charges.purge(db, charges.line.at(now, charges.boot_us()))
+    see_clocks(db, charges.line.boot, now, boot_us)
+    charges.purge(db, charges.line.at(now, boot_us))
     flows.sweep(db)

@@ -3,11 +3,8 @@
 The ledger of limits: a table of charges, and the windows read from it that were asked for lately, in memory. Charges
 are written in the transaction of the claim or the acceptance that they are for, and a window is charged in memory with
 it; when the transaction is rolled back, every window it touched is forgotten and read again. What a window has no room
-for, and what follows, is decided in `core.admission`; who asks is `limiting`.
-
-Time. Within one boot the boot clock decides, whatever becomes of the wall clock. A charge of another boot has only its
-wall time; it is put on the line of boot time by where the two clocks stood when the outbox was first opened in this
-boot, so that a later step moves nothing. From the future of that moment, it counts as made then.
+for, and what follows, is decided in `core.admission`; who asks is `limiting`; when a charge was made over steps of the
+wall clock and restarts of the machine, `timeline`.
 
 A window that cannot be read binds nobody: limits protect people from too many texts, and a message that never goes is
 worse than one too many. It is logged. Want of room on the disk is another matter: then nothing is claimed at all.
@@ -18,18 +15,17 @@ from __future__ import annotations
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import structlog
 
 from smsd.core.admission import PERS, AdmissionRules, At, Key, kind_of
 from smsd.core.limits import AT_ACCEPTANCE, LEDGER_MS, Rule
-from smsd.core.message import Instant
 from smsd.core.windows import Moment, Window
 from smsd.store import statements as sql
 from smsd.store.connection import Handle
 from smsd.store.faults import Fault, describe, fault
 from smsd.store.statements import change, look_up
+from smsd.store.timeline import Timeline
 
 KEYS_KEPT = 20_000
 """Windows in memory: some 10 MB. The one unused longest is forgotten and read again."""
@@ -46,46 +42,7 @@ PURGED_AT_ONCE = 2_000
 TELL_AGAIN_US = 60_000_000
 """Between two lines of the log about windows that cannot be read."""
 
-ANCHOR = "boot_anchor"
-"""The name in `meta` of "BOOT WALL US": the two clocks when the outbox was first opened in this boot."""
-
 log = structlog.get_logger("smsd.store")
-
-
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """How times of charges become moments: of this boot its boot time, of others by the anchor."""
-
-    boot: int
-    """The number of this boot."""
-    wall: Instant
-    us: Moment | None
-    """Boot time at `wall`. None: there is no boot clock, and moments are the wall clock's."""
-
-    def at(self, wall: Instant, boot_us: int | None) -> At:
-        """This instant."""
-        return At(wall, wall * 1_000 if boot_us is None or self.us is None else boot_us)
-
-    def moment(self, at: Instant, boot: int, boot_us: int | None, now: Moment) -> Moment:
-        """Of a charge; never later than `now`."""
-        if self.us is None:
-            return min(at * 1_000, now)
-        if boot == self.boot and boot_us is not None:
-            return min(boot_us, now)
-        return min(self.us - max(0, self.wall - at) * 1_000, now)
-
-
-def timeline(db: Handle, boot: int, now: Instant, boot_us: int | None) -> Timeline:
-    """The line of time of boot number `boot`. The first call in a boot writes its anchor down."""
-    if boot_us is None:
-        return Timeline(boot, now, None)
-    row = db.execute(sql.GET_META, (ANCHOR,)).fetchone()
-    if row is not None:
-        of, wall, us = (int(each) for each in row[0].split())
-        if of == boot:
-            return Timeline(boot, wall, us)
-    db.execute(sql.SET_META, (ANCHOR, f"{boot} {now} {boot_us}"))
-    return Timeline(boot, now, boot_us)
 
 
 class Charges:

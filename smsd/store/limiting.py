@@ -25,7 +25,7 @@ from smsd.core.admission import (
     rejected,
     repeated,
 )
-from smsd.core.limits import Action, Subject
+from smsd.core.limits import Action, Per, Subject
 from smsd.core.message import Draft, Instant, Message, State
 from smsd.core.windows import Window
 from smsd.store import Blocked, Claim, Limited, Replay, rows
@@ -89,6 +89,9 @@ class Turnstile:
         for each in judged:
             at = charges.line.at(each.wanted.now, each.wanted.boot_us)
             decision = admit(each.message, each.bounds, windows, charges.rules, at, each.wanted.claim.spread)
+            if isinstance(decision, HoldUp | Refuse):
+                for key, until in decision.full:
+                    windows[key].hold_up(at.moment, until)
             if isinstance(decision, Go):
                 charges.charge(decision.keys, each.message.seq, at)
                 kept.append(each.wanted)
@@ -101,10 +104,13 @@ class Turnstile:
 
     def _read(self, entry: Wanted, row: Sequence[Any], admitted: int) -> _Judged:
         message = rows.message(row)
-        if admitted > message.round or not self._charges.at_claim:
+        rules = self._charges.at_claim
+        if admitted > message.round:  # it was asked about all but whom it is sent as now
+            rules = tuple(rule for rule in rules if rule.per is Per.SENDER)
+        if not rules:
             return _Judged(message, (), entry)
         sender = message.asked_sender or sender_of(entry.claim, row)
-        return _Judged(message, bound(self._charges.at_claim, subject(message, sender)), entry)
+        return _Judged(message, bound(rules, subject(message, sender)), entry)
 
     def _turn_back(self, each: _Judged, decision: Decision) -> Answer:
         message = each.message

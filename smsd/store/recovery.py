@@ -18,12 +18,12 @@ from smsd.core.message import Instant, Message, Priority, State
 from smsd.core.settlement import settled
 from smsd.store import FlowRow, Recovery, Step, StoreError, steps
 from smsd.store import statements as sql
-from smsd.store.charges import timeline
 from smsd.store.connection import Handle
 from smsd.store.deltas import Deltas
 from smsd.store.migrate import migrate
 from smsd.store.rows import CRASHED, message, settled_row
 from smsd.store.statements import arrays, change, expect
+from smsd.store.timeline import timeline
 from smsd.store.transitions import Ledger, count_settlement
 
 AUTOCHECKPOINT_PAGES = 32_768

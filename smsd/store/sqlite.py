@@ -151,10 +151,10 @@ class SqliteOutbox:
             raise opening_failed(self._path, error) from error
 
     async def _open(self, now: Instant, by_segments: Collection[str]) -> Recovery:
+        boot_us = None if self._boot_us is None else self._boot_us()  # at `now`, before anything takes its time
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock.acquire()
         writing = self._writing = await self._connect(self._path)
-        boot_us = None if self._boot_us is None else self._boot_us()
 
         def prepare(db: Handle) -> tuple[Recovery, bool]:
             roomy = self._disk.fill()
@@ -315,7 +315,8 @@ class SqliteOutbox:
     async def beat(self, now: Instant) -> None:
         """Commit the time: proof that the writer lives. Raises StoreError."""
         charges, flows = self._ledger.charges, self._ledger.flows
-        await self._change(lambda db, _: changes.beat(db, charges, flows, now))
+        boot_us = charges.boot_us()  # now: the change waits for its turn
+        await self._change(lambda db, _: changes.beat(db, charges, flows, now, boot_us))
 
     async def govern(self, rules: AdmissionRules) -> None:
         """See Outbox.govern."""

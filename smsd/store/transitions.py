@@ -18,7 +18,7 @@ from smsd.core.settlement import Settlement
 from smsd.core.verdict import Category
 from smsd.store import KeyConflict, Replay, Stored, Suppressed, rows
 from smsd.store import statements as sql
-from smsd.store.charges import Charges, Timeline
+from smsd.store.charges import Charges
 from smsd.store.connection import Handle
 from smsd.store.deltas import Deltas
 from smsd.store.flows import Flows
@@ -26,6 +26,7 @@ from smsd.store.limiting import Answer, Entrance, Turnstile, Wanted, sender_of, 
 from smsd.store.operations import Accept, Begin, Change, Operation, Settle
 from smsd.store.optouts import Codes, OptOuts, forbids, opted_out, refused, way_around
 from smsd.store.statements import change, expect, look_up
+from smsd.store.timeline import Timeline
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ import pytest
 
 from smsd.core import blocks
 from smsd.core.blocks import Blocks
-from smsd.core.flows import Block
+from smsd.core.flows import Hold
 from smsd.core.hunger import LEAST, LOOKAHEAD_MS
 from smsd.core.limits import groups_of
 from smsd.core.message import Priority
@@ -322,13 +322,13 @@ def test_a_block_that_comes_upon_tickets_in_their_turn_stops_them() -> None:
 def test_blocks_are_short_within_reach_of_the_window_and_end_by_themselves() -> None:
     held = Blocks(ahead_ms=1_000)
     held.add("a", 5_000)
-    assert [change.block for change in held.look(0)] == [Block.LONG]
+    assert [change.block for change in held.look(0)] == [Hold.LONG]
     assert held.wake == 4_000
     assert held.look(3_999) == []
-    assert [change.block for change in held.look(4_000)] == [Block.SHORT]
+    assert [change.block for change in held.look(4_000)] == [Hold.SHORT]
     held.add("a", 5_000)
     assert held.look(4_500) == []
-    assert [change.block for change in held.look(5_000)] == [Block.NONE]
+    assert [change.block for change in held.look(5_000)] == [Hold.NONE]
     assert held.until("a", 5_000) is None
     assert not held
 

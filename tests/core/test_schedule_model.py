@@ -212,8 +212,7 @@ class Model:
             self.check_counts(lane, held)
         assert all(flow.id in self.schedule._flows for flow in held)
         hungry = [flow for flow in self.schedule._flows.values() if flow.hungry]
-        queues = self.schedule._hunger._queues.values()
-        assert len(hungry) == sum(len(flows) for pair in queues for queue in pair for flows in queue.values())
+        assert len(hungry) == self.schedule._hunger._many
         assert self.schedule.hungry == bool(hungry)
         for ticket in waiting:
             assert ticket.seq in self.stale or self.rows[ticket.seq].due == ticket.due
@@ -228,7 +227,18 @@ class Model:
             assert all(flow.in_ring for flow in free if flow.ready)
             assert lane.rounds[share.priority].count(share) == share.in_ring
             assert share.in_ring or share.block or not share.ready
+            for is_held_up, asking in enumerate(share.hungry):
+                assert all(flow.hungry and bool(flow.block) == is_held_up for flow in asking.values())
+            queues = self.schedule._hunger._queues[lane.name, share.priority]
+            for queue, is_held_up in zip(queues, (False, True), strict=True):
+                asking = [flow for flow in share.flows.values() if flow.hungry and bool(flow.held_up) is is_held_up]
+                assert (share in queue) == bool(asking)
         assert lane.ready == sum(share.ready for share in shares if not share.block)
+        entries = [entry[2] for entry in lane.waiting]
+        assert lane.void == sum(ticket.gone for ticket in entries)
+        alive = [ticket for ticket in entries if not ticket.gone]
+        flows = [flow for share in shares for flow in share.flows.values()]
+        assert sorted(alive, key=id) == sorted((t for flow in flows for t in flow.waiting.values()), key=id)
         for priority in Priority:
             of_part = {flow: n for flow, n in held.items() if flow.lane == lane.name and flow.priority == priority}
             assert lane.held[priority] == sum(of_part.values())

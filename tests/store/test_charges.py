@@ -18,11 +18,12 @@ from smsd.core.limits import LEDGER_MS, Action, Per, Rule
 from smsd.core.message import Message, State
 from smsd.core.units import HOUR
 from smsd.store import DiskFullError, Limited, Person, Stored, StoreError, charges
-from smsd.store.charges import Charges, Timeline, timeline
+from smsd.store.charges import Charges
 from smsd.store.connection import Connection, Cursor, Handle, connect
 from smsd.store.migrate import migrate
 from smsd.store.restore import restore
 from smsd.store.sqlite import SqliteOutbox
+from smsd.store.timeline import Timeline, timeline
 from tests.doubles.builders import NOW, draft
 from tests.doubles.clock import ManualClock
 from tests.doubles.inline_connection import InlineConnection
