@@ -544,11 +544,14 @@ def keyed(rig: Rig, **fields: object) -> dict[str, str]:
     gateway = Http(
         "gateway",
         url="https://gateway.example.com/send",
-        fields={"to": "{to}", "text": "{text}"},
+        fields={"to": "{to}", "text": "{text}", "from": "{from}"},
         id_path="id",
         idempotency_header="Idempotency-Key",
         error_code_path="code",
-        errors=[{"code": "bad_number", "category": "INVALID_RECIPIENT"}],
+        errors=[
+            {"code": "bad_number", "category": "INVALID_RECIPIENT"},
+            {"code": "bad_sender", "category": "CONFIG_ERROR", "scope": "sender"},
+        ],
     )
     rig.providers = [(gateway, rig.rules(reconcile_after_ms=1_000, **fields))]
     return {}
@@ -583,7 +586,10 @@ def test_in_doubt_the_same_bytes_go_again_with_the_same_key(rig: Rig) -> None:
     rig.run(story)
 
 
-@pytest.mark.parametrize("end", ["refused", "past its end of life", "nobody knows the key any more"])
+REFUSALS = {"refused": "bad_number", "refused for its sender": "bad_sender"}
+
+
+@pytest.mark.parametrize("end", [*REFUSALS, "past its end of life", "nobody knows the key any more"])
 def test_in_doubt_with_a_key_it_is_never_sent_as_another_message(rig: Rig, end: str) -> None:
     async def story() -> None:
         keyed(rig, on_uncertain="hold", reconcile_timeout_ms=60_000)
@@ -591,11 +597,11 @@ def test_in_doubt_with_a_key_it_is_never_sent_as_another_message(rig: Rig, end: 
 
         def said(request: Request, n: int) -> tuple[Outcome, int]:
             keys.add(request.headers["Idempotency-Key"])
-            return (answer(400, code="bad_number") if end == "refused" and n > 0 else LOST), 5
+            return (answer(400, code=REFUSALS[end]) if end in REFUSALS and n > 0 else LOST), 5
 
         rig.script = said
         await rig.start()
-        id = await rig.accepted(ttl="20s" if end == "past its end of life" else "3d")
+        id = await rig.accepted(ttl="20s" if end == "past its end of life" else "3d", from_="+15005550006")
         await rig.seconds(600)
         if end == "nobody knows the key any more":
             assert await rig.state(id) == "processing"  # the same bytes again can never double
