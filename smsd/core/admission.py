@@ -199,8 +199,7 @@ def _to_charge(message: Message, bounds: Sequence[Bound], windows: Mapping[Key, 
     wanted = [
         key
         for rule, key in bounds
-        if key in windows
-        and (first or not windows[key].holds(message.seq, rule.span_ms * 1_000, at.moment))
+        if key in windows and (first or not windows[key].holds(message.seq, rule.span_ms * 1_000, at.moment))
     ]
     return tuple(dict.fromkeys(wanted))
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from smsd.core.blocks import Blocks, Change
-from smsd.core.flows import EVERYTHING, Flow, Hold, Key, Supply, Ticket
+from smsd.core.flows import EVERYTHING, Flow, Hold, Key, Share, Supply, Ticket
 from smsd.core.hunger import LEAST, LOOKAHEAD_MS, OFFERED, Hunger
 from smsd.core.lanes import Lane
 from smsd.core.message import Instant, Priority
@@ -231,9 +231,10 @@ class Window:
         """Until when the group is held up; None: it is not."""
         return self._blocks.until(group, now)
 
-    def _shares(self, group: str) -> list[tuple[Lane, Priority]]:
+    def _shares(self, group: str) -> list[tuple[Lane, Share]]:
+        """What the tenant of this group has, by lane and priority."""
         return [
-            (lane, priority) for lane in self._lanes.values() for priority in Priority if group in lane.shares[priority]
+            (lane, shares[group]) for lane in self._lanes.values() for shares in lane.shares.values() if group in shares
         ]
 
     def _bind(self, change: Change) -> None:
@@ -245,8 +246,7 @@ class Window:
             self._lanes[flow.lane].bind_flow(flow, change.block)
             self._hunger.sort_flow(flow, is_free)
         is_far = Hold.LONG in (change.was, change.block)
-        for lane, priority in self._shares(change.group) if campaign is None else ():
-            share = lane.shares[priority][change.group]
+        for lane, share in self._shares(change.group) if campaign is None else ():
             lane.bind(share, change.block)
             self._hunger.sort(share, is_free)
             if is_far:

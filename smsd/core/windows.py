@@ -7,7 +7,8 @@ rate finds its history. A span is half open: what was charged exactly one span a
 Beside the charges it keeps promises: the turns given to messages that wait for room. Who holds none queues behind all
 of them, so the n-th that waits is told when its own turn can come, not when the first one's is. Who holds one is
 measured against charges only, because its place is paid for. A promise is a hint of when to ask again and never a
-right: it lives in memory, and one that is lost or not used costs only that somebody is asked once more.
+right: it lives in memory, and one that is lost or not used costs only that somebody is asked once more. Where too many
+wait to keep a promise for each, only the last turn that was told is kept, and who comes after it is told one behind it.
 
 Which rules there are, under which keys a message is counted and what becomes of one without room is not known here
 (`limits`, `admission`), nor where charges are kept (`smsd.store.charges`).
@@ -31,7 +32,9 @@ _SEQ_BYTES = array("q").itemsize
 class Window:
     """The charges under one key, in order of their moments, and the promises made to those that wait."""
 
-    __slots__ = ("_held_since", "_held_until", "_moments", "_promises", "_seqs", "_start", "_turns")
+    __slots__ = (
+        "_held_since", "_held_until", "_last_turn", "_moments", "_promises", "_queued", "_seqs", "_start", "_turns",
+    )  # fmt: skip
 
     def __init__(self, charges: Iterable[tuple[Moment, int]] = ()) -> None:
         """`charges`: moment and number of the message, in any order."""
@@ -43,6 +46,10 @@ class Window:
         self._promises: dict[int, Moment] = {}
         self._turns: list[Moment] = []
         """The values of `_promises`, in order."""
+        self._last_turn: Moment | None = None
+        """Of those that queue without a promise; None: nobody does."""
+        self._queued = 0
+        """How many were told such a turn."""
         self._held_since: Moment | None = None
         self._held_until: Moment = 0
 
@@ -56,6 +63,11 @@ class Window:
         """Promises outstanding."""
         return len(self._promises)
 
+    @property
+    def last_turn(self) -> Moment | None:
+        """The last turn that was told where a promise for each would be too much; None: each holds one."""
+        return self._last_turn
+
     # -- asking ------------------------------------------------------------------------------------------------------
 
     def charged(self, span: int, now: Moment) -> int:
@@ -67,11 +79,20 @@ class Window:
 
         `behind`: it queues behind the promises, and they count as charges.
         """
+        if behind and self._last_turn is not None and self._last_turn > now:
+            return self._behind_the_last(self._last_turn, count, span, now)
         if not behind or not self._turns:
             last = self._moments[-count] if count <= self.size else None
             return now if last is None else max(now, last + span)
         last = self._last_of_both(count)
         return max(now, self._turns[-1], now if last is None else last + span)
+
+    def _behind_the_last(self, last_turn: Moment, count: int, span: int, now: Moment) -> Moment:
+        """Evenly spaced, so that no span holds more than `count` of them, nor of them and of what is known."""
+        step = -(-span // count)
+        outstanding = min(self._queued, -(-(last_turn - now) // step))
+        known = self._last_of_both(max(1, count - outstanding))
+        return max(last_turn + step, last_turn if known is None else known + span)
 
     def promised(self, seq: int) -> Moment | None:
         """The turn that message `seq` was promised."""
@@ -141,6 +162,8 @@ class Window:
         self.release(seq)
         self._promises[seq] = turn
         insort(self._turns, turn)
+        if self._last_turn is not None:
+            self._last_turn = max(turn, self._last_turn)
 
     def release(self, seq: int) -> None:
         """Message `seq` needs no turn any more."""
@@ -148,18 +171,43 @@ class Window:
         if turn is not None:
             del self._turns[bisect_left(self._turns, turn)]
 
+    def queue(self, turn: Moment) -> None:
+        """Somebody is told to come at `turn`, and it is not kept who. From then on all queue behind it."""
+        self._queued += 1
+        self._last_turn = turn if self._last_turn is None else max(turn, self._last_turn)
+
+    def leave(self, step: int) -> None:
+        """One of those that queue without a promise waits no more: who comes next is told a turn `step` earlier."""
+        self._queued -= 1
+        if self._last_turn is not None:
+            self._last_turn = self._last_turn - step if self._queued > 0 else None
+
+    def come_to(self, now: Moment) -> None:
+        """Those whose turns have come queue no more."""
+        if self._last_turn is not None and self._last_turn <= now:
+            self._last_turn, self._queued = None, 0
+
     def hold_up(self, now: Moment, until: Moment) -> None:
         """There is no room until then for what is counted here."""
         self._held_since = self.held_since(now)
         self._held_until = until
 
-    def forget(self, before: Moment, most: int) -> None:
-        """Charges and promises up to `before` are of no use any more, nor more charges than the newest `most`."""
+    def waiting(self) -> tuple[int, ...]:
+        """The messages that hold promises."""
+        return tuple(self._promises)
+
+    def forget(self, before: Moment, most: int) -> tuple[int, ...]:
+        """Charges and promises up to `before` are of no use any more, nor more charges than the newest `most`. The
+        messages whose promises are forgotten."""
         end = len(self._moments)
         self._start = max(bisect_right(self._moments, before, self._start), end - most, self._start)
         if self._start > 32 and self._start * 2 > end:
             del self._moments[: self._start], self._seqs[: self._start]
             self._start = 0
-        if self._turns and self._turns[0] <= before:
-            self._promises = {seq: turn for seq, turn in self._promises.items() if turn > before}
-            self._turns = sorted(self._promises.values())
+        if not self._turns or self._turns[0] > before:
+            return ()
+        lapsed = tuple(seq for seq, turn in self._promises.items() if turn <= before)
+        for seq in lapsed:
+            del self._promises[seq]
+        del self._turns[: len(lapsed)]
+        return lapsed

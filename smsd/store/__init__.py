@@ -390,8 +390,8 @@ class Outbox(Protocol):
         ...
 
     async def govern(self, rules: AdmissionRules) -> None:
-        """These limits and quiet hours count for whatever is asked after it. What was charged is kept, as long as the
-        longest window may be, whatever becomes of the messages. May be called before open()."""
+        """These limits and quiet hours count for whatever is asked after it. What was charged is kept a day
+        longer than the longest window of its kind, whatever becomes of the messages. May be called before open()."""
         ...
 
     async def release_held(self, digest: str, now: Instant) -> bool:

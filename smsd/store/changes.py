@@ -136,11 +136,11 @@ def save_provider(db: Handle, health: Health) -> None:
     db.execute(sql.SAVE_PROVIDER, rows.health_row(health))
 
 
-def beat(db: Handle, charges: Charges, flows: Flows, now: Instant, boot_us: int | None) -> None:
+def beat(db: Handle, charges: Charges, flows: Flows, now: Instant, boot_us: int | None) -> bool:
     """Write the time down: a commit that must succeed. It takes some old minutes of tenants, some old charges and some
-    empty flows away on the occasion. `boot_us`: boot time at `now`."""
+    empty flows away on the occasion; whether more charges wait to be looked at. `boot_us`: boot time at `now`."""
     db.execute(sql.SET_META, ("beat", now))
     db.execute(sql.FORGET_TENANT_MINUTES, (now // MINUTE_MS - TENANT_MINUTES_KEPT, MINUTES_FORGOTTEN_AT_ONCE))
     see_clocks(db, charges.line.boot, now, boot_us)
-    charges.purge(db, charges.line.at(now, boot_us))
     flows.sweep(db)
+    return charges.purge(db, charges.line.at(now, boot_us))

@@ -8,13 +8,17 @@ wall clock and restarts of the machine, `timeline`.
 
 A window that cannot be read binds nobody: limits protect people from too many texts, and a message that never goes is
 worse than one too many. It is logged. Want of room on the disk is another matter: then nothing is claimed at all.
+
+Who holds promises, and under which keys, is remembered by the message's number: as whom it would have been sent, and by
+which rules it was bound, nobody can tell any more when it ends.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import groupby
 
 import structlog
 
@@ -24,20 +28,24 @@ from smsd.core.windows import Moment, Window
 from smsd.store import statements as sql
 from smsd.store.connection import Handle
 from smsd.store.faults import Fault, describe, fault
-from smsd.store.statements import change, look_up
+from smsd.store.statements import change, look_up_plain
 from smsd.store.timeline import Timeline
 
 KEYS_KEPT = 20_000
 """Windows in memory: some 10 MB. The one unused longest is forgotten and read again."""
 
-CHARGES_KEPT = 300_000
-"""Charges in all of them, 16 bytes each: three windows of the largest count a rule may have."""
+CHARGES_KEPT = 2_000_000
+"""Charges in all of them, 16 bytes each, some 32 MB: 20 windows of the largest count a rule may have, each of which
+takes some 200 ms to read again."""
 
 PROMISES_KEPT = 50_000
-"""Turns promised, some 10 MB. Beyond them a message is told its turn and nobody queues behind it."""
+"""Turns promised, some 20 MB. Of those that wait beyond them only the last turn is kept, by key."""
 
 PURGED_AT_ONCE = 2_000
-"""Rows that one beat looks at: some milliseconds, and more than limits of 100 messages a second leave behind."""
+"""Rows that one purge() looks at: some 15 ms where each lies under another key."""
+
+KEPT_LONGER_MS = 86_400_000
+"""A charge is kept so much longer than the longest window it may lie in: clocks are set, and rules changed back."""
 
 TELL_AGAIN_US = 60_000_000
 """Between two lines of the log about windows that cannot be read."""
@@ -55,11 +63,16 @@ class Charges:
         self._known: OrderedDict[Key, Window] = OrderedDict()
         self._size = 0
         self._promises = 0
+        self._promised: dict[int, tuple[Key, ...]] = {}
+        """Under which keys each message holds promises; all of them lie in `_known`."""
+        self.queues: set[Key] = set()
+        """Where more wait than promises are kept."""
         self._touched: set[Key] = set()
         self._rows: list[tuple[object, ...]] = []
         self._purged = 0
         self._told: Moment | None = None
         """When it was last said that something cannot be read."""
+        self._of_kind: dict[int, tuple[Rule, ...]] = {}
         self.govern(AdmissionRules())
 
     def start(self, line: Timeline) -> None:
@@ -67,19 +80,22 @@ class Charges:
         self.line = line
 
     def govern(self, rules: AdmissionRules) -> None:
-        """These rules count from now on."""
+        """These rules count from now on. Windows and promises of kinds whose rules are what they were are kept."""
         self.rules = rules
         self.at_claim: tuple[Rule, ...] = tuple(r for r in rules.limits if r.action not in AT_ACCEPTANCE)
         self.at_acceptance: tuple[Rule, ...] = tuple(r for r in rules.limits if r.action in AT_ACCEPTANCE)
         self.idle = not self.at_claim and rules.quiet is None
         """Whether no claim is ever asked about."""
-        self._extents: dict[int, tuple[int, int]] = {}
-        """By kind: the largest count and the longest span (us) of its rules."""
+        before, self._of_kind = self._of_kind, {}
         for rule in rules.limits:
-            count, span = self._extents.get(kind_of(rule), (0, 0))
-            self._extents[kind_of(rule)] = max(count, rule.count), max(span, rule.span_ms * 1_000)
-        self._known.clear()
-        self._size = self._promises = 0
+            self._of_kind[kind_of(rule)] = (*self._of_kind.get(kind_of(rule), ()), rule)
+        self._extents: dict[int, tuple[int, int]] = {
+            kind: (max(rule.count for rule in some), max(rule.span_ms for rule in some) * 1_000)
+            for kind, some in self._of_kind.items()
+        }
+        """By kind: the largest count and the longest span (us) of its rules."""
+        for key in [key for key in self._known if self._of_kind.get(key.kind) != before.get(key.kind)]:
+            self._forget(key)
 
     def boot_us(self) -> int | None:
         """Boot time now; None: there is no such clock."""
@@ -105,7 +121,9 @@ class Charges:
                 self._known.move_to_end(key)
                 most, span = self._extents[key.kind]
                 before = window.size, window.promises
-                window.forget(at.moment - span, most)
+                for seq in window.forget(at.moment - span, most):
+                    self._holds_no_more(seq, key)
+                window.come_to(at.moment)
                 self._count(window, before)
                 found[key] = window
         return found
@@ -114,7 +132,8 @@ class Charges:
         try:
             for most in {self._extents[key.kind][0] for key in keys}:
                 some = [key for key in keys if self._extents[key.kind][0] == most]
-                self._keep(some, look_up(db, sql.charges_of(most), some), now)
+                numbered = [(place, *key) for place, key in enumerate(some)]
+                self._keep(some, look_up_plain(db, sql.charges_of(most), numbered), now)
         except sqlite3.Error as error:
             if fault(error) in {Fault.FULL, Fault.BUSY} or not db.in_transaction:
                 raise
@@ -129,14 +148,12 @@ class Charges:
                     error=describe(error),
                 )
 
-    def _keep(
-        self, keys: Sequence[Key], rows: Iterable[tuple[int, str, int, int, int | None, int]], now: Moment
-    ) -> None:
-        found: dict[Key, list[tuple[Moment, int]]] = {key: [] for key in keys}
-        for kind, key, at, boot, boot_us, seq in rows:
-            found[Key(kind, key)].append((self.line.moment(at, boot, boot_us, now), seq))
-        for each, charges in found.items():
-            window = self._known[each] = Window(charges)
+    def _keep(self, keys: Sequence[Key], rows: Iterable[tuple[int, int, int, int | None, int]], now: Moment) -> None:
+        found: list[list[tuple[Moment, int]]] = [[] for _ in keys]
+        for place, at, boot, boot_us, seq in rows:
+            found[place].append((self.line.moment(at, boot, boot_us, now), seq))
+        for key, charges in zip(keys, found, strict=True):
+            window = self._known[key] = Window(charges)
             self._size += window.size
 
     def _count(self, window: Window, before: tuple[int, int]) -> None:
@@ -146,8 +163,8 @@ class Charges:
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def charge(self, keys: Iterable[Key], seq: int, at: At) -> None:
-        """Message `seq` is counted under these keys, whose windows were asked for in this transaction. On the disk with
-        the next write()."""
+        """Message `seq` is counted under these keys, whose windows were asked for in this transaction, and waits for no
+        turn any more. On the disk with the next write()."""
         boot_us = None if self.line.us is None else at.moment
         for key in keys:
             window = self._touch(key)
@@ -155,30 +172,60 @@ class Charges:
             window.charge(seq, at.moment)
             self._count(window, before)
             self._rows.append((*key, at.wall, self.line.boot, boot_us, seq))
+        self.release(seq)
 
     def promise(self, key: Key, seq: int, turn: Moment) -> None:
         """Message `seq` is told to come at this turn."""
         window = self._touch(key)
         before = window.size, window.promises
-        if self._promises < PROMISES_KEPT or window.promised(seq) is not None:
+        if window.promised(seq) is not None:
             window.promise(seq, turn)
+        elif window.last_turn is not None or self._promises >= PROMISES_KEPT:
+            window.queue(turn)
+            self.queues.add(key)
+        else:
+            window.promise(seq, turn)
+            self._promised[seq] = (*self._promised.get(seq, ()), key)
         self._count(window, before)
 
-    def release(self, keys: Iterable[Key], seq: int) -> None:
-        """Message `seq` needs no turn any more."""
+    def release(self, seq: int, but: Collection[Key] = ()) -> bool:
+        """Message `seq` needs no turn any more, except under the keys `but`; whether it held any promise."""
+        keys = self._promised.get(seq)
+        if keys is None:
+            return False
         for key in keys:
-            if key in self._known:
+            if key not in but:
                 window = self._touch(key)
                 before = window.size, window.promises
                 window.release(seq)
                 self._count(window, before)
+                self._holds_no_more(seq, key)
+        return True
+
+    def _holds_no_more(self, seq: int, key: Key) -> None:
+        left = tuple(each for each in self._promised.get(seq, ()) if each != key)
+        if left:
+            self._promised[seq] = left
+        else:
+            self._promised.pop(seq, None)
+
+    def leave(self, keys: Iterable[Key]) -> None:
+        """Somebody who queued without a promise under these keys, all of them in `queues`, waits no more."""
+        for key in keys:
+            step = max(-(-rule.span_ms * 1_000 // rule.count) for rule in self._of_kind[key.kind])
+            self._touch(key).leave(step)
 
     def take_back(self, db: Handle, keys: Iterable[Key], seq: int) -> None:
-        """Message `seq` is not counted under these keys any more; of several charges the newest is taken."""
+        """Message `seq` is not counted under these keys any more; of several charges the newest is taken. Acceptances
+        are charged under them."""
         for key in keys:
             most = self._extents[key.kind][0]
-            if db.execute(sql.TAKE_BACK, (*key, seq, *key, most)).rowcount and key in self._known:
+            gone = db.execute(sql.TAKE_BACK, (*key, seq, *key, most)).rowcount
+            if gone and key in self._known:
                 window = self._touch(key)
+                if window.size >= most:  # it may lack older charges, which count again
+                    self._forget(key)
+                    continue
                 before = window.size, window.promises
                 window.take_back(seq)
                 self._count(window, before)
@@ -211,25 +258,31 @@ class Charges:
         if window is not None:
             self._size -= window.size
             self._promises -= window.promises
+            self.queues.discard(key)
+            for seq in window.waiting():
+                self._holds_no_more(seq, key)
 
-    def purge(self, db: Handle, at: At) -> None:
-        """Take some of the charges away that are older than any window: the oldest ones first.
+    def purge(self, db: Handle, at: At) -> bool:
+        """Take some of the charges away that no window counts any more, the oldest first; whether there is more to see.
 
-        They are numbered in the order in which they were made. One that a wrong clock dated into the future must not
-        stand before all others, so the look goes on from there, beat by beat, until it meets one that is young.
+        They are numbered in the order in which they were made, and each kind is kept for a time of its own. So the look
+        goes over those that are kept, and over what a wrong clock dated into the future, from call to call, until it
+        meets one that is young by all measures; then it begins anew.
         """
+        kept = {kind: min(LEDGER_MS, span // 1_000 + KEPT_LONGER_MS) for kind, (_, span) in self._extents.items()}
+        shortest = min([LEDGER_MS, *kept.values()])
         rows = db.execute(sql.OLDEST_CHARGES, (self._purged, 1)).fetchall()
-        if not rows or self._young(rows[0], at):
+        if not rows or (rows[0][2] <= at.wall and self._age_ms(rows[0], at) <= shortest):
             self._purged = 0
-            return
+            return False
         rows = db.execute(sql.OLDEST_CHARGES, (self._purged, PURGED_AT_ONCE)).fetchall()
-        old = [(row[0],) for row in rows if self._age_ms(row, at) > LEDGER_MS]
-        change(db, sql.FORGET_CHARGES, old)
+        for old, run in groupby(rows, lambda row: self._age_ms(row, at) > kept.get(row[1], LEDGER_MS)):
+            if old:
+                numbers = [row[0] for row in run]
+                db.execute(sql.FORGET_CHARGES, (numbers[0], numbers[-1]))
         self._purged = rows[-1][0]
+        return len(rows) == PURGED_AT_ONCE
 
     def _age_ms(self, row: Sequence[int], at: At) -> int:
-        _, wall, boot, boot_us = row
+        _, _, wall, boot, boot_us = row
         return (at.moment - self.line.moment(wall, boot, boot_us, at.moment)) // 1_000
-
-    def _young(self, row: Sequence[int], at: At) -> bool:
-        return row[1] <= at.wall and self._age_ms(row, at) <= LEDGER_MS

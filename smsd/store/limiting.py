@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from smsd.core.admission import (
+    PERS,
     At,
     Bound,
     Decision,
@@ -27,6 +28,7 @@ from smsd.core.admission import (
 )
 from smsd.core.limits import Action, Per, Subject
 from smsd.core.message import Draft, Instant, Message, State
+from smsd.core.waiting import Reason
 from smsd.core.windows import Window
 from smsd.store import Blocked, Claim, Limited, Replay, rows
 from smsd.store import statements as sql
@@ -93,7 +95,7 @@ class Turnstile:
                 for key, until in decision.full:
                     windows[key].hold_up(at.moment, until)
             if isinstance(decision, Go):
-                charges.charge(decision.keys, each.message.seq, at)
+                charges.charge(decision.keys, each.message.seq, at)  # whatever it was promised, as whoever else
                 kept.append(each.wanted)
             else:
                 each.wanted.answers[each.wanted.place] = self._turn_back(each, decision)
@@ -119,9 +121,10 @@ class Turnstile:
                 return Blocked(decision.rule, decision.group, decision.until)
             case Wait():
                 self._put_off(message, decision)
+                self._charges.release(message.seq, but={one.key for one in each.bounds})
             case Refuse():
                 self._refuse(message, decision)
-                self._charges.release((one.key for one in each.bounds), message.seq)
+                self._charges.release(message.seq)
         return message
 
     def _put_off(self, message: Message, wait: Wait) -> None:
@@ -200,10 +203,14 @@ def subject(message: Message, sender: str | None) -> Subject:
 
 
 def waits_no_more(charges: Charges, message: Message) -> None:
-    """The pending message has ended otherwise, or waits for something else: the turns promised to it are free."""
-    if charges.promises:
-        bounds = bound(charges.at_claim, subject(message, message.asked_sender))
-        charges.release((one.key for one in bounds), message.seq)
+    """The pending message, as it was, has ended otherwise, or waits for something else: its turns are free."""
+    if charges.release(message.seq) or message.held_since is None or not charges.queues:
+        return
+    bounds = bound(charges.at_claim, subject(message, message.asked_sender))
+    keys = charges.queues.intersection(one.key for one in bounds)
+    if not keys and message.held == Reason.SENDER_LIMIT:  # as whom it was to be sent is not kept
+        keys = set([key for key in charges.queues if PERS[key.kind // 2] is Per.SENDER][:1])
+    charges.leave(keys)
 
 
 def cancelled(db: Handle, charges: Charges, message: Message) -> None:

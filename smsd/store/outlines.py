@@ -13,6 +13,7 @@ from smsd.core.bunches import Line
 from smsd.core.message import Instant, Priority
 from smsd.store import statements as sql
 from smsd.store.connection import Handle
+from smsd.store.reading import MAX_INTEGER
 
 SAMPLED = 20_000
 """Messages numbered, at most, to read every n-th of them: some 10 ms."""
@@ -109,5 +110,13 @@ def place(db: Handle, flow: int, due: Instant, seq: int) -> int:
 def charged(db: Handle, boot: int, kind: int, key: str, most: int, step: int) -> tuple[tuple[Instant, int | None], ...]:
     """The newest `most` charges under a key, the newest first, and of these every `step`-th: the wall time, and the
     boot time (us) if it was in this boot."""
-    found: list[Any] = db.execute(sql.CHARGED_LATELY, (kind, key, most, step)).fetchall()
-    return tuple((at, boot_us if in_boot == boot else None) for at, in_boot, boot_us in found)
+    found: list[tuple[Instant, int | None]] = []
+    nr = MAX_INTEGER
+    for _ in range(most // step):  # in between, only the index is walked
+        row = db.execute(sql.CHARGED_BEFORE, (kind, key, nr, step - 1)).fetchone()
+        if row is None:
+            break
+        nr = row[0]
+        at, in_boot, boot_us = db.execute(sql.CHARGED_AT, (nr,)).fetchone()
+        found.append((at, boot_us if in_boot == boot else None))
+    return tuple(found)

@@ -18,8 +18,10 @@ from smsd.core.message import Attempt, Instant, Message, State
 from smsd.store import Proved, rows
 from smsd.store import statements as sql
 from smsd.store.changes import find
+from smsd.store.charges import Charges
 from smsd.store.connection import Handle
 from smsd.store.deltas import Deltas
+from smsd.store.limiting import waits_no_more
 from smsd.store.reading import BINDING_SLACK_MS, stretches
 from smsd.store.rows import OVERTAKEN
 from smsd.store.statements import arrays, change, expect
@@ -30,9 +32,9 @@ STRETCHES = 20
 
 
 def prove(
-    db: Handle, deltas: Deltas, boot: int, id: str, attempt: int, provider: str, pmid: str, now: Instant
+    db: Handle, deltas: Deltas, charges: Charges, id: str, attempt: int, provider: str, pmid: str, now: Instant
 ) -> Proved | None:
-    """See Outbox.prove. `boot`: the number of the present boot."""
+    """See Outbox.prove."""
     message, pmid = find(db, id, None), rows.storable(pmid) or ""
     if message is None:
         return None
@@ -44,12 +46,13 @@ def prove(
         return Proved(message, before)
     in_call = is_open(message)
     if in_call:
-        write_down(db, message, boot, now, pmid if attempt == message.attempt else None)
+        write_down(db, message, charges.line.boot, now, pmid if attempt == message.attempt else None)
     if not in_call or attempt != message.attempt:
         db.execute(sql.BIND_ATTEMPT, (pmid, message.seq, attempt))
     charged = message.charged + in_call
     values = (now, charged, provider, pmid, now, now, message.seq, int(before))
     expect(db.execute(sql.PROVE, values).rowcount, 1)
+    waits_no_more(charges, message)
     after = step(before, Event.TAKEN)
     deltas.moved(before, after, message.tenant, message.priority, message.flow)
     deltas.called(now, provider, message.tenant, sent=True)

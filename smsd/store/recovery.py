@@ -88,6 +88,7 @@ def recover(
         last_straws = count_crashes(db)
         reopened = mark_open_attempts(db, now, boot, boot_us, by_segments)
         held = tuple(park(db, seq, now) for seq in last_straws)
+        # Before steps.at_start, which forgets what the last boot's due times have followed.
         ledger.start(db, timeline(db, boot, now, boot_us))
         following = steps.at_start(db, boot, boot_us, now, latest)
         found = describe(db, reopened - len(held), latest, held, following)

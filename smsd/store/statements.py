@@ -92,6 +92,15 @@ def look_up(db: Handle, template: str, rows: Sequence[Sequence[object]]) -> list
     return found
 
 
+def look_up_plain(db: Handle, template: str, rows: Sequence[Sequence[object]]) -> list[Any]:
+    """Run a set-wise query over the rows; its rows."""
+    found: list[Any] = []
+    for piece in pieces(rows):
+        sql = with_rows(template, len(piece[0]), len(piece))
+        found += db.execute(sql, tuple(chain.from_iterable(piece))).fetchall()
+    return found
+
+
 def arrays(db: Handle, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
     """The rows of a query made by grouped()."""
     result: list[Any] = json.loads(db.execute(sql, parameters).fetchone()[0])
@@ -175,11 +184,13 @@ REFUSE = (
     "WHERE messages.seq = v.seq AND +messages.state = 0 AND messages.attempt = v.attempt"
 )
 
-CHARGES_OF = "WITH v (kind, key) AS (VALUES {rows}) " + grouped(
-    "c.kind, c.key, c.at, c.boot, c.boot_us, c.seq",
-    "v CROSS JOIN charges AS c INDEXED BY charges_key ON c.kind = v.kind AND c.key = v.key AND c.nr >= coalesce("
-    "(SELECT nr FROM charges AS o WHERE o.kind = v.kind AND o.key = v.key ORDER BY nr DESC LIMIT 1 OFFSET {most}), 0)",
+CHARGES_OF = (
+    "WITH v (place, kind, key) AS (VALUES {rows}) "
+    "SELECT v.place, c.at, c.boot, c.boot_us, c.seq FROM v CROSS JOIN charges AS c INDEXED BY charges_key "
+    "ON c.kind = v.kind AND c.key = v.key AND c.nr >= coalesce("
+    "(SELECT nr FROM charges AS o WHERE o.kind = v.kind AND o.key = v.key ORDER BY nr DESC LIMIT 1 OFFSET {most}), 0)"
 )
+"""Not grouped: there may be a hundred thousand, and numbers come cheaper without JSON."""
 
 
 def charges_of(most: int) -> str:
@@ -195,9 +206,18 @@ TAKE_BACK = (
     "coalesce((SELECT nr FROM charges AS o WHERE o.kind = ? AND o.key = ? ORDER BY nr DESC LIMIT 1 OFFSET ?), 0))"
 )
 
-OLDEST_CHARGES = "SELECT nr, at, boot, boot_us FROM charges WHERE nr > ? ORDER BY nr LIMIT ?"
+COUNT_CHARGES = (
+    "WITH k (boot, since) AS (VALUES {rows}) SELECT count(*) FROM "
+    "(SELECT nr FROM charges INDEXED BY charges_key WHERE kind = ? AND key = ? ORDER BY nr DESC LIMIT ?) AS v "
+    "CROSS JOIN charges AS c ON c.nr = v.nr LEFT JOIN k ON k.boot = c.boot "
+    "WHERE c.boot_us > k.since OR (c.at > ? AND (c.boot <> ? OR c.boot_us IS NULL))"
+)
+"""How many of the newest charges under a key were made since: by boot time in the boots of k, and by the wall clock but
+in this boot."""
 
-FORGET_CHARGES = "DELETE FROM charges WHERE nr IN (VALUES {rows})"
+OLDEST_CHARGES = "SELECT nr, kind, at, boot, boot_us FROM charges WHERE nr > ? ORDER BY nr LIMIT ?"
+
+FORGET_CHARGES = "DELETE FROM charges WHERE nr >= ? AND nr <= ?"
 
 FIRST_OF_ITS_KIND = "SELECT id, state, segments, encoding FROM messages WHERE seq = ?"
 
@@ -550,8 +570,9 @@ SPAN_OF_FLOW = (
 )
 """How many are pending, and the numbers of the first and the last of them."""
 
-CHARGED_LATELY = (
-    "SELECT c.at, c.boot, c.boot_us FROM (SELECT nr, row_number() OVER (ORDER BY nr DESC) AS place FROM "
-    "(SELECT nr FROM charges INDEXED BY charges_key WHERE kind = ? AND key = ? ORDER BY nr DESC LIMIT ?)) AS v "
-    "CROSS JOIN charges AS c ON c.nr = v.nr WHERE v.place % ? = 0 ORDER BY v.place"
+CHARGED_BEFORE = (
+    "SELECT nr FROM charges INDEXED BY charges_key WHERE kind = ? AND key = ? AND nr < ? ORDER BY nr DESC "
+    "LIMIT 1 OFFSET ?"
 )
+
+CHARGED_AT = "SELECT at, boot, boot_us FROM charges WHERE nr = ?"

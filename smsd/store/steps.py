@@ -178,14 +178,14 @@ def at_start(db: Handle, boot: int, boot_us: int | None, now: Instant, latest: I
     """
     unfinished = _unfinished(db)
     under_way = sum(step.by_ms for step in unfinished)
-    offset = None if boot_us is None else now - boot_us // 1_000
-    known = _offset(db, boot)
-    if known is not None and offset is not None:
-        by_ms = known - offset - under_way
+    ahead_ms = None if boot_us is None else now - boot_us // 1_000
+    known = offset(db)
+    if known is not None and known[0] == boot and ahead_ms is not None:
+        by_ms = known[1] - ahead_ms - under_way
     else:
         by_ms = max(0, _behind(db, now, latest) - under_way)
-        if offset is not None:
-            _keep_offset(db, boot, offset + under_way + by_ms)
+        if ahead_ms is not None:
+            _keep_offset(db, boot, ahead_ms + under_way + by_ms)
     return unfinished if abs(by_ms) <= NOTICED_MS else (*unfinished, Step(by_ms, now))
 
 
@@ -208,20 +208,21 @@ def _unfinished(db: Handle) -> tuple[Step, ...]:
     return (Step(by_ms, now, (part, flow, due, seq)),)
 
 
-def _offset(db: Handle, boot: int) -> int | None:
+def offset(db: Handle) -> tuple[int, int] | None:
+    """The boot in which the outbox was last opened, and by how much (ms) the wall clock was ahead of boot time in it as
+    far as due times have followed; None: never, or it had no boot clock."""
     row = db.execute(sql.GET_META, (OFFSET,)).fetchone()
     if row is None:
         return None
-    of, offset = str(row[0]).split()
-    return int(offset) if int(of) == boot else None
+    boot, ahead_ms = str(row[0]).split()
+    return int(boot), int(ahead_ms)
 
 
-def _keep_offset(db: Handle, boot: int, offset: int) -> None:
-    db.execute(sql.SET_META, (OFFSET, f"{boot} {offset}"))
+def _keep_offset(db: Handle, boot: int, ahead_ms: int) -> None:
+    db.execute(sql.SET_META, (OFFSET, f"{boot} {ahead_ms}"))
 
 
 def _shift_offset(db: Handle, by_ms: int) -> None:
-    row = db.execute(sql.GET_META, (OFFSET,)).fetchone()
-    if row is not None:
-        boot, offset = str(row[0]).split()
-        _keep_offset(db, int(boot), int(offset) - by_ms)
+    known = offset(db)
+    if known is not None:
+        _keep_offset(db, known[0], known[1] - by_ms)

@@ -180,8 +180,8 @@ class Ledger:
                 message.state = step(message.state, Event.FAIL)
                 message.processed_at = entry.now
                 message.error = opted_out(codes, provider, entry.now)
-                message.held = message.held_by = message.held_since = None
                 waits_no_more(self.charges, message)
+                message.held = message.held_by = message.held_since = None
                 failed.append(message)
             else:
                 moved.append((message, route))

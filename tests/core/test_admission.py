@@ -124,11 +124,45 @@ def test_who_would_wait_longer_than_it_may_fails() -> None:
     assert found.error.message == "Rate limit exceeded (2/hour per recipient)"
 
 
-def test_what_waits_in_a_flow_waits_since_it_was_due() -> None:
-    one = Rule(Per.TENANT, 2, HOUR, max_wait_ms=HOUR)
-    found = judged(message(due=NOW - HOUR // 2), one, short=(one,))
-    assert found == HoldUp(one, "tenant:shop", NOW + HOUR // 2)
-    assert isinstance(judged(message(due=NOW - HOUR // 2 - 1), one, short=(one,)), Refuse)
+def test_what_waits_in_a_flow_waits_since_it_was_due_and_the_flow_is_held_up() -> None:
+    one, key = Rule(Per.TENANT, 2, HOUR, max_wait_ms=HOUR), Key(4, "shop")
+    window, half = full(one), HOUR // 2
+    stopped = ((key, us(half)),)
+
+    def found(due: int) -> object:
+        return admit(message(due=NOW + due), bound([one], SUBJECT), {key: window}, NO_JITTER, AT)
+
+    assert found(-9 * HOUR) == HoldUp(one, "tenant:shop", NOW + half, stopped), "it waited for something else"
+    window.hold_up(us(-half - 1), us(-5_000))
+    assert found(-half) == HoldUp(one, "tenant:shop", NOW + half, stopped)
+    refused = found(-half - 1)
+    assert isinstance(refused, Refuse)
+    assert (refused.state, refused.full) == (State.FAILED, stopped), "who comes after it is held up still"
+    window.hold_up(us(-half - 1), us(-5_001))
+    assert isinstance(found(-9 * HOUR), HoldUp), "there was room, and nobody came for it"
+
+
+def test_each_full_window_of_a_flow_is_told_with_its_last_turn() -> None:
+    hour, day, campaign = rule(Per.TENANT), Rule(Per.TENANT, 2, 24 * HOUR), rule(Per.CAMPAIGN)
+    found = judged(message(), hour, day, campaign, rule(), short=(hour, day, campaign))
+    assert isinstance(found, HoldUp)
+    ends = dict(found.full)
+    assert (found.rule, ends.pop(Key(4, "shop"))) == (day, us(24 * HOUR - HOUR // 2))
+    assert list(ends.values()) == [us(HOUR // 2)]
+
+
+def test_a_later_claim_is_charged_to_a_sender_whose_window_holds_no_charge_of_it() -> None:
+    one, key = rule(Per.SENDER), Key(8, SUBJECT.sender or "")
+    again, bounds = message(attempt=1, seq=7), bound([one], SUBJECT)
+    for charges, found in (
+        ([], Go((key,))),
+        ([(us(-HOUR // 2), 8)], Go((key,))),
+        ([(us(-HOUR // 2), 7)], GO),
+        ([(us(-HOUR // 2), 7), (us(-HOUR // 2), 8)], GO),
+        ([(us(-HOUR), 7)], Go((key,))),
+    ):
+        assert admit(again, bounds, {key: Window(charges)}, NO_JITTER, AT) == found
+    assert isinstance(admit(again, bounds, {key: full(one)}, NO_JITTER, AT), Wait)
 
 
 def test_each_refusal_costs_an_attempt_and_waits_by_the_retry_rules() -> None:

@@ -163,7 +163,9 @@ class Model:
         waiting = [seq for seq in self.rows if seq not in self.in_flight]
         if waiting:
             seq = waiting[nth % len(waiting)]
-            del self.rows[seq]
+            row = self.rows.pop(seq)
+            if self.schedule.knows(row.flow) and self.schedule._flows[row.flow].eating:
+                self.stale.add(seq)  # offered, and looked at when the slice is in
             self.schedule.drop(seq)
             assert seq not in self.schedule._tickets
 
@@ -227,8 +229,8 @@ class Model:
             assert all(flow.in_ring for flow in free if flow.ready)
             assert lane.rounds[share.priority].count(share) == share.in_ring
             assert share.in_ring or share.block or not share.ready
-            for is_held_up, asking in enumerate(share.hungry):
-                assert all(flow.hungry and bool(flow.block) == is_held_up for flow in asking.values())
+            for is_held_up, hungry in enumerate(share.hungry):
+                assert all(flow.hungry and bool(flow.block) == is_held_up for flow in hungry.values())
             queues = self.schedule._hunger._queues[lane.name, share.priority]
             for queue, is_held_up in zip(queues, (False, True), strict=True):
                 asking = [flow for flow in share.flows.values() if flow.hungry and bool(flow.held_up) is is_held_up]

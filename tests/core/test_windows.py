@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smsd.core.windows import Window
+from smsd.core.windows import BREAK_US, Window
 
 HOUR = 3_600_000_000
 
@@ -117,3 +117,23 @@ def test_what_is_forgotten_takes_no_room() -> None:
     assert window.size == 7
     assert window.promises <= 101
     assert len(window._moments) < 200
+
+
+def test_it_is_held_up_without_a_break_until_there_is_room_that_nobody_wants() -> None:
+    window = Window([(0, 1)])
+    assert window.held_since(50) == 50
+    window.hold_up(50, 100)
+    window.hold_up(100 + BREAK_US, 9 * BREAK_US)
+    assert window.held_since(10 * BREAK_US) == 50
+    assert window.held_since(10 * BREAK_US + 1) == 10 * BREAK_US + 1
+    window.charge(2, 9 * BREAK_US)
+    assert window.held_since(9 * BREAK_US) == 50, "it came at its turn"
+    window.charge(3, 9 * BREAK_US - 1)
+    assert window.held_since(9 * BREAK_US) == 9 * BREAK_US, "there was room before: other rules count"
+
+
+def test_a_message_is_found_among_the_charges_of_the_span() -> None:
+    window = Window((n, n * 256) for n in range(1, 1_000))  # the bytes of 1 lie between two of them
+    assert [window.holds(seq, 500, 999) for seq in (256 * 999, 256 * 500, 256 * 499, 1, 0)] == [
+        True, True, False, False, False
+    ]  # fmt: skip

@@ -19,7 +19,7 @@ from smsd.core.units import rfc3339
 from smsd.core.verdict import Category
 from smsd.engine.intake import Receipt
 from smsd.store import Person
-from tests.engine.rig import TO, Rig
+from tests.engine.rig import ACCEPTED, REFUSED, TO, Rig, twilio
 
 HOUR_MS = 3_600_000
 PER_NUMBER = Rule(Per.RECIPIENT, 5, HOUR_MS)
@@ -340,6 +340,73 @@ def test_a_limit_that_stays_puts_nothing_off_anew_at_a_restart(rig: Rig) -> None
         await rig.start()
         await rig.seconds(5)
         assert await rig.message(id) == held
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_a_clock_set_right_before_a_reboot_opens_no_window(rig: Rig) -> None:
+    rig.limits = (PER_NUMBER,)
+
+    async def story() -> None:
+        await rig.start()
+        for n in range(5):
+            await rig.accepted(text=f"text {n}")
+        await rig.seconds(5)
+        rig.clock.step(2 * HOUR_MS)
+        await rig.seconds(60)
+        for n in range(2):
+            await rig.stop()
+            rig.clock.reboot(10_000_000)
+            await rig.start()
+            for text in "abc":
+                await rig.accepted(text=f"{text}{n}")
+            await rig.seconds(60)
+        assert len(rig.carrier.sends) == 5
+        await rig.seconds(3_600)
+        assert len(rig.carrier.sends) == 10
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_a_pause_does_not_use_up_what_a_message_may_wait_for_a_tenants_limit(rig: Rig) -> None:
+    rig.limits = (Rule(Per.TENANT, 1, 60_000, Action.DEFER, 200_000),)
+
+    async def story() -> None:
+        await rig.start()
+        await rig.engine.service.pause("main", "maintenance")
+        ids = [await rig.accepted(text=f"text {n}") for n in range(6)]
+        await rig.seconds(1_200)
+        await rig.engine.service.resume("main")
+        await rig.seconds(2)
+        assert "failed" not in [await rig.state(id) for id in ids]
+        await rig.seconds(600)
+        assert [await rig.state(id) for id in ids] == ["sent"] * 4 + ["failed"] * 2
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_a_message_that_fails_over_is_held_to_the_limit_of_its_other_sender(rig: Rig) -> None:
+    rig.limits = (Rule(Per.SENDER, 5, HOUR_MS),)
+    rig.providers = [
+        (twilio("main"), rig.rules(senders=("+15005550001",))),
+        (twilio("other"), rig.rules(senders=("+15005550002",))),
+    ]
+    rig.carrier.answers = lambda name, _: REFUSED if name == "main" else ACCEPTED
+
+    async def story() -> None:
+        await rig.start()
+        for n in range(5):
+            await rig.accepted(to=f"+1415555{n:04}")
+        await rig.seconds(60)
+        assert rig.carrier.names.count("other") == 5
+        await rig.engine.service.pause("main", "maintenance")
+        for n in range(5, 15):
+            await rig.accepted(to=f"+1415555{n:04}")
+        await rig.seconds(60)
+        assert rig.carrier.names.count("other") == 5
         await rig.stop()
 
     rig.run(story)

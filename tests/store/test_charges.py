@@ -23,7 +23,7 @@ from smsd.store.connection import Connection, Cursor, Handle, connect
 from smsd.store.migrate import migrate
 from smsd.store.restore import restore
 from smsd.store.sqlite import SqliteOutbox
-from smsd.store.timeline import Timeline, timeline
+from smsd.store.timeline import Timeline, see_clocks, timeline
 from tests.doubles.builders import NOW, draft
 from tests.doubles.clock import ManualClock
 from tests.doubles.inline_connection import InlineConnection
@@ -117,11 +117,34 @@ def test_within_a_boot_the_boot_clock_decides_and_else_the_anchor() -> None:
     assert Timeline(2, NOW, None).moment(NOW + 5, 1, None, NOW * 1_000 + 3) == NOW * 1_000 + 3
 
 
+def test_of_two_readings_of_another_boots_charge_the_later_one_counts() -> None:
+    line = Timeline(3, NOW, 1_000_000, {2: NOW - 10_000})
+    now = 9_000_000
+    for wall, boot, boot_us, moment in (
+        (NOW - HOUR, 2, 7_000_000, -2_000_000),  # its clock was behind, and was set right
+        (NOW - HOUR, 2, 6_000_001, -2_999_000),  # parts of a millisecond count for the later one
+        (NOW - 1_000, 2, 7_000_000, 0),  # it was ahead, or was set wrong
+        (NOW - HOUR, 2, 99_000_000, 1_000_000),  # it ended ahead of this boot's
+        (NOW - HOUR, 1, 7_000_000, 1_000_000 - HOUR * 1_000),  # a boot of which nothing is known any more
+        (NOW - HOUR, 2, None, 1_000_000 - HOUR * 1_000),
+    ):
+        assert line.moment(wall, boot, boot_us, now) == moment
+
+
 def test_the_anchor_is_set_once_a_boot(db: sqlite3.Connection) -> None:
     first = timeline(db, 1, NOW, 5)
     assert timeline(db, 1, NOW + HOUR, 50) == first == Timeline(1, NOW, 5)
-    assert timeline(db, 2, NOW + HOUR, 7) == Timeline(2, NOW + HOUR, 7)
+    second = timeline(db, 2, NOW + HOUR, 7)
+    assert second == Timeline(2, NOW + HOUR, 7, {1: NOW + HOUR})
+    see_clocks(db, 2, NOW + 9, 8_000)
+    assert timeline(db, 2, NOW, 9) == second
     assert timeline(db, 2, NOW, None) == Timeline(2, NOW, None)
+
+
+def test_the_clocks_of_many_boots_are_known_but_not_of_all(db: sqlite3.Connection) -> None:
+    for boot in range(1, 100):
+        see_clocks(db, boot, NOW + boot, 0)
+    assert timeline(db, 100, NOW, 0).clocks == {boot: NOW + boot for boot in range(68, 100)}
 
 
 def test_old_charges_go_in_small_steps_whatever_stands_before_them(
@@ -261,6 +284,36 @@ async def test_a_restored_outbox_knows_what_was_charged_since(
     assert await hall.left() == 4
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT count(*), sum(seq < 0) FROM charges").fetchone() == (3, 1)
+
+
+@pytest.mark.parametrize("same_boot", [True, False])
+async def test_a_restored_outbox_knows_the_clocks_of_the_one_it_replaces(
+    opening: Opening, path: Path, tmp_path: Path, same_boot: bool
+) -> None:
+    clock = ManualClock()
+
+    async def start(boot: str) -> Hall:
+        opened = await opening(clock.wall(), boot_token=boot, boot_us=clock.boot)
+        hall = Hall(opened.box, clock, None, number=clock.boot() // 1_000)  # type: ignore[arg-type]  # not restarted
+        await hall.limit(Rule(Per.RECIPIENT, 4, HOUR))
+        return hall
+
+    hall = await start("first")
+    await hall.box.snapshot(tmp_path / "backup.db")  # type: ignore[attr-defined]  # a SqliteOutbox's own
+    if not same_boot:
+        await hall.box.close()
+        hall = await start("second")
+    await hall.sent()
+    clock.step(2 * HOUR)
+    await hall.box.beat(clock.wall())  # type: ignore[attr-defined]  # a SqliteOutbox's own
+    await hall.box.close()
+    restore(tmp_path / "backup.db", path.parent, pending="hold")
+    clock.advance(60_000)
+    hall = await start("third")
+    assert await hall.left() == 3
+    clock.advance(HOUR)
+    assert await hall.left() == 4
+    await hall.box.close()
 
 
 async def test_the_charge_of_a_message_that_is_gone_stays(opening: Opening, path: Path) -> None:

@@ -1,7 +1,8 @@
 """Does any interleaving of what can happen to an outbox let a rolling window exceed its count?
 
 The judge keeps a record of its own, by a time that never steps, and knows nothing of ledgers. Across a restart of the
-machine it counts what was claimed while the wall clock told the truth: of the rest no outbox can know how old it is.
+machine it counts what was claimed while the wall clock told the truth, and what was claimed in a boot in which the
+outbox last saw it do so: of the rest no outbox can know how old it is.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import sqlite3
 import tempfile
 from collections import defaultdict
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,11 +45,11 @@ STEPS = (
 
 @dataclass(frozen=True)
 class Seen:
-    """One that was counted: when by the time that never steps, in which boot, while the wall clock was right or not."""
+    """One that was counted: when by the time that never steps, in which boot, and whether another boot can know it."""
 
     at: int
     boot: int
-    honest: bool
+    known: bool
     seq: int
 
 
@@ -61,8 +63,13 @@ class Judge:
         rule, charges = RULES[key[0]], self.seen[key]
         charges.append(one)
         since = one.at - rule.span_ms
-        counted = [each for each in charges if each.at > since and (each.boot == one.boot or each.honest)]
+        counted = [each for each in charges if each.at > since and (each.boot == one.boot or each.known)]
         assert len(counted) <= rule.count, f"{rule.words}: {counted}"
+
+    def right_at_last(self, boot: int) -> None:
+        """The wall clock was right when the outbox last saw it in that boot: by it, it knows of all its charges."""
+        for charges in self.seen.values():
+            charges[:] = [replace(each, known=each.known or each.boot == boot) for each in charges]
 
 
 class Trial:
@@ -72,7 +79,7 @@ class Trial:
         self.path = directory / "outbox.db"
         self.dice = random.Random(seed)
         self.judge = Judge()
-        self.time = self.number = self.boot = self.offset = 0
+        self.time = self.number = self.boot = self.offset = self.offset_seen = 0
         self.clock = ManualClock(NOW, boot=1_000_000)
         self.live: dict[int, Message] = {}
 
@@ -83,6 +90,7 @@ class Trial:
         )  # fmt: skip
         await self.box.govern(AdmissionRules(RULES))
         await self.box.open(self.clock.wall())
+        self.offset_seen = self.offset
 
     def pass_time(self, ms: int) -> None:
         self.time += ms
@@ -167,9 +175,10 @@ class Trial:
         self.pass_time(self.dice.randint(HOUR, 3 * HOUR))
 
     async def step(self) -> None:
-        ms = self.dice.choice([-1, 1]) * self.dice.randint(1, 30 * HOUR)
-        if self.offset and self.dice.random() < 0.5:
-            ms = -self.offset
+        back = self.offset != 0 and self.dice.random() < 0.5
+        self.step_by(-self.offset if back else self.dice.choice([-1, 1]) * self.dice.randint(1, 30 * HOUR))
+
+    def step_by(self, ms: int) -> None:
         self.offset += ms
         self.clock.step(ms)
 
@@ -191,7 +200,13 @@ class Trial:
         await self.open()
 
     async def boot_again(self) -> None:
+        """The machine starts again. Before that its clock is often set right, and mostly the outbox sees it."""
+        if self.dice.random() < 0.6:
+            self.step_by(-self.offset)
+            await (self.beat() if self.dice.random() < 0.8 else self.close())
         await self.box.close()
+        if self.offset == self.offset_seen == 0:
+            self.judge.right_at_last(self.boot)
         self.boot += 1
         self.offset = 0
         self.pass_time(self.dice.randint(1, 10 * MINUTE))
@@ -200,6 +215,7 @@ class Trial:
 
     async def beat(self) -> None:
         await self.box.beat(self.clock.wall())
+        self.offset_seen = self.offset
 
     async def govern(self) -> None:
         """The rules are read again: what is in memory goes."""
@@ -218,6 +234,27 @@ class Trial:
 def test_no_interleaving_lets_a_window_exceed_its_count(steps: list[str], seed: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
         asyncio.run(Trial(Path(directory), seed).run(steps))
+
+
+@pytest.mark.parametrize("by", ["beat", "close"])
+@pytest.mark.parametrize("ms", [2 * HOUR, -2 * HOUR])
+def test_a_clock_set_right_before_the_machine_starts_again_empties_no_window(ms: int, by: str) -> None:
+    async def story(trial: Trial) -> None:
+        trial.step_by(-ms)
+        await trial.open()
+        for name in ("submit", "claim") * 8:
+            await getattr(trial, name)()
+        trial.step_by(ms)
+        await getattr(trial, by)()
+        for _ in range(3):
+            await trial.boot_again()
+            for name in ("submit", "claim") * 8:
+                await getattr(trial, name)()
+        await trial.box.close()
+        assert max(len(charges) for key, charges in trial.judge.seen.items() if key[0] == 0) == RULES[0].count
+
+    with tempfile.TemporaryDirectory() as directory:
+        asyncio.run(story(Trial(Path(directory), 1)))
 
 
 def test_the_trial_is_one() -> None:
