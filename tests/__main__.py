@@ -1,7 +1,7 @@
 """The one command: python -m tests [pytest arguments]. Format, lint, types, then tests; the first failure ends it.
 
-Two runs of tests: what lives in virtual time or in plain values, over all cores; then what has sockets, processes and
-the real clock, one after the other, because such tests disturb each other.
+Two runs of tests: what lives in virtual time, in plain values or in a world of its own, over all cores; then what has
+daemons, great loads and the real clock, one after the other, because such tests disturb each other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CHECKS: tuple[tuple[str, list[str]], ...] = (
     ("types", ["-m", "mypy"]),
 )
 
-TIMELESS = ("config", "core", "engine", "providers", "simulation", "store")
+TIMELESS = ("cli", "client", "config", "core", "engine", "logs", "providers", "simulation", "store")
 """Directories of tests that no neighbour can disturb."""
 
 

@@ -53,8 +53,8 @@ def since_of(line: Timeline, since: Moment) -> tuple[Instant, Mapping[int, Momen
         return END, {line.boot: since}
     # wall - at < (us - since) / 1000, in whole numbers
     wall = line.wall - -(-(line.us - since) // 1_000)
-    earlier = {boot: (wall - ahead) * 1_000 for boot, ahead in line.clocks.items()}
-    return wall, {**earlier, line.boot: since}
+    earlier = {boot: (wall - ahead) * 1_000 for boot, ahead in sorted(line.clocks.items(), reverse=True)}
+    return wall, {line.boot: since, **earlier}
 
 
 def keys_of(db: Handle, rule: Rule, person: Person) -> Iterator[Key]:

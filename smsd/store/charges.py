@@ -42,7 +42,7 @@ PROMISES_KEPT = 50_000
 """Turns promised, some 20 MB. Of those that wait beyond them only the last turn is kept, by key."""
 
 PURGED_AT_ONCE = 2_000
-"""Rows that one purge() looks at: some 15 ms where each lies under another key."""
+"""Rows that one purge() looks at: some 10 ms where each lies under another key; the commit's sync costs as much."""
 
 KEPT_LONGER_MS = 86_400_000
 """A charge is kept so much longer than the longest window it may lie in: clocks are set, and rules changed back."""

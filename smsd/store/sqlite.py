@@ -68,7 +68,7 @@ SYNCHRONOUS = ("full", "normal", "extra")
 """Only full and extra keep the promise; normal may lose the last commits in a power cut and is for measuring that."""
 
 PURGES = 10
-"""Of one beat, at most: they take away what limits of 2,000 messages a second leave behind, on one key each."""
+"""Of one beat, at most: they take away what 2,000 charges a second leave behind."""
 
 
 def ignore_full(full: bool) -> None:

@@ -209,11 +209,11 @@ TAKE_BACK = (
 COUNT_CHARGES = (
     "WITH k (boot, since) AS (VALUES {rows}) SELECT count(*) FROM "
     "(SELECT nr FROM charges INDEXED BY charges_key WHERE kind = ? AND key = ? ORDER BY nr DESC LIMIT ?) AS v "
-    "CROSS JOIN charges AS c ON c.nr = v.nr LEFT JOIN k ON k.boot = c.boot "
-    "WHERE c.boot_us > k.since OR (c.at > ? AND (c.boot <> ? OR c.boot_us IS NULL))"
+    "CROSS JOIN charges AS c ON c.nr = v.nr "
+    "WHERE c.boot_us > (SELECT since FROM k WHERE k.boot = c.boot) OR (c.at > ? AND (c.boot <> ? OR c.boot_us IS NULL))"
 )
-"""How many of the newest charges under a key were made since: by boot time in the boots of k, and by the wall clock but
-in this boot."""
+"""How many of the newest charges under a key were made since: by boot time in the boots of k (those of most charges
+first: it is walked), and by the wall clock but in this boot."""
 
 OLDEST_CHARGES = "SELECT nr, kind, at, boot, boot_us FROM charges WHERE nr > ? ORDER BY nr LIMIT ?"
 

@@ -17,7 +17,7 @@ import pytest
 
 from tests.daemon.harness import Client, Site, free_port, number, text, until
 
-MANY = 200_000
+MANY = 120_000
 GROWTH = 40 << 20
 """What the daemon may grow by. The answers alone are 27 MiB, the body another 14."""
 

@@ -79,7 +79,7 @@ def took_s(client: Client, **fields: str) -> float:
     return time.monotonic() - began
 
 
-@pytest.mark.parametrize("count", [20_000, pytest.param(1_000_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [8_000, pytest.param(1_000_000, marks=pytest.mark.long)])
 def test_a_tenant_far_above_its_limit_is_nobodys_burden(site: Site, count: int) -> None:
     limited(site)
     assert site.process is not None
@@ -88,7 +88,7 @@ def test_a_tenant_far_above_its_limit_is_nobodys_burden(site: Site, count: int) 
         fill(client, count)
         time.sleep(2)  # what acceptance left to do (checkpoints) is done
         rows, cpu, sent, began = rows_written(client), cpu_s(pid), client.states()["sent"], time.monotonic()
-        time.sleep(5)
+        time.sleep(3)
         rows, cpu = rows_written(client) - rows, cpu_s(pid) - cpu
         sent, took = client.states()["sent"] - sent, time.monotonic() - began
         print(

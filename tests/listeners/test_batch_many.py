@@ -18,7 +18,7 @@ from smsd.listeners.http.batch import BatchLimits
 from tests.listeners.batch_rig import JSON, NDJSON, Door, door, exchange, good, keyed, line, lines, parse, raw, stored
 from tests.listeners.house import House, resident, running, until
 
-MANY = 100_000
+MANY = 60_000
 
 GROWTH = 60 << 20
 """What the process may grow by: the engine's 20,000 tickets and SQLite's cache. The answers alone are 27

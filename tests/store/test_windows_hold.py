@@ -218,7 +218,9 @@ class Trial:
         self.offset_seen = self.offset
 
     async def govern(self) -> None:
-        """The rules are read again: what is in memory goes."""
+        """The rules are read again. If they were others in between, what is in memory goes."""
+        if self.dice.random() < 0.5:
+            await self.box.govern(AdmissionRules())
         await self.box.govern(AdmissionRules(RULES))
 
     async def run(self, steps: list[str]) -> int:
