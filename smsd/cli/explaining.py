@@ -29,7 +29,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "INVALID_RECIPIENT": "Submit it anew to a number that takes texts.",
     "REJECTED": "Submit it anew with another text, or see what the provider's code means: smsd help codes",
     "CONFIG_ERROR": f"See what the provider's code means: smsd help codes. {_MEND}",
-    "LIMIT_EXCEEDED": "To send it past the limits on its recipient and user: smsd retry {id}",
+    "LIMIT_EXCEEDED": "It goes past limits on its recipient and user, and waits for others: smsd retry {id}",
     "EXPIRED": "If it is still wanted: smsd retry {id} --ttl 1h",
 }
 """By the category of the error; for the others the cause is to be mended."""

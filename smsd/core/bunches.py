@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from smsd.core.limits import groups_of
 from smsd.core.message import Instant, Priority
@@ -33,6 +33,15 @@ class Line:
     line's places; one when all are the same."""
     segments: float = 1.0
     """Of a message, on average."""
+
+    def until(self, end: Instant) -> Line | None:
+        """What of it is due by then; None: nothing."""
+        known = bisect_right(self.dues, end)
+        if known in (0, len(self.dues)):
+            return self if known else None
+        each = (self.pending - 1) / (len(self.dues) - 1)
+        later = 1 + round((len(self.dues) - known - 1) * each)
+        return replace(self, pending=max(1, self.pending - later), dues=self.dues[:known])
 
     @property
     def groups(self) -> tuple[str, ...]:

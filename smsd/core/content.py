@@ -121,10 +121,12 @@ def _filled_in(submission: Submission, rules: MessageRules, faults: list[Fault])
     before = len(faults)
     if lang is not None and not (len(lang) <= MAX_LANG and _LANG.fullmatch(lang)):
         faults.append(Fault("lang", "invalid_value", '`lang` must be a language tag such as "de" or "pt-BR"'))
+        lang = None
     vars = {} if submission.vars is None else submission.vars
-    faults.extend(_wrong_vars(vars))
+    odd = _wrong_vars(vars)
+    faults.extend(odd)
     if name is None:
-        for field, value in (("vars", submission.vars), ("lang", lang)):
+        for field, value in (("vars", submission.vars), ("lang", submission.lang)):
             if value is not None:
                 message = f"`{field}` is for a template only: name one in `template`, or leave `{field}` out"
                 faults.append(Fault(field, "invalid_value", message))
@@ -138,11 +140,11 @@ def _filled_in(submission: Submission, rules: MessageRules, faults: list[Fault])
     if template is None:
         message = "`template` must name a template of the configuration: ask the operator of smsd for those there are"
         faults.append(Fault("template", "invalid_value", message, circumstantial=True))
-    if template is None or len(faults) > before:
+    if template is None or odd:
         return None
     found = template.render(vars, lang)
     if isinstance(found, str):
-        return found
+        return found if len(faults) == before else None
     faults.extend(found)
     return None
 

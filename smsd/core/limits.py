@@ -18,7 +18,7 @@ MAX_COUNT = 100_000
 """The most messages a rule may count in its window: every one of them is remembered."""
 
 LEDGER_MS = 32 * 86_400_000
-"""How long a charge is remembered; no window is longer."""
+"""How long a charge is remembered at most; no window is longer."""
 
 
 class Per(StrEnum):

@@ -8,13 +8,16 @@ together is for `forecast` to find out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from smsd.core.bunches import Line
 from smsd.core.health import Standing
 from smsd.core.message import Instant
 from smsd.core.pacing import Pacer
 from smsd.core.routing import FAILOVER_AFTER_MS
+
+LEAST_US = 3_600_000_000
+"""So far ahead is looked in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,16 @@ class Scene:
                 if group in self.bars:
                     counts[group] = counts.get(group, 0) + line.pending
         return counts
+
+    def cut(self) -> tuple[Scene, Instant | None]:
+        """Without what is due long after all else has gone, so that a message of next year does not blur the next
+        minute; and the moment from which on things are left out. None: nothing is."""
+        ends = [self.ceilings_end(), *(self.bar_opens(group, count) for group, count in self.behind.items())]
+        end = self.instant(self.now_us + max(LEAST_US, 2 * (max(ends) - self.now_us)))
+        near = [each for line in self.lines if (each := line.until(end)) is not None]
+        if not near or near == [*self.lines]:
+            return self, None
+        return replace(self, lines=near), end
 
     # -- times -------------------------------------------------------------------------------------------------------
 

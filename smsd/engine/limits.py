@@ -91,7 +91,9 @@ class Limits:
             self._bus.publish(Kind.MESSAGE_RETRY_SCHEDULED, now, **fields)
         rule = self._rule_of(message)
         if rule is not None:
-            self._tell(rule, _key(rule, message), message.tenant, message.recipient, message.due)
+            # Only one that waits for its turn is told when there is room: that is when it is due.
+            until = message.due if message.held is not None else None
+            self._tell(rule, _key(rule, message), message.tenant, message.recipient, until)
 
     def rejected(self, draft: Draft, found: Limited) -> None:
         """A submission was refused for want of room."""
@@ -110,7 +112,7 @@ class Limits:
         found = [rule for action in actions for rule in self.rules if (rule.words, rule.action) == (words, action)]
         return found[0] if found else None
 
-    def _tell(self, rule: Rule, key: str, tenant: str, recipient: str | None, until: Instant) -> None:
+    def _tell(self, rule: Rule, key: str, tenant: str, recipient: str | None, until: Instant | None) -> None:
         boot = self._clock.boot()
         name = (f"{rule.action} {rule.words}", key)
         told, met = self._told.pop(name, (None, 0))

@@ -17,6 +17,7 @@ from smsd.clock import Clock
 from smsd.core.admission import Key, kind_of
 from smsd.core.bunches import Line
 from smsd.core.forecast import Forecast
+from smsd.core.health import Standing
 from smsd.core.limits import OF_FLOWS, Action, Per, Rule, groups_of
 from smsd.core.message import Instant, Message, State
 from smsd.core.pacing import Pace, Pacer, Window
@@ -60,6 +61,10 @@ class _Look:
     at_us: int
     scene: Scene
     overall: Forecast
+    end: Instant | None
+    """What is due later was left out; None: nothing is."""
+    last: Instant | None
+    """When the last of what was left out is due."""
     near: Forecast | None = None
     """The first starts, message by message; the same as `overall` when few wait."""
 
@@ -90,13 +95,16 @@ class Lookout:
     async def backlog_eta(self) -> Instant | None:
         """When the last of what waits now will go; None: nothing waits, or nobody knows."""
         look = await self._ahead(KEPT_US)
-        return look.overall.backlog()
+        found = look.overall.backlog()
+        return found if found is None or look.last is None else max(found, look.last)
 
     async def message_eta(self, message: Message) -> Instant | None:
         """When this message will go; None: it is not pending, or nobody knows."""
         if message.state is not State.PENDING:
             return None
         look = await self._ahead(KEPT_US)
+        if look.end is not None and message.due > look.end:
+            return message.due if self._is_open(message.route) else None
         if not look.overall.knows(message.flow):
             look = await self._ahead(RENEWED_US)
         place = await self._records.place(message.flow, message.due, message.seq)
@@ -113,9 +121,16 @@ class Lookout:
         async with self._looking:
             look = self._look
             if look is None or self._clock.boot() - look.at_us >= kept_us:
-                scene = await self._scene()
-                look = self._look = _Look(scene.now_us, scene, await _run(Forecast(scene)))
+                whole = await self._scene()
+                scene, end = whole.cut()
+                last = None if end is None else max(line.dues[-1] for line in whole.lines)
+                look = self._look = _Look(scene.now_us, scene, await _run(Forecast(scene)), end, last)
             return look
+
+    def _is_open(self, route: str) -> bool:
+        """Whether a provider of the route is called, or will be again by itself."""
+        lanes = [self._lanes[name] for name in route.split(",") if name in self._lanes]
+        return any(lane.standing() in {Standing.OPEN, Standing.COOLING} for lane in lanes)
 
     async def _near(self, look: _Look) -> Forecast:
         async with self._looking:

@@ -290,6 +290,11 @@ class TestTemplates:
             ({"template": "greeting", "vars": {"name\n": []}}, [("vars", "invalid_value")], False),
             ({"template": "greeting", "vars": {"name": "Ann"}, "lang": "de_DE"}, [("lang", "invalid_value")], False),
             ({"template": "greeting", "vars": {"name": "Ann"}, "lang": ""}, [("lang", "invalid_value")], False),
+            (
+                {"template": "greeting", "vars": {"nome": "Ann"}, "lang": "!!"},
+                [("lang", "invalid_value"), ("vars.name", "missing_field")],
+                False,
+            ),
             ({"vars": {"name": "Ann"}}, [("vars", "invalid_value"), ("text", "missing_field")], False),
             ({"lang": "de", "text": "x"}, [("lang", "invalid_value")], False),
         ],

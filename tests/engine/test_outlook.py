@@ -175,3 +175,34 @@ def test_one_that_has_just_come_is_known(tmp_path: Path) -> None:
         await rig.stop()
 
     rig.run(story)
+
+
+def test_a_message_of_next_month_blurs_nobody_elses_minute(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.providers = [(twilio(), Rig.rules(pace=Pace((window(25, 1),))))]
+
+    async def story() -> None:
+        await rig.start()
+        month = rig.clock.wall() + 30 * 86_400_000
+        far = await rig.accepted(send_at=rfc3339(month))
+        soon = await rig.accepted(send_at=rfc3339(rig.clock.wall() + 90_000))
+        ids = await fill(rig, 500)
+        begun = rig.clock.wall()
+        service = rig.engine.service
+        assert (await service.stats()).eta == month
+
+        async def eta(id: str) -> float:
+            seen = await service.get(id, None)
+            assert seen is not None
+            assert seen.eta is not None
+            return (seen.eta - begun) / 1_000
+
+        assert await eta(far) == (month - begun) / 1_000
+        assert await eta(soon) == pytest.approx(90, abs=1)
+        said = [await eta(ids[place]) for place in (100, 300, 499)]
+        await rig.seconds(30)
+        sent = [((await rig.message(ids[place])).sent_at or 0) - begun for place in (100, 300, 499)]
+        assert said == pytest.approx([at / 1_000 for at in sent], rel=0.05, abs=0.2)
+        await rig.stop()
+
+    rig.run(story)
