@@ -57,7 +57,7 @@ async def test_who_has_gone_waits_no_more(house: House, capsys: pytest.CaptureFi
             for each in clients[5:]:
                 each.writer.transport.abort()
             await until(lambda waiting=waiting: waiting() == 0, 1)  # type: ignore[misc]
-        assert len(rig.door.visits) == 0
+        await until(lambda: len(rig.door.visits) == 0, 1)
         assert (await rig.ask("GET", "/healthz")).status == 200
     assert "fault" not in capsys.readouterr().out, "that clients go is nothing to be told"
 
