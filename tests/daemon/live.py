@@ -55,19 +55,24 @@ SHOP = Origin("shop")
 
 
 class _Hasty(selectors.DefaultSelector):
+    def __init__(self, speed: float) -> None:
+        super().__init__()
+        self._speed = speed
+
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        return super().select(None if timeout is None else timeout / SPEED)
+        return super().select(None if timeout is None else timeout / self._speed)
 
 
 class FastLoop(asyncio.SelectorEventLoop):
     """Real sockets and threads, fast time."""
 
-    def __init__(self) -> None:
+    def __init__(self, speed: float = SPEED) -> None:
+        self.speed = speed
         self._began = time.monotonic()
-        super().__init__(_Hasty())
+        super().__init__(_Hasty(speed))
 
     def time(self) -> float:
-        return (time.monotonic() - self._began) * SPEED
+        return (time.monotonic() - self._began) * self.speed
 
 
 class FastClock:
@@ -128,8 +133,8 @@ def keyed(url: str, name: str = "main") -> Provider:
 class Live:
     """One engine and what it told."""
 
-    def __init__(self, directory: Path, dice: Callable[[], float]) -> None:
-        self.loop = FastLoop()
+    def __init__(self, directory: Path, dice: Callable[[], float], speed: float = SPEED) -> None:
+        self.loop = FastLoop(speed)
         self.clock = FastClock(self.loop)
         self.events: list[Event] = []
         self.about: defaultdict[str, list[Event]] = defaultdict(list)
@@ -169,7 +174,7 @@ class Live:
         """Play a story from the engine's start to its stop."""
         asyncio.set_event_loop(self.loop)
         try:
-            self.loop.run_until_complete(asyncio.wait_for(self._play(story), PATIENCE_S * SPEED))
+            self.loop.run_until_complete(asyncio.wait_for(self._play(story), PATIENCE_S * self.loop.speed))
         finally:
             for stand_in in self._stand_ins:
                 self.loop.run_until_complete(stand_in.close())
