@@ -53,12 +53,14 @@ class Holding:
                 self._released()
 
     async def _follow(self) -> bool:
-        some = False
-        while True:
+        digest, after = self._digest, -1
+        while digest == self._digest:  # other rules that come meanwhile begin anew
             try:
-                if not await self._outbox.release_held(self._digest, self._clock.wall()):
-                    return some
-                some = True
+                following = await self._outbox.release_held(digest, after, self._clock.wall())
+                if following is None:
+                    break
+                after = following
             except StoreError as error:
                 log.error("what is held up could not be let go; trying again", error=str(error))
                 await asyncio.sleep(AGAIN_S)
+        return after >= 0

@@ -394,10 +394,11 @@ class Outbox(Protocol):
         longer than the longest window of its kind, whatever becomes of the messages. May be called before open()."""
         ...
 
-    async def release_held(self, digest: str, now: Instant) -> bool:
+    async def release_held(self, digest: str, after: int, now: Instant) -> int | None:
         """Let go of a bounded number of messages that limits or quiet hours hold up, unless they did so by the rules of
         this digest: they are due now, or when their callers said, and meet the rules in force when they are claimed.
-        Whether there was any; False: all that is held up is held up by these rules."""
+        In order of their numbers, above `after` (-1: from the first on). The number that it came to; None: all that is
+        held up is held up by these rules."""
         ...
 
     async def follow_step(self, step: Step) -> Step | None:

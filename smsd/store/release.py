@@ -5,8 +5,9 @@ runs, what they put off is asked again: everything held up is due now, or at the
 rules as they are at its next claim. Which rules the outbox has followed is written down by their digest, so a start
 with the same rules moves nothing.
 
-Done in pieces, each a short transaction that claims can come between. A piece that was done is not met again, for what
-it let go is held up no more; what the new rules hold up meanwhile may be asked once too often.
+Done in pieces, each a short transaction that claims can come between, in order of the messages' numbers and never
+back: what the rules in force hold up meanwhile, among those that were let go, is not let go again. A process that dies
+half-way begins anew.
 """
 
 from __future__ import annotations
@@ -24,15 +25,18 @@ FOLLOWED = "admission"
 """The name in `meta` of the digest of the rules that everything held up was held up by."""
 
 
-def release_held(db: Handle, deltas: Deltas, digest: str, now: Instant) -> bool:
-    """Let go of the next piece of what other rules than those of this digest put off; whether there was anything."""
+def release_held(db: Handle, deltas: Deltas, digest: str, after: int, now: Instant) -> int | None:
+    """Let go of the next piece, of messages numbered above `after`, of what other rules than those of this digest put
+    off. The number that it came to; None: all that is held up is held up by these rules."""
     known = db.execute(sql.GET_META, (FOLLOWED,)).fetchone()
     if known is not None and known[0] == digest:
-        return False
-    held = arrays(db, sql.HELD, (-1, PIECE))
+        return None
+    held = arrays(db, sql.HELD, (after, PIECE))
     expect(change(db, sql.RELEASE, [(seq, max(now, send_at or 0)) for seq, _, send_at in held]), len(held))
     for flow in {flow for _, flow, _ in held}:
         deltas.changed_flow(flow, flow)  # its next due time is another
-    if len(held) < PIECE:
-        db.execute(sql.SET_META, (FOLLOWED, digest))
-    return bool(held)
+    if held:
+        last: int = held[-1][0]
+        return last
+    db.execute(sql.SET_META, (FOLLOWED, digest))
+    return None

@@ -312,9 +312,11 @@ class SqliteOutbox:
         """See Outbox.follow_step."""
         return await self._change(lambda db, deltas: steps.follow(db, deltas, step), size=steps.PIECE)
 
-    async def release_held(self, digest: str, now: Instant) -> bool:
+    async def release_held(self, digest: str, after: int, now: Instant) -> int | None:
         """See Outbox.release_held."""
-        return await self._change(lambda db, deltas: release.release_held(db, deltas, digest, now), size=release.PIECE)
+        return await self._change(
+            lambda db, deltas: release.release_held(db, deltas, digest, after, now), size=release.PIECE
+        )
 
     async def beat(self, now: Instant) -> None:
         """Commit the time: proof that the writer lives. Then some old charges go, in transactions of their own, so that

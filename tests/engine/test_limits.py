@@ -18,7 +18,7 @@ from smsd.core.retry import RetryRules
 from smsd.core.units import rfc3339
 from smsd.core.verdict import Category
 from smsd.engine.intake import Receipt
-from smsd.store import Person
+from smsd.store import Person, release
 from tests.engine.rig import ACCEPTED, REFUSED, TO, Rig, twilio
 
 HOUR_MS = 3_600_000
@@ -407,6 +407,27 @@ def test_a_message_that_fails_over_is_held_to_the_limit_of_its_other_sender(rig:
             await rig.accepted(to=f"+1415555{n:04}")
         await rig.seconds(60)
         assert rig.carrier.names.count("other") == 5
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_changed_rules_that_hold_up_as_many_again_are_followed_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(release, "PIECE", 3)
+    rig.limits = (Rule(Per.RECIPIENT, 1, HOUR_MS),)
+
+    async def story() -> None:
+        await rig.start()
+        ids = [await rig.accepted(text=f"text {n}") for n in range(20)]
+        await rig.seconds(5)
+        rig.limits = (Rule(Per.RECIPIENT, 1, 2 * HOUR_MS),)
+        await rig.engine.reconfigure(rig.plan())
+        await rig.seconds(5)
+        before = [await rig.message(id) for id in ids]
+        await rig.seconds(600)
+        assert [await rig.message(id) for id in ids] == before
+        assert sum(event.kind is Kind.MESSAGE_DEFERRED for event in rig.events) <= 2 * 19
+        assert {message.held_by for message in before[1:]} == {"1/2h per recipient"}
         await rig.stop()
 
     rig.run(story)

@@ -87,16 +87,21 @@ async def test_what_other_rules_held_up_is_let_go_in_pieces(opening: Opening, pa
     with closing(sqlite3.connect(path)) as db:
         db.execute("UPDATE messages SET due = ?, held = 'recipient_limit', held_by = 'words'", (NOW + 99_000,))
         db.commit()
-    assert await box.release_held("one", NOW)
-    assert await box.release_held("one", NOW)
-    assert not await box.release_held("one", NOW)
+    first = await box.release_held("one", -1, NOW)
+    assert first == release.PIECE
+    with closing(sqlite3.connect(path)) as db:  # as the rules in force do meanwhile
+        db.execute("UPDATE messages SET held = 'user_limit', held_by = 'words', due = ? WHERE seq = 2", (NOW + 7,))
+        db.commit()
+    assert await box.release_held("one", first, NOW) == count + 1
+    assert await box.release_held("one", count + 1, NOW) is None
     for number, due in ((1, NOW), (count, NOW), (count + 1, NOW + 500)):
         found = await box.get(draft(number).id, None)
         assert found is not None
         assert (found.due, found.held, found.held_by) == (due, None, None)
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT next_due FROM flows").fetchall() == [(NOW,)]
-        db.execute("UPDATE messages SET held = 'recipient_limit' WHERE seq = 1")
-        db.commit()
-    assert not await box.release_held("one", NOW)  # these very rules hold it up
-    assert await box.release_held("two", NOW)
+    again = await box.get(draft(2).id, None)
+    assert again is not None
+    assert (again.due, again.held) == (NOW + 7, "user_limit")
+    assert await box.release_held("one", -1, NOW) is None  # these very rules hold it up
+    assert await box.release_held("two", -1, NOW) == 2
