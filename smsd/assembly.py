@@ -22,6 +22,7 @@ from smsd.listeners.http.access import Access, Token
 
 def plan_of(config: Config) -> Plan:
     """What the configuration says to the engine."""
+    quiet = quiet_book(config)
     settings = [
         (Setting(each.name, each.adapter, each.rules, each.needs_sender, config.messages.sender), each.enabled)
         for each in config.providers
@@ -30,7 +31,7 @@ def plan_of(config: Config) -> Plan:
         settings=tuple(setting for setting, enabled in settings if enabled),
         retired=tuple(setting for setting, enabled in settings if not enabled),
         on_uncertain=config.retry.on_uncertain,
-        rules=replace(config.messages, quiet=quiet_book(config)),
+        rules=replace(config.messages, quiet=quiet),
         retries=RetryBook(config.retry.default, config.retry.profiles, config.retry.budget),
         zone=zone_of(config.daemon.timezone),
         max_backlog=config.outbox.max_backlog,
@@ -38,7 +39,7 @@ def plan_of(config: Config) -> Plan:
         accounts=config.accounts,
         admission=AdmissionRules(
             limits=(*config.limits, *config.guards),
-            quiet=quiet_book(config),
+            quiet=quiet,
             retries=config.retry.profiles,
             default_retry=config.retry.default,
         ),

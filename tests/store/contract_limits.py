@@ -33,7 +33,8 @@ class Hall:
 
     box: Box
     clock: ManualClock
-    opener: Callable[[ManualClock, int, bool], Awaitable[Box]]
+    opener: Callable[[ManualClock, int, bool], Awaitable[Box]] | None = None
+    """None: it is not restarted."""
     rules: AdmissionRules = field(default_factory=lambda: AdmissionRules(default_retry=RetryRules(jitter="none")))
     boot: int = 0
     number: int = 0
@@ -48,6 +49,7 @@ class Hall:
         if new_boot:
             self.boot += 1
             self.clock = ManualClock(self.clock.wall(), boot=9_000_000)
+        assert self.opener is not None
         self.box = await self.opener(self.clock, self.boot, crash)
         await self.box.govern(self.rules)
 

@@ -214,7 +214,7 @@ async def test_a_window_that_cannot_be_read_lets_messages_go_and_says_so(opening
 
     box = await failing(opening, unreadable)
     clock = ManualClock()
-    hall = Hall(box, clock, None)  # type: ignore[arg-type]  # it is not restarted
+    hall = Hall(box, clock)
     with capture_logs() as logs:
         [first] = await hall.stored()
         assert await hall.states(first) == [State.PROCESSING]
@@ -228,7 +228,7 @@ async def test_a_window_that_cannot_be_read_lets_messages_go_and_says_so(opening
 
 async def test_want_of_room_claims_nothing(opening: Opening) -> None:
     box = await failing(opening, lambda sql, _: sql.startswith("INSERT"), sqlite3.SQLITE_FULL)
-    hall = Hall(box, ManualClock(), None)  # type: ignore[arg-type]  # it is not restarted
+    hall = Hall(box, ManualClock())
     [seq] = await hall.stored()
     with pytest.raises(DiskFullError):
         await hall.claim(seq)
@@ -239,7 +239,7 @@ async def test_a_row_that_cannot_be_stored_charges_nobody_twice(opening: Opening
     """The batch is undone and tried in halves: what the first try charged in memory is forgotten."""
     clock = ManualClock()
     opened = await opening(connect=connect, boot_us=clock.boot)
-    hall = Hall(opened.box, clock, None)  # type: ignore[arg-type]  # it is not restarted
+    hall = Hall(opened.box, clock)
     await hall.limit(Rule(Per.RECIPIENT, 2, HOUR, Action.REJECT))
     bad = draft(50, created_at=clock.wall(), recipient="+14155550177", text="\ud800")
     results = await accept(opened.box, draft(1, created_at=NOW), draft(2, created_at=NOW), bad)
@@ -259,7 +259,7 @@ async def test_a_restored_outbox_knows_what_was_charged_since(
 
     async def start(boot: str) -> Hall:
         opened = await opening(clock.wall(), boot_token=boot, boot_us=clock.boot)
-        hall = Hall(opened.box, clock, None, number=clock.boot() // 1_000)  # type: ignore[arg-type]  # not restarted
+        hall = Hall(opened.box, clock, number=clock.boot() // 1_000)
         await hall.limit(Rule(Per.RECIPIENT, 4, HOUR))
         return hall
 
@@ -294,7 +294,7 @@ async def test_a_restored_outbox_knows_the_clocks_of_the_one_it_replaces(
 
     async def start(boot: str) -> Hall:
         opened = await opening(clock.wall(), boot_token=boot, boot_us=clock.boot)
-        hall = Hall(opened.box, clock, None, number=clock.boot() // 1_000)  # type: ignore[arg-type]  # not restarted
+        hall = Hall(opened.box, clock, number=clock.boot() // 1_000)
         await hall.limit(Rule(Per.RECIPIENT, 4, HOUR))
         return hall
 
@@ -319,7 +319,7 @@ async def test_a_restored_outbox_knows_the_clocks_of_the_one_it_replaces(
 async def test_the_charge_of_a_message_that_is_gone_stays(opening: Opening, path: Path) -> None:
     clock = ManualClock()
     opened = await opening(boot_us=clock.boot)
-    hall = Hall(opened.box, clock, None)  # type: ignore[arg-type]  # it is not restarted
+    hall = Hall(opened.box, clock)
     await hall.limit(Rule(Per.REPEAT, 1, HOUR, Action.REPLAY), RULE)
     await hall.sent()
     with closing(sqlite3.connect(path)) as db:

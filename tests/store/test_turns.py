@@ -36,7 +36,7 @@ async def box(opening: Opening, clock: ManualClock) -> SqliteOutbox:
 
 @pytest.fixture
 def hall(box: SqliteOutbox, clock: ManualClock) -> Hall:
-    return Hall(box, clock, None)  # type: ignore[arg-type]  # it is not restarted
+    return Hall(box, clock)
 
 
 def numbers(count: int) -> list[str]:
