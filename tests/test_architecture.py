@@ -25,6 +25,7 @@ CORE_STDLIB = {
     "functools",
     "hashlib",
     "heapq",
+    "ipaddress",
     "itertools",
     "json",
     "math",
@@ -66,7 +67,7 @@ other command pays for it."""
 
 THIRD_PARTY: dict[str, set[str]] = {
     "core": {"phonenumbers"},
-    "providers": {"msgspec"},
+    "providers": {"msgspec", "jwt", "cryptography", "standardwebhooks"},
     "wire": {"msgspec"},
     "client": set(),
     "cli": {"click", "rich"},

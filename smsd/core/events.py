@@ -22,6 +22,8 @@ class Kind(StrEnum):
     MESSAGE_THROTTLED = "message.throttled"
     MESSAGE_DEFERRED = "message.deferred"
     MESSAGE_FAILED = "message.failed"
+    MESSAGE_DELIVERED = "message.delivered"
+    MESSAGE_UNDELIVERED = "message.undelivered"
     MESSAGE_EXPIRED = "message.expired"
     MESSAGE_CANCELLED = "message.cancelled"
     MESSAGE_REOPENED = "message.reopened"
@@ -39,6 +41,10 @@ class Kind(StrEnum):
     LIMIT_HIT = "limit.hit"
     SUPPRESSION_ADDED = "suppression.added"
     SUPPRESSION_REMOVED = "suppression.removed"
+    INBOUND_RECEIVED = "inbound.received"
+    RECEIPT_UNMATCHED = "receipt.unmatched"
+    WEBHOOK_REFUSED = "webhook.refused"
+    CALLBACK_FAILED = "callback.failed"
     CONFIG_RELOADED = "config.reloaded"
     CONFIG_REJECTED = "config.rejected"
     DAEMON_READY = "daemon.ready"
@@ -62,6 +68,7 @@ LEVELS: dict[Kind, Level] = {
     Kind.MESSAGE_THROTTLED: Level.WARNING,
     Kind.MESSAGE_DEFERRED: Level.WARNING,
     Kind.MESSAGE_FAILED: Level.ERROR,
+    Kind.MESSAGE_UNDELIVERED: Level.WARNING,
     Kind.MESSAGE_EXPIRED: Level.WARNING,
     Kind.MESSAGE_UNCERTAIN: Level.WARNING,
     Kind.LIMIT_HIT: Level.WARNING,
@@ -69,6 +76,8 @@ LEVELS: dict[Kind, Level] = {
     Kind.PROVIDER_PAUSED: Level.WARNING,
     Kind.PROVIDER_HALTED: Level.CRITICAL,
     Kind.PROVIDER_BREAKER_OPENED: Level.ERROR,
+    Kind.WEBHOOK_REFUSED: Level.WARNING,
+    Kind.CALLBACK_FAILED: Level.WARNING,
     Kind.CONFIG_REJECTED: Level.ERROR,
     Kind.OUTBOX_FULL: Level.ERROR,
     Kind.OUTBOX_BROKEN: Level.CRITICAL,

@@ -119,6 +119,10 @@ class Draft:
     """Why it is due later than asked: a waiting.Reason; None: it is not."""
     held_by: str | None = None
     """What holds it up, in words."""
+    callback_url: str | None = None
+    """Where what happens to it is told; None: where its tenant says, if it does."""
+    exempt: bool = False
+    """It answers a STOP, START or HELP: it may go to a number that is suppressed."""
 
 
 @dataclass(slots=True)
@@ -182,6 +186,10 @@ class Message:
     """The rule, or the hours, that hold it up, in words."""
     held_since: Instant | None = None
     """Since when a rule has held it up."""
+    callback_url: str | None = None
+    """As submitted; None: its tenant's counts."""
+    exempt: bool = False
+    """It answers a STOP, START or HELP: suppressions do not stand in its way."""
 
 
 @dataclass(slots=True)
@@ -207,3 +215,8 @@ class Attempt:
     provider_message_id: str | None = None
     trace: str | None = None
     """Redacted trace: status, headers that matter, the first KiB of the body without numbers and text."""
+    receipt: int | None = None
+    """The greatest word of its delivery receipts (core.receipt.Status); None: there was none."""
+    receipt_code: str | None = None
+    receipt_at: Instant | None = None
+    """When that came."""

@@ -10,10 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from enum import StrEnum
+from typing import ClassVar, Protocol, runtime_checkable
 from urllib.parse import quote, urlsplit
 
+from smsd.core.consent import Word
 from smsd.core.message import Encoding, Instant
+from smsd.core.receipt import ReceiptReading, Status
 from smsd.core.verdict import Category, Fate, Scope, Verdict
 
 _DIGITS = r"[0-9](?:[ ().-]{0,2}[0-9])"
@@ -168,29 +171,6 @@ class Unanswered:
 Finding = Found | Absent | Unanswered
 
 
-Action = Literal["final", "resend", "halt", "suppress"]
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiptReading:
-    """What a code in a delivery receipt means. The provider had taken the message; the receipt tells how it ended.
-
-    Actions: "final" (it ended and nothing follows), "resend" (it is sent again after `delays_ms`), "halt" (the provider
-    halts: every message would end so), "suppress" (the number takes nothing more from this sender).
-    """
-
-    category: Category
-    action: Action
-    delays_ms: tuple[int, ...] = ()
-    """How long after the receipt the second, third, ... call may go; the last one holds for all beyond it."""
-    max_attempts: int = 1
-    """Calls in all, the first included."""
-
-    def __post_init__(self) -> None:
-        if (self.action == "resend") != bool(self.delays_ms) or (self.action == "resend") != (self.max_attempts > 1):
-            raise ValueError("action: resend needs delays_ms and max_attempts above 1, and no other action takes them")
-
-
 class Provider(Protocol):
     """A dialect."""
 
@@ -266,3 +246,125 @@ def read(provider: Provider, outcome: Outcome) -> Verdict:
             return Verdict(Fate.DEFER, Category.NETWORK, Scope.MESSAGE, f"No connection to the provider: {detail}")
         case NoAnswer(detail):
             return Verdict(Fate.UNKNOWN, Category.TIMEOUT, Scope.MESSAGE, f"No readable answer: {detail}")
+
+
+# -- the way back -----------------------------------------------------------------------------------------------------
+
+
+class HookKind(StrEnum):
+    """The last word of a webhook's path; which items come by it depends on the provider."""
+
+    STATUS = "status"
+    INBOUND = "inbound"
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A request that came in at one of our webhooks, as it came: what a signature is made over."""
+
+    kind: HookKind
+    method: str
+    """GET or POST."""
+    url: str = field(repr=False)
+    """The whole URL that was called, query included, as the provider knows it: it begins with `[http] public_url`."""
+    query: str = field(repr=False)
+    """What follows the question mark, still encoded; empty: nothing."""
+    headers: Mapping[str, str] = field(repr=False)
+    """Names are lower case."""
+    body: bytes = field(repr=False)
+    now: Instant
+
+
+class HookRefusedError(Exception):
+    """The request does not prove that it comes from the provider. The text says why, for the log; it shows nothing of
+    the request."""
+
+
+class HookUnreadableError(Exception):
+    """The request comes from the provider and cannot be read. The text says why, without numbers and texts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A delivery receipt as a dialect reads it. At least one of the two ids is there."""
+
+    status: Status
+    provider_message_id: str | None
+    id: str | None = None
+    """Our message id, where it came back."""
+    attempt: int | None = None
+    code: str | None = None
+    words: str = ""
+    """What the provider says of it: one line, numbers hidden, at most 200 characters."""
+    at: Instant | None = None
+    price: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InboundText:
+    """A text that somebody sent to one of our numbers."""
+
+    sender: str = field(repr=False)
+    """Who wrote it: E.164 where it is a number."""
+    recipient: str
+    """Our number that it was sent to."""
+    text: str = field(repr=False)
+    provider_message_id: str | None
+    """None: the provider names none; then one is made of its content, so that a repeat is known."""
+    at: Instant | None = None
+    """When it was sent, by the provider's clock."""
+    word: Word | None = None
+    """What the provider itself took it for; None: it does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class HookAnswer:
+    """What the provider wants to hear once all is kept."""
+
+    content_type: str = "text/plain"
+    body: bytes = b""
+
+
+@runtime_checkable
+class Webhooks(Protocol):
+    """A dialect whose provider calls back."""
+
+    hook_answer: ClassVar[HookAnswer]
+
+    @property
+    def signs(self) -> bool:
+        """Whether, with these settings, its requests prove themselves by a signature. Without one they must come by a
+        secret path."""
+        ...
+
+    @property
+    def reports_by_id(self) -> bool:
+        """Whether reports name only the provider's id of a message, not ours."""
+        ...
+
+    @property
+    def answers_words(self) -> bool:
+        """Whether the provider itself answers STOP, START and HELP, so that smsd must not."""
+        ...
+
+    def verify(self, hook: Hook) -> None:
+        """Raises HookRefusedError unless the signature is right and fresh. Only called when `signs`."""
+        ...
+
+    def read(self, hook: Hook) -> tuple[Report | InboundText, ...]:
+        """What it says; nothing: it is about nothing of ours. Raises HookUnreadableError."""
+        ...
+
+    def receipt_reading(self, code: str) -> ReceiptReading | None:
+        """What a report's code means where it says that the message did not arrive; None: it is in no table."""
+        ...
+
+
+@runtime_checkable
+class Registrar(Protocol):
+    """A dialect whose webhooks are set up by calls to its API."""
+
+    def registration(self, url: str, known: Mapping[str, Response]) -> Request | str:
+        """The next call that sets up `url`, given the answers to those before it (by method and URL, one blank
+        between), or the text of how it ended. Raises HookUnreadableError when an answer says that it cannot be."""
+        ...

@@ -7,15 +7,18 @@ that another database is another binding of the same contract.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from smsd.core.admission import AdmissionRules, Key
 from smsd.core.bunches import Line
+from smsd.core.callback import Callback
+from smsd.core.consent import Word
 from smsd.core.health import Health
 from smsd.core.limits import Rule
 from smsd.core.message import Attempt, Draft, Instant, Message, Priority, State
+from smsd.core.receipt import Receipt
 from smsd.core.settlement import Settlement
 from smsd.core.suppression import Suppression
 
@@ -209,6 +212,101 @@ class Proved:
 
 
 @dataclass(frozen=True, slots=True)
+class Tracking:
+    """What is to be written down for the way back; all of it costs something for each message sent."""
+
+    ids: frozenset[str] = frozenset()
+    """Providers whose receipts name only their own id of a message: it is looked up by that."""
+    threads: frozenset[str] = frozenset()
+    """Providers whose recipients can answer: who texted whom last is remembered."""
+    callbacks: Mapping[str, str] = field(default_factory=dict)
+    """By tenant: where what happens to its messages is told, unless a message says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What a receipt changed."""
+
+    receipt: Receipt
+    message: Message | None
+    """As it is now; None: no message is known by these ids. Then it is kept for a day, if it has the provider's id."""
+    before: State | None = None
+    """Its state before; None: as `message`."""
+    n: int | None = None
+    """The attempt it is about."""
+    news: bool = False
+    """It says more than was known: the attempt's row says so now."""
+    proved: bool = False
+    """That the provider took the call was not known before."""
+    resent: bool = False
+    """The message did not arrive and is pending again, due as it says."""
+    suppressed: bool = False
+    """The recipient was not suppressed at that provider, and is now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A text that came in, before it is known whose it is."""
+
+    id: str
+    """Ours, UUID version 7."""
+    provider: str
+    provider_message_id: str
+    sender: str = field(repr=False)
+    recipient: str
+    text: str = field(repr=False)
+    word: Word | None
+    sent_at: Instant | None
+    received_at: Instant
+    owner: str
+    """The tenant that gets it where the two numbers have no message between them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A text that was received, as it is kept."""
+
+    nr: int
+    """Order of arrival; the outbox's own handle."""
+    id: str
+    provider: str
+    provider_message_id: str
+    sender: str = field(repr=False)
+    recipient: str
+    text: str = field(repr=False)
+    tenant: str
+    message: str | None
+    """The id of the last message between the two numbers."""
+    word: Word | None
+    news: bool
+    """The word changed something (a suppression came or went; a HELP after some quiet), so it is to be answered."""
+    sent_at: Instant | None
+    received_at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """What became of an Arrival. `first` False: it was there already, and nothing was done."""
+
+    inbound: Inbound
+    first: bool
+    suppressed: bool = False
+    """A STOP: the sender was not suppressed there, and is now."""
+    lifted: tuple[str, ...] = ()
+    """A START: the scopes in which the sender was suppressed, and is no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackCounts:
+    """Kept counts of callbacks."""
+
+    waiting: int
+    failed: int
+    oldest_due: Instant | None
+    """Of those that wait."""
+
+
+@dataclass(frozen=True, slots=True)
 class WrongState:
     """The transition is not possible from this state."""
 
@@ -377,6 +475,54 @@ class Outbox(Protocol):
         """
         ...
 
+    async def receive(self, receipts: Sequence[Receipt], now: Instant, spread: float = 0.0) -> list[Received]:
+        """Apply delivery receipts, in one transaction; one result each, in order.
+
+        By our id and attempt, else by the provider's id (Tracking.ids). One of nothing that is known and that has the
+        provider's id is kept for a day; settle() and prove() apply it when the id becomes known, and tell `received`
+        of notify(). The rules are `core.receipt.judge`. `spread`: a draw from [0, 1) that scatters what is sent again.
+        """
+        ...
+
+    async def arrive(self, arrival: Arrival) -> Arrived:
+        """Keep a text that came in. Its tenant is that of the last message between the two numbers (Tracking.threads),
+        else `owner`. One that is known by its provider's id changes nothing.
+
+        A STOP suppresses its sender at the provider. A START lifts that, and a suppression that is global, unless an
+        operator made it. It is told to the tenant's URL."""
+        ...
+
+    async def callback_told(self, ids: Sequence[str]) -> None:
+        """These callbacks came through: they are deleted."""
+        ...
+
+    async def callback_failed(self, callback: Callback) -> None:
+        """One did not: its due time (None: it is given up), tries, error, http_status and tried_at are kept. One that
+        is there no more stays away."""
+        ...
+
+    async def url_gone(self, tenant: str, url: str, now: Instant) -> int:
+        """The URL said 410: what waits for it is given up, and what comes for it is kept as given up. How many."""
+        ...
+
+    async def replay_callbacks(self, ids: Sequence[str] | None, tenant: str | None, now: Instant, limit: int) -> int:
+        """Given-up callbacks (these, or at most `limit`, oldest first; of this tenant) are due now, with tries from 0
+        and their age from now; their URLs count as gone no more. How many."""
+        ...
+
+    def notify(
+        self,
+        received: Callable[[Sequence[Received]], None],
+        callbacks: Callable[[], None],
+    ) -> None:
+        """Called on the event loop after commits: `received` with kept receipts that were applied by another transition
+        than receive(), `callbacks` when callbacks were added or are due anew. May be called before open()."""
+        ...
+
+    async def track(self, tracking: Tracking) -> None:
+        """This is written down from now on. May be called before open()."""
+        ...
+
     async def suppress(self, suppression: Suppression) -> bool:
         """Keep it. False: that number is suppressed in that scope already, which stays as it is."""
         ...
@@ -430,6 +576,34 @@ class Records(Protocol):
     ) -> tuple[Suppression, ...]:
         """At most `limit` of the scope (None: of every one) behind the place `after` (number, scope; of a scope the
         number alone counts), in order of (number, scope)."""
+        ...
+
+    async def callbacks_due(
+        self, now: Instant, limit: int, without: Collection[str] = ()
+    ) -> tuple[tuple[Callback, ...], Instant | None]:
+        """Callbacks that are due, at most `limit`, fairly by origin (of each at most `limit` / 4, earliest first); and
+        when the next of all others is due. `without`: none of these origins."""
+        ...
+
+    async def callbacks(self, tenant: str | None, failed: bool, after: str | None, limit: int) -> tuple[Callback, ...]:
+        """At most `limit` that wait (or, with `failed`, that were given up), in order of their coming, behind `after`
+        (an id)."""
+        ...
+
+    async def callback_counts(self) -> CallbackCounts: ...
+
+    async def inbound(
+        self,
+        tenant: str | None,
+        *,
+        sender: str | None = None,
+        recipient: str | None = None,
+        since: Instant | None = None,
+        before: int | None = None,
+        limit: int = 50,
+    ) -> tuple[tuple[Inbound, ...], int | None]:
+        """Texts received, newest first, and the `before` of the next page (None: that was all). A page may be short
+        before the end: it looks at a bounded number of rows."""
         ...
 
     async def find_key(self, tenant: str, key: str, content_hash: bytes) -> Replay | KeyConflict | None: ...

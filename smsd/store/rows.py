@@ -40,7 +40,7 @@ MESSAGE_COLUMNS = (
     "idempotency_key, segments, length, max_attempts, truncated, pinned, priority, encoding, metadata, asked_sender, "
     "round, state, due, expires_at, sender, attempt, charged, provider, provider_message_id, claimed_at, uncertain, "
     "uncertain_since, lookups, error_category, error_message, error_at, error_code, error_provider, error_cause, "
-    "sent_at, processed_at, delivered_at, price, held, held_by, held_since"
+    "sent_at, processed_at, delivered_at, price, held, held_by, held_since, callback_url, exempt"
 )
 """A whole message, in the order of message()."""
 
@@ -48,8 +48,8 @@ _PLACE = {name.strip(): place for place, name in enumerate(MESSAGE_COLUMNS.split
 _STATE, _SENDER, _ATTEMPT = _PLACE["state"], _PLACE["sender"], _PLACE["attempt"]
 _PROVIDER, _CLAIMED_AT = _PLACE["provider"], _PLACE["claimed_at"]
 _HELD, _HELD_SINCE = _PLACE["held"], _PLACE["held_since"]
-RECIPIENT, DUE = _PLACE["recipient"], _PLACE["due"]
-"""Where the recipient stands in a row of MESSAGE_COLUMNS."""
+RECIPIENT, DUE, EXEMPT = _PLACE["recipient"], _PLACE["due"], _PLACE["exempt"]
+"""Where they stand in a row of MESSAGE_COLUMNS."""
 
 ATTEMPT_COLUMNS = (
     "seq, n, provider, started_at, started_boot, boot, settled_at, cost, latency_ms, outcome, http_status, code, "
@@ -59,7 +59,7 @@ ATTEMPT_COLUMNS = (
 
 ATTEMPT_VIEW = (
     "n, provider, started_at, started_boot, cost, latency_ms, outcome, http_status, code, category, "
-    "provider_message_id, trace"
+    "provider_message_id, trace, receipt, receipt_code, receipt_at"
 )
 """In the order of attempt()."""
 
@@ -137,7 +137,7 @@ def message(row: Sequence[Any]) -> Message:
         idempotency_key, segments, length, max_attempts, truncated, pinned, priority, encoding, metadata, asked,
         round_, state, due, expires_at, sender, attempt_, charged, provider, provider_message_id, claimed_at, uncertain,
         uncertain_since, lookups, category, error_message, error_at, error_code, error_provider, error_cause,
-        sent_at, processed_at, delivered_at, price, held, held_by, held_since,
+        sent_at, processed_at, delivered_at, price, held, held_by, held_since, callback_url, exempt,
     ) = row  # fmt: skip
     error = None
     if category is not None:
@@ -150,7 +150,7 @@ def message(row: Sequence[Any]) -> Message:
         pinned != 0, user, type_, campaign, profile, None if metadata is None else json.loads(metadata),
         idempotency_key, attempt_, charged, round_, provider, provider_message_id, claimed_at, uncertain != 0,
         uncertain_since, lookups, error, sent_at, processed_at, delivered_at, price, asked,
-        held, held_by, held_since,
+        held, held_by, held_since, callback_url, exempt != 0,
     )  # fmt: skip
 
 
@@ -188,7 +188,10 @@ def attempt_row(seq: int, settled_at: int, boot: int, attempt: Attempt) -> tuple
 
 def attempt(row: Sequence[Any]) -> Attempt:
     """A row of ATTEMPT_VIEW."""
-    n, provider, started_at, started_boot, cost, latency_ms, outcome, status, code, category, pmid, trace = row
+    (
+        n, provider, started_at, started_boot, cost, latency_ms, outcome, status, code, category, pmid, trace,
+        receipt, receipt_code, receipt_at,
+    ) = row  # fmt: skip
     return Attempt(
         n,
         provider,
@@ -202,6 +205,9 @@ def attempt(row: Sequence[Any]) -> Attempt:
         None if category is None else Category(category),
         pmid,
         trace,
+        receipt,
+        receipt_code,
+        receipt_at,
     )
 
 

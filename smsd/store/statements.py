@@ -170,6 +170,12 @@ HOLD_NEW = (
 )
 """Of messages inserted in the same transaction: few are held, and two more values would cost every insertion."""
 
+NOTE_NEW = (
+    f"UPDATE messages SET callback_url = v.callback_url, exempt = v.exempt FROM {listed('seq, callback_url, exempt')} "
+    "WHERE messages.seq = v.seq AND +messages.state = 0 AND messages.attempt = 0"
+)
+"""The same for what few messages have."""
+
 HOLD_UP = (
     "UPDATE messages SET due = v.due, held = v.held, held_by = v.held_by, held_since = v.held_since "
     f"FROM {listed('seq, attempt, due, held, held_by, held_since')} "

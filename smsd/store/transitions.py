@@ -87,6 +87,7 @@ class Ledger:
         messages: list[tuple[object, ...]] = []
         keys: list[tuple[object, ...]] = []
         held: list[tuple[object, ...]] = []
+        noted: list[tuple[object, ...]] = []
         for accept in accepts:
             draft = accept.draft
             key = draft.idempotency_key
@@ -95,7 +96,7 @@ class Ledger:
                 if earlier is not None:
                     accept.result = answer_for_key(earlier, draft.content_hash or b"")
                     continue
-            if optouts and (scopes := refused(draft.route, optouts.get(draft.recipient, {}))):
+            if optouts and not draft.exempt and (scopes := refused(draft.route, optouts.get(draft.recipient, {}))):
                 accept.result = Suppressed(scopes)
                 continue
             if entrance is not None:
@@ -113,11 +114,14 @@ class Ledger:
             deltas.accepted(draft.tenant, draft.priority, flow)
             if draft.held is not None:
                 held.append((self._next_seq, draft.held, draft.held_by))
+            if draft.callback_url is not None or draft.exempt:
+                noted.append((self._next_seq, draft.callback_url, draft.exempt))
             accept.result = Stored(self._next_seq, flow)
             self._next_seq += 1
         change(db, sql.INSERT_MESSAGES, messages)
         change(db, sql.INSERT_KEYS, keys)
         expect(change(db, sql.HOLD_NEW, held), len(held))
+        expect(change(db, sql.NOTE_NEW, noted), len(noted))
         self.charges.write(db)
 
     # --- begin -------------------------------------------------------------------------------------------------------
@@ -171,7 +175,7 @@ class Ledger:
         for entry in won:
             row, provider = pending[entry.seq], entry.claim.provider
             codes = optouts.get(row[rows.RECIPIENT])
-            if codes is None or not forbids(codes, provider):
+            if codes is None or row[rows.EXEMPT] or not forbids(codes, provider):
                 kept.append(entry)
                 continue
             message = entry.answers[entry.place] = rows.message(row)
