@@ -63,9 +63,9 @@ class Attempts:
         self._default_sender = default_sender
         self._routing = routing
         self._tenants = tenants
-        self._withdrawn: set[int] = set()
+        self._withdrawn: set[str] = set()
         """Claims that a proof has overtaken; those of them that wait at a gate are given back there."""
-        self._at_gate: set[int] = set()
+        self._at_gate: set[str] = set()
         self._unlisted: set[tuple[str, str]] = set()
         """Codes of dialects that were told."""
 
@@ -73,10 +73,10 @@ class Attempts:
         """Other rules count from now on."""
         self._default_sender, self._routing, self._tenants = default_sender, routing, tenants
 
-    def withdraw(self, seq: int) -> None:
+    def withdraw(self, id: str) -> None:
         """The message was proven sent, or is about to be: if its call has not begun, it need not."""
-        if seq in self._at_gate:
-            self._withdrawn.add(seq)
+        if id in self._at_gate:
+            self._withdrawn.add(id)
 
     async def make(self, lane: Lane, message: Message, passed: Callable[[], None]) -> Settlement | None:
         """From the gate to the settlement, which is durable when it comes back; None: late news.
@@ -114,13 +114,13 @@ class Attempts:
 
     async def _enter(self, lane: Lane, message: Message) -> int | None:
         """When its call was charged; None: it must not begin."""
-        self._at_gate.add(message.seq)
+        self._at_gate.add(message.id)
         try:
             started = await lane.gate.enter(message.segments)
-            return None if message.seq in self._withdrawn else started
+            return None if message.id in self._withdrawn else started
         finally:
-            self._at_gate.discard(message.seq)
-            self._withdrawn.discard(message.seq)
+            self._at_gate.discard(message.id)
+            self._withdrawn.discard(message.id)
 
     def _prepare(self, provider: Provider, message: Message) -> Request | None:
         try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -55,6 +55,10 @@ class Setting:
     """It cannot send without a sender and owns none (see core.routing.Candidate)."""
     default_sender: str = ""
     """As whom it sends if it owns no sender and nobody names one: `[messages] from`."""
+    webhook_secret: str = field(default="", repr=False)
+    """What the paths of its webhooks end with; empty: they have none."""
+    answer_words: str | None = None
+    """Who answers STOP, START and HELP: provider | smsd; None: as its dialect says."""
 
     def fingerprint(self) -> str:
         """A digest that changes with all that may be the cause of a halt and can be mended by configuration: account,
@@ -80,6 +84,7 @@ class Lane:
         self.provider = setting.provider
         self.rules = setting.rules
         self.needs_sender = setting.needs_sender
+        self.setting = setting
         self._fingerprint = setting.fingerprint()
         self._clock = clock
         self.health = health = self._as_configured(health)
@@ -352,6 +357,12 @@ class Lane:
         await self._become(
             self.health.pause(reason, self._clock.wall()), (Kind.PROVIDER_PAUSED, {"reason": reason, "by": by})
         )
+
+    async def halt(self, reason: str) -> None:
+        """What the provider said after the call: that it refuses us. It waits for a person, as after such an answer."""
+        if self.health.halted is None:
+            health = self._learning.halted(self.health, reason)
+            await self._learnt(health, (Kind.PROVIDER_HALTED, {"reason": reason}))
 
     async def resume(self, by: str) -> None:
         """An operator's word; lifts pause, halt, cooldown, an open breaker and the rests of pairs. Raises StoreError as

@@ -134,10 +134,14 @@ class Learning:
             lesson.health = health.probed(self._clock.wall() + HALT_PROBE_MS)
         if health.halted is not None or not of_today:
             return
+        lesson.health = self.halted(health, effect.reason)
+        lesson.news.append((Kind.PROVIDER_HALTED, {"reason": effect.reason}))
+
+    def halted(self, health: Health, reason: str) -> Health:
+        """The health of a provider that refuses us, from now on."""
         self._out_of_order_us = self._clock.boot()
         probe_at = self._clock.wall() + HALT_PROBE_MS if self.rules.halt_probe else None
-        lesson.health = lesson.health.halt(effect.reason, probe_at, self._clock.wall())
-        lesson.news.append((Kind.PROVIDER_HALTED, {"reason": effect.reason}))
+        return health.halt(reason, probe_at, self._clock.wall())
 
     def _answered(self, lesson: Lesson, verdict: Verdict, started: int, segments: int) -> None:
         """Whether it answers at all, and how fast it takes what it is given."""

@@ -139,6 +139,8 @@ class Tally:
         kind = event.kind
         if event.fields.get("was") != _WAS_FAILED:
             self.backlog += _BACKLOG.get(kind, 0)
+        if kind is Kind.MESSAGE_RETRY_SCHEDULED and "undelivered" in event.fields:
+            self.backlog += 1  # it had left when it was sent
         if kind in _SENT:
             now = self._now()
             self._of_tenants.add(now, str(event.fields.get("tenant")))

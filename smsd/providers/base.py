@@ -329,7 +329,13 @@ class HookAnswer:
 class Webhooks(Protocol):
     """A dialect whose provider calls back."""
 
-    hook_answer: ClassVar[HookAnswer]
+    @property
+    def hook_answer(self) -> HookAnswer: ...
+
+    @property
+    def hooks(self) -> frozenset[HookKind]:
+        """The webhooks that there are with these settings; of none of the others anything is read."""
+        ...
 
     @property
     def signs(self) -> bool:

@@ -1,0 +1,193 @@
+"""What does a request to one of our webhooks bring, and does it come from the provider?
+
+Every configured provider whose dialect knows webhooks (`providers.base.Webhooks`) may call back; also a disabled one,
+for what it took is not done yet. A request must prove itself: by its signature, made over the URL as the provider knows
+it (`[http] public_url`), or by the secret in its path, or by both. What it brings is durable before it is answered, and
+what comes twice changes nothing, so a provider may repeat as it likes. It refuses to know HTTP (the door) and dialects.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import structlog
+
+from smsd.clock import Clock
+from smsd.core.events import Kind
+from smsd.core.receipt import Receipt, Status, reading_of
+from smsd.engine.bus import Bus
+from smsd.engine.inbound import Inbounds
+from smsd.engine.lane import Setting
+from smsd.engine.meters import Meters
+from smsd.engine.receipts import Receipts
+from smsd.providers.base import (
+    Hook,
+    HookAnswer,
+    HookKind,
+    HookRefusedError,
+    HookUnreadableError,
+    InboundText,
+    Report,
+    Webhooks,
+)
+
+log = structlog.get_logger("smsd.webhooks")
+
+TELL_EVERY_US: Final = 10_000_000
+"""Of one provider's refused requests one is told in this time, with their number: whoever sends a flood of them shall
+not fill the log."""
+
+MOST_ITEMS: Final = 1_000
+"""Receipts and texts of one request; one with more is no honest one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """How a webhook's request is answered. 200: all is kept. 403: it is not the provider's. 404: no such webhook, or not
+    with this secret. 400: it is the provider's, and cannot be read."""
+
+    status: int
+    content_type: str = ""
+    body: bytes = field(default=b"", repr=False)
+
+
+_NOT_FOUND: Final = Taken(404)
+
+
+class _Refusals:
+    """How often one provider's requests were refused, and when that was told."""
+
+    __slots__ = ("count", "told_us")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.told_us: int | None = None
+
+
+class Hooks:
+    """All webhooks."""
+
+    def __init__(self, receipts: Receipts, inbounds: Inbounds, bus: Bus, clock: Clock, meters: Meters) -> None:
+        self._receipts = receipts
+        self._inbounds = inbounds
+        self._bus = bus
+        self._clock = clock
+        self._meters = meters
+        self._settings: Mapping[str, Setting] = {}
+        self._public_url = ""
+        self._refusals: dict[str, _Refusals] = {}
+
+    def rule(self, settings: Iterable[Setting], public_url: str) -> None:
+        """These providers may call back from now on, at this URL (scheme, host and port; empty: it is not known)."""
+        self._settings = {setting.name: setting for setting in settings if isinstance(setting.provider, Webhooks)}
+        self._public_url = public_url
+        self._refusals = {name: kept for name, kept in self._refusals.items() if name in self._settings}
+
+    async def take(
+        self,
+        name: str,
+        kind: HookKind,
+        secret: str | None,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> Taken:
+        """A request to `/webhooks/{name}/{kind}[/{secret}]`; `target` is its path and query, as sent. Raises StoreError:
+        nothing of it is kept, and the provider is to repeat it."""
+        setting = self._settings.get(name)
+        if setting is None:
+            return _NOT_FOUND
+        dialect = setting.provider
+        assert isinstance(dialect, Webhooks)
+        if kind not in dialect.hooks or not self._comes_by_its_path(setting, dialect, secret):
+            return _NOT_FOUND
+        _, _, query = target.partition("?")
+        hook = Hook(kind, method, self._public_url + target, query, headers, body, self._clock.wall())
+        try:
+            if dialect.signs:
+                dialect.verify(hook)
+        except HookRefusedError as error:
+            self._refused(name, self._in_full(str(error)))
+            return Taken(403)
+        try:
+            items = dialect.read(hook)
+            if len(items) > MOST_ITEMS:
+                raise HookUnreadableError(f"it brings more than {MOST_ITEMS} receipts or texts")
+        except HookUnreadableError as error:
+            log.error("a provider's webhook could not be read", provider=name, kind=kind.value, error=str(error))
+            return Taken(400)
+        await self._keep(setting, dialect, items)
+        answer: HookAnswer = dialect.hook_answer
+        return Taken(200, answer.content_type, answer.body)
+
+    def _comes_by_its_path(self, setting: Setting, dialect: Webhooks, secret: str | None) -> bool:
+        """Whether it has the secret path that it must have; and none where there is none."""
+        wanted = setting.webhook_secret
+        if not wanted:
+            return secret is None and dialect.signs
+        if secret is not None and hmac.compare_digest(secret.encode(), wanted.encode()):
+            return True
+        self._refused(setting.name, "its path lacks the webhook_secret, or has another one")
+        return False
+
+    async def _keep(self, setting: Setting, dialect: Webhooks, items: tuple[Report | InboundText, ...]) -> None:
+        receipts = [self._receipt(setting, dialect, item) for item in items if isinstance(item, Report)]
+        if receipts:
+            await self._receipts.take(receipts)
+        texts = [item for item in items if isinstance(item, InboundText)]
+        if texts:
+            answers = dialect.answers_words if setting.answer_words is None else setting.answer_words == "provider"
+            await self._inbounds.take(setting.name, answers, texts)
+
+    @staticmethod
+    def _receipt(setting: Setting, dialect: Webhooks, report: Report) -> Receipt:
+        receipt = Receipt(
+            provider=setting.name,
+            status=report.status,
+            provider_message_id=report.provider_message_id,
+            id=report.id,
+            attempt=report.attempt,
+            code=report.code,
+            words=report.words,
+            at=report.at,
+            price=report.price,
+        )
+        if report.status is not Status.UNDELIVERED:
+            return receipt
+        known = None if report.code is None else dialect.receipt_reading(report.code)
+        if known is None and report.code is not None:
+            log.warning(
+                "a receipt's code is in no table; say what it means under [retry.codes]",
+                provider=setting.name,
+                code=report.code,
+            )
+        return replace(receipt, reading=reading_of(report.code, known, setting.rules.codes))
+
+    # -- refusals ----------------------------------------------------------------------------------------------------
+
+    def _in_full(self, reason: str) -> str:
+        return reason if self._public_url else f"{reason}; [http] public_url is not set, so the signed URL is not known"
+
+    def _refused(self, name: str, reason: str) -> None:
+        self._meters.webhook_refused(name)
+        refusals = self._refusals.setdefault(name, _Refusals())
+        refusals.count += 1
+        now = self._clock.boot()
+        if refusals.told_us is None or now - refusals.told_us >= TELL_EVERY_US:
+            count, refusals.count, refusals.told_us = refusals.count, 0, now
+            self._bus.publish(Kind.WEBHOOK_REFUSED, self._clock.wall(), provider=name, reason=reason, refused=count)
+
+
+def status_url(public_url: str, setting: Setting) -> str | None:
+    """Where the provider is to report what becomes of a message; None: nowhere, or it takes no such address."""
+    provider = setting.provider
+    if not public_url or not isinstance(provider, Webhooks) or HookKind.STATUS not in provider.hooks:
+        return None
+    if not provider.signs and not setting.webhook_secret:
+        return None
+    secret = f"/{setting.webhook_secret}" if setting.webhook_secret else ""
+    return f"{public_url}/webhooks/{setting.name}/{HookKind.STATUS}{secret}"
