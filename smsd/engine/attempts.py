@@ -86,7 +86,7 @@ class Attempts:
         if lane.needs_sender and not message.sender:
             return await self._settle(lane, message, _anonymous(lane), None)
         provider = lane.provider
-        request = self._prepare(provider, message)
+        request = self._prepare(lane, message)
         if request is None:
             return await self._settle(lane, message, _unprepared(lane), None)
         prepared_at = self._clock.wall()
@@ -104,7 +104,7 @@ class Attempts:
             if lane.provider is not provider or wall - prepared_at > STALE_MS:
                 # A reload came while it waited; or what it says of its end of life is not true any more.
                 provider = lane.provider
-                request = self._prepare(provider, message) or request
+                request = self._prepare(lane, message) or request
             answer = await self._send(provider, lane, message, request)
             left = started + answer.left_after_us
             lane.gate.left(started, left)
@@ -122,9 +122,9 @@ class Attempts:
             self._at_gate.discard(message.id)
             self._withdrawn.discard(message.id)
 
-    def _prepare(self, provider: Provider, message: Message) -> Request | None:
+    def _prepare(self, lane: Lane, message: Message) -> Request | None:
         try:
-            return provider.prepare(self._call(message))
+            return lane.provider.prepare(self._call(lane, message))
         except Exception:
             log.exception("the adapter could not prepare the call; nothing was sent", id=message.id)
             return None
@@ -213,7 +213,7 @@ class Attempts:
             heard = Heard(verdict, settlement.effect, record.started_at, record.started_boot, message.segments)
         return settlement if await self._settler.write(lane, settlement, record, heard) else None
 
-    def _call(self, message: Message) -> Call:
+    def _call(self, lane: Lane, message: Message) -> Call:
         return Call(
             id=message.id,
             attempt=message.attempt,
@@ -224,6 +224,7 @@ class Attempts:
             segments=message.segments,
             expires_at=message.expires_at,
             now=self._clock.wall(),
+            callback_url=lane.status_url,
             asked=message.asked_sender is not None,
         )
 

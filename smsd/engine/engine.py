@@ -38,6 +38,7 @@ from smsd.engine.janitor import Janitor
 from smsd.engine.lane import Lane, Setting
 from smsd.engine.limits import Limits
 from smsd.engine.meters import Meters
+from smsd.engine.receipts import Receipts
 from smsd.engine.reconciler import Reconciler
 from smsd.engine.service import Service
 from smsd.engine.settler import RetryBook, Settler
@@ -160,6 +161,7 @@ class Engine:
         self._compose_sending()
         self.janitor = Janitor(self._store, clock, bus, self.schedule.drop)
         self.intake = self._intake()
+        self._compose_way_back()
         self._compose_service(recovery.cursor_key)
         for lane in self.lanes.values():
             self.feeder.lane_changed(lane)
@@ -202,6 +204,21 @@ class Engine:
             self._died,
         )
 
+    def _compose_way_back(self) -> None:
+        clock, bus = self._clock, self._bus
+        self.receipts = Receipts(
+            self._store,
+            self.schedule,
+            self.feeder,
+            self.fleet.lanes,
+            bus,
+            clock,
+            self._dice,
+            self.attempts.withdraw,
+            self.janitor.notice,
+            self.meters.receipt,
+        )
+
     def _compose_service(self, cursor_key: bytes) -> None:
         plan = self._plan
         self.service = Service(
@@ -221,7 +238,7 @@ class Engine:
             plan.zone,
             plan.rules,
             self.limits,
-            self.attempts.withdraw,
+            self.receipts,
         )
         self.service.cursor_key = cursor_key
 

@@ -46,8 +46,11 @@ MOST_ITEMS: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """How a webhook's request is answered. 200: all is kept. 403: it is not the provider's. 404: no such webhook, or not
-    with this secret. 400: it is the provider's, and cannot be read."""
+    """How a request to a webhook is answered.
+
+    200: all is kept. 403: it is not the provider's. 404: there is no such webhook, or not with this secret. 400: it is
+    the provider's and cannot be read.
+    """
 
     status: int
     content_type: str = ""
@@ -96,8 +99,10 @@ class Hooks:
         headers: Mapping[str, str],
         body: bytes,
     ) -> Taken:
-        """A request to `/webhooks/{name}/{kind}[/{secret}]`; `target` is its path and query, as sent. Raises StoreError:
-        nothing of it is kept, and the provider is to repeat it."""
+        """A request to `/webhooks/{name}/{kind}[/{secret}]`; `target` is its path and query, as sent.
+
+        Raises StoreError: nothing of it is kept, and the provider is to repeat it.
+        """
         setting = self._settings.get(name)
         if setting is None:
             return _NOT_FOUND

@@ -46,7 +46,7 @@ from smsd.store import (
 log = structlog.get_logger("smsd.intake")
 
 
-class Receipt(NamedTuple):
+class Accepted(NamedTuple):
     """Accepted: it is on disk."""
 
     id: str
@@ -65,7 +65,7 @@ _LIMITED_FIELDS: Mapping[Per, str] = {
 }
 """What a rule counts by, as the submission calls it."""
 
-Answer = Receipt | Refusal
+Answer = Accepted | Refusal
 Done = Callable[[Answer], None]
 
 FLOWS_MOST = 20_000
@@ -195,7 +195,7 @@ class Intake:
             if isinstance(first, Refusal):
                 repeat.done(first)
             elif repeat.content_hash == draft.content_hash:
-                repeat.done(Receipt(first.id, first.state, first.segments, first.encoding, replayed=True))
+                repeat.done(Accepted(first.id, first.state, first.segments, first.encoding, replayed=True))
             else:
                 repeat.done(_conflict(first.id))
 
@@ -204,7 +204,7 @@ class Intake:
     def _stored(self, draft: Draft, done: Done, result: AcceptResult) -> None:
         self._under_way -= 1
         if isinstance(result, Stored):
-            answer: Answer = Receipt(draft.id, State.PENDING, draft.segments, draft.encoding, replayed=False)
+            answer: Answer = Accepted(draft.id, State.PENDING, draft.segments, draft.encoding, replayed=False)
             self._tell(draft)
             due = Due(result.seq, 0, draft.due, draft.segments)
             self._feeder.add(result.flow, draft.route, draft, due)
@@ -245,7 +245,7 @@ def _conflict(id: str) -> Refusal:
 def _replayed(found: Replay | KeyConflict) -> Answer:
     if isinstance(found, KeyConflict):
         return _conflict(found.id)
-    return Receipt(found.id, found.state, found.segments, Encoding(found.encoding), replayed=True)
+    return Accepted(found.id, found.state, found.segments, Encoding(found.encoding), replayed=True)
 
 
 def _suppressed(found: Suppressed) -> Refusal:

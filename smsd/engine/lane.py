@@ -59,6 +59,8 @@ class Setting:
     """What the paths of its webhooks end with; empty: they have none."""
     answer_words: str | None = None
     """Who answers STOP, START and HELP: provider | smsd; None: as its dialect says."""
+    status_url: str | None = field(default=None, repr=False)
+    """Where it is to report what becomes of a message (hooks.status_url); None: nowhere."""
 
     def fingerprint(self) -> str:
         """A digest that changes with all that may be the cause of a halt and can be mended by configuration: account,
@@ -84,7 +86,7 @@ class Lane:
         self.provider = setting.provider
         self.rules = setting.rules
         self.needs_sender = setting.needs_sender
-        self.setting = setting
+        self.status_url = setting.status_url
         self._fingerprint = setting.fingerprint()
         self._clock = clock
         self.health = health = self._as_configured(health)
@@ -273,6 +275,7 @@ class Lane:
             self._fingerprint = fingerprint
             self._learning.renewed()
         self.provider, self.rules, self.needs_sender = setting.provider, setting.rules, setting.needs_sender
+        self.status_url = setting.status_url
         self._learning.rules = setting.rules
         self.follow_rate()
         was_broken = self.health.broken_since is not None

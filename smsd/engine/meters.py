@@ -72,6 +72,12 @@ class Meters:
         """By the provider whose senders the recipient opted out of; "": of all."""
         self.limit_hits: dict[tuple[str, str], int] = {}
         """How often a limit had no room, by what it counts and what follows (limits.Per, limits.Action)."""
+        self.receipts: dict[tuple[str, str, str], int] = {}
+        """Delivery receipts by provider, status and what became of them (applied, known, unmatched)."""
+        self.webhooks_refused: dict[str, int] = {}
+        """Requests to a provider's webhooks that did not prove where they come from."""
+        self.callbacks: dict[str, int] = {}
+        """Calls to applications by what came of them."""
         self._others = {
             Kind.PROVIDER_HALTED: self.halts,
             Kind.PROVIDER_BREAKER_OPENED: self.breaker_openings,
@@ -122,6 +128,19 @@ class Meters:
             self.call_s[provider].observe(took)
             mean = self.latency_s.get(provider, took)
             self.latency_s[provider] = mean + (took - mean) / MEMORY
+
+    def receipt(self, provider: str, status: str, result: str) -> None:
+        """A delivery receipt came in."""
+        key = (provider, status, result)
+        self.receipts[key] = self.receipts.get(key, 0) + 1
+
+    def webhook_refused(self, provider: str) -> None:
+        """A request to one of its webhooks did not prove where it comes from."""
+        self.webhooks_refused[provider] = self.webhooks_refused.get(provider, 0) + 1
+
+    def callback(self, result: str) -> None:
+        """A call to an application ended."""
+        self.callbacks[result] = self.callbacks.get(result, 0) + 1
 
     def committed(self, seconds: float, rows: int) -> None:
         """The outbox committed `rows` rows in one transaction, which took `seconds` until it was synced."""

@@ -106,9 +106,7 @@ class Receipts:
         }
         if each.proved and each.before is not None:
             since = now - message.created_at
-            self._bus.publish(
-                Kind.MESSAGE_RECONCILED, now, **fields, since_accepted_ms=since, was=each.before.label
-            )
+            self._bus.publish(Kind.MESSAGE_RECONCILED, now, **fields, since_accepted_ms=since, was=each.before.label)
         if message.state is State.DELIVERED:
             sent_at = message.sent_at if message.sent_at is not None else now
             self._bus.publish(Kind.MESSAGE_DELIVERED, now, **fields, since_sent_ms=max(0, now - sent_at))

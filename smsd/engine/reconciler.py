@@ -260,7 +260,7 @@ class Reconciler:
         self._retries.called(wall)
         lane.begin_call(message, started)
         try:
-            request = setting.provider.prepare(self._call(message))
+            request = setting.provider.prepare(self._call(setting, message))
             answer = await self._carrier.send(setting.provider, request, rules.timeout_ms, self._dice())
             verdict = without_private(read(setting.provider, answer.outcome), answer.request)
         except Exception:
@@ -311,7 +311,7 @@ class Reconciler:
         return self._conclude(message, Finding.UNANSWERED, "key", setting.rules, None, verdict.message)
 
     @staticmethod
-    def _call(message: Message) -> Call:
+    def _call(setting: Setting, message: Message) -> Call:
         return Call(
             id=message.id,
             attempt=message.attempt,
@@ -322,11 +322,12 @@ class Reconciler:
             segments=message.segments,
             expires_at=message.expires_at,
             now=message.claimed_at or message.created_at,
+            callback_url=setting.status_url,
             asked=message.asked_sender is not None,
         )
 
     async def _ask(self, setting: Setting, message: Message) -> Looked:
-        call = self._call(message)
+        call = self._call(setting, message)
         try:
             answer = await self._carrier.send(
                 setting.provider, setting.provider.ask(call), setting.rules.timeout_ms, self._dice()

@@ -142,12 +142,12 @@ class Service:
         zone: tzinfo,
         rules: MessageRules,
         limits: Limits,
-        withdraw: Callable[[int], None],
+        receipts: Receipts,
     ) -> None:
         self.intake = intake
         self.stream = stream
         self.meters = meters
-        self.receipts = Receipts(outbox, records, schedule, bus, clock, withdraw)
+        self.receipts = receipts
         self.optouts = OptOuts(outbox, records, lanes, bus, clock)
         self.snapshots: Snapshots | None = None
         """Copies of the outbox; None: nowhere to put them."""

@@ -13,7 +13,7 @@ from smsd import __version__, wire
 from smsd.core.acceptance import Fault, Refusal
 from smsd.core.message import Message, State
 from smsd.core.suppression import EVERY
-from smsd.engine.intake import Answer, Receipt
+from smsd.engine.intake import Accepted, Answer
 from smsd.engine.service import SLICE, ReloadRefusedError, Seen, Service, UnknownProviderError
 from smsd.engine.snapshots import GoneError, OffsetError
 from smsd.engine.stream import UnknownKindError, wanted
@@ -35,7 +35,7 @@ async def send(service: Service, caller: Caller, request: wire.Submission) -> wi
     return acceptance(answer)
 
 
-def acceptance(receipt: Receipt) -> wire.Acceptance:
+def acceptance(receipt: Accepted) -> wire.Acceptance:
     """The answer to an accepted submission."""
     return wire.Acceptance(receipt.id, receipt.state.label, receipt.segments, receipt.encoding.label, receipt.replayed)
 

@@ -28,7 +28,7 @@ from smsd.core.routing import RoutingRules
 from smsd.engine.bus import Bus
 from smsd.engine.engine import Engine, Plan
 from smsd.engine.exchange import Exchange
-from smsd.engine.intake import Answer, Receipt
+from smsd.engine.intake import Accepted, Answer
 from smsd.engine.lane import Setting
 from smsd.engine.settler import RetryBook
 from smsd.providers.base import Provider
@@ -235,13 +235,13 @@ class Live:
     async def send(self, **fields: Any) -> str:
         """Submit; the id of the accepted message."""
         receipt = await self.submit(**fields)
-        assert isinstance(receipt, Receipt), receipt
+        assert isinstance(receipt, Accepted), receipt
         return receipt.id
 
     async def send_many(self, number: int) -> list[str]:
         """Submit so many; their ids."""
         receipts = await asyncio.gather(*(self.submit() for _ in range(number)))
-        return [receipt.id for receipt in receipts if isinstance(receipt, Receipt)]
+        return [receipt.id for receipt in receipts if isinstance(receipt, Accepted)]
 
     # -- seeing ------------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from smsd.core.retry import RetryRules
 from smsd.core.routing import RoutingRules
 from smsd.engine.bus import Bus
 from smsd.engine.engine import Engine, Plan
-from smsd.engine.intake import Answer, Receipt
+from smsd.engine.intake import Accepted, Answer
 from smsd.engine.lane import Setting
 from smsd.engine.settler import RetryBook
 from smsd.providers.base import NoAnswer, NoConnection, Outcome, Provider, Request, Response
@@ -240,7 +240,7 @@ class Rig:
     async def accepted(self, *args: Any, **fields: Any) -> str:
         """Submit; the id of the accepted message."""
         receipt = await self.submit(*args, **fields)
-        assert isinstance(receipt, Receipt), receipt
+        assert isinstance(receipt, Accepted), receipt
         return receipt.id
 
     async def refused(self, *args: Any, **fields: Any) -> str:

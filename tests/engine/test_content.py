@@ -15,7 +15,7 @@ import pytest
 from smsd.core.acceptance import MessageRules, Origin, Refusal
 from smsd.core.limits import Action, Per, Rule
 from smsd.core.units import HOUR, MINUTE, rfc3339
-from smsd.engine.intake import Receipt
+from smsd.engine.intake import Accepted
 from smsd.templates import TextTemplate
 from tests.engine.rig import Rig
 from tests.simulation.clock import EPOCH_MS
@@ -110,7 +110,7 @@ def test_a_repeat_is_the_first_message(rig: Rig, *, restart: bool) -> None:
             await rig.crash()
             await rig.start()
         again = await rig.submit()
-        assert isinstance(again, Receipt)
+        assert isinstance(again, Accepted)
         assert (again.id, again.replayed) == (first, True)
         others = [
             await rig.accepted(text="Your code is 2"),
@@ -123,7 +123,7 @@ def test_a_repeat_is_the_first_message(rig: Rig, *, restart: bool) -> None:
         assert len({*others}) == 5
         await rig.seconds(601)
         late = await rig.submit()
-        assert isinstance(late, Receipt)
+        assert isinstance(late, Accepted)
         assert not late.replayed
         await rig.seconds(1)
         await rig.stop()
@@ -138,7 +138,7 @@ def test_repeats_at_once_are_one_message(rig: Rig) -> None:
     async def story() -> None:
         await rig.start()
         found = await asyncio.gather(*(rig.submit() for _ in range(5)))
-        receipts = [each for each in found if isinstance(each, Receipt)]
+        receipts = [each for each in found if isinstance(each, Accepted)]
         assert len({each.id for each in receipts}) == 1
         assert sorted(each.replayed for each in receipts) == [False, True, True, True, True]
         await rig.seconds(1)
@@ -156,7 +156,7 @@ def test_what_was_cancelled_is_not_repeated(rig: Rig) -> None:
         first = await rig.accepted(send_at=SOON)
         await rig.engine.service.cancel(first, None)
         again = await rig.submit()
-        assert isinstance(again, Receipt)
+        assert isinstance(again, Accepted)
         assert (again.id != first, again.replayed) == (True, False)
         await rig.stop()
 
@@ -178,7 +178,7 @@ def test_a_template_counts_for_what_is_submitted_after_it(rig: Rig) -> None:
         await rig.engine.reconfigure(rig.plan())
         assert (await rig.message(first)).text == "Your code is 17", "it keeps the text it was accepted with"
         again = await rig.submit(**asked, idempotency_key="k", send_at=SOON)
-        assert isinstance(again, Receipt), "a replay gets its first answer whatever the templates say now"
+        assert isinstance(again, Accepted), "a replay gets its first answer whatever the templates say now"
         assert (again.id, again.replayed) == (first, True)
         assert await rig.refused(**asked) == "missing_field"
         second = await rig.accepted(**{**asked, "vars": {"code": 17, "name": "Ann"}})

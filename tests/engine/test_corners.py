@@ -11,9 +11,9 @@ from smsd.core.acceptance import MessageRules, Origin, TenantRules
 from smsd.core.events import Kind
 from smsd.core.message import State
 from smsd.core.pacing import Pace, Window
+from smsd.core.receipt import Receipt, Status
 from smsd.core.retry import RetryRules
 from smsd.core.verdict import Category
-from smsd.engine.receipts import Proof
 from smsd.providers.base import Outcome, Request
 from smsd.providers.dialpad import Dialpad
 from smsd.providers.http import Http
@@ -294,7 +294,8 @@ def test_a_proof_stops_an_attempt_that_waits_at_the_gate(rig: Rig) -> None:
         vars(lane)["room"] = lambda wanted, **asked: wanted  # claim it as if its slot were near
         await rig.seconds(10)
         assert gate.waiting == 1
-        assert await rig.engine.service.receipts.prove(Proof(id, 1, "main", "D1"))
+        [received] = await rig.engine.service.receipts.take([Receipt("main", Status.SENT, "D1", id, 1)])
+        assert received.proved
         await rig.seconds(120)
         assert await rig.state(id) == "sent"
         attempts = await rig.engine.service.attempts(id, None)

@@ -17,7 +17,7 @@ from smsd.core.message import State
 from smsd.core.retry import RetryRules
 from smsd.core.units import rfc3339
 from smsd.core.verdict import Category
-from smsd.engine.intake import Receipt
+from smsd.engine.intake import Accepted
 from smsd.store import Person, release
 from tests.engine.rig import ACCEPTED, REFUSED, TO, Rig, twilio
 
@@ -90,12 +90,12 @@ def test_the_eleventh_about_a_user_is_refused_where_the_action_is_reject(rig: Ri
             await rig.start()
         assert await rig.store.remaining(Person("shop", user="ann"), rig.clock.wall()) == 0
         assert await rig.refused(user="ann") == "limit_exceeded"
-        assert isinstance(await rig.submit(user="bob"), Receipt)
-        assert isinstance(await rig.submit(user="ann", origin=Origin("other")), Receipt)
+        assert isinstance(await rig.submit(user="bob"), Accepted)
+        assert isinstance(await rig.submit(user="ann", origin=Origin("other")), Accepted)
         await rig.seconds(HOUR_MS / 1_000 - 60)
         assert await rig.refused(user="ann") == "limit_exceeded"
         await rig.seconds(61)
-        assert isinstance(await rig.submit(user="ann"), Receipt)
+        assert isinstance(await rig.submit(user="ann"), Accepted)
         await rig.stop()
 
     rig.run(story)
@@ -109,7 +109,7 @@ def test_a_replay_gets_its_first_answer_however_full_the_window(rig: Rig) -> Non
         first = await rig.accepted(user="ann", idempotency_key="k")
         assert await rig.refused(user="ann") == "limit_exceeded"
         again = await rig.submit(user="ann", idempotency_key="k")
-        assert isinstance(again, Receipt)
+        assert isinstance(again, Accepted)
         assert (again.id, again.replayed) == (first, True)
         await rig.stop()
 
@@ -124,7 +124,7 @@ def test_a_cancelled_message_does_not_count_where_the_action_is_reject(rig: Rig)
         id = await rig.accepted(user="ann", send_at=rfc3339(rig.clock.wall() + 600_000))
         assert await rig.refused(user="ann") == "limit_exceeded"
         await rig.engine.service.cancel(id, None)
-        assert isinstance(await rig.submit(user="ann"), Receipt)
+        assert isinstance(await rig.submit(user="ann"), Accepted)
         await rig.stop()
 
     rig.run(story)

@@ -13,7 +13,7 @@ from smsd.core.events import Kind
 from smsd.core.message import State
 from smsd.core.pacing import Pace, Window
 from smsd.core.verdict import Category
-from smsd.engine.intake import Receipt
+from smsd.engine.intake import Accepted
 from smsd.engine.service import Seen, UnknownProviderError
 from smsd.store import WrongState
 from tests.engine.rig import LOST, REFUSED, TO, Rig, answer, twilio
@@ -369,17 +369,17 @@ def test_the_same_key_gives_the_first_answer_whatever_happened_since(rig: Rig) -
         first, second = await asyncio.gather(
             rig.submit(idempotency_key="order-17"), rig.submit(idempotency_key="order-17")
         )
-        assert isinstance(first, Receipt)
-        assert isinstance(second, Receipt)
+        assert isinstance(first, Accepted)
+        assert isinstance(second, Accepted)
         assert (first.id, first.replayed, second.replayed) == (second.id, False, True)
         assert await rig.refused(text="other content", idempotency_key="order-17") == "key_conflict"
         other = await rig.submit(idempotency_key="order-17", origin=Origin("another shop"))
-        assert isinstance(other, Receipt)
+        assert isinstance(other, Accepted)
         assert other.id != first.id
         await rig.seconds(5)
         rig.engine.intake.draining = True
         again = await rig.submit(idempotency_key="order-17")
-        assert isinstance(again, Receipt)
+        assert isinstance(again, Accepted)
         assert (again.id, again.state, again.replayed) == (first.id, State.SENT, True)
         assert await rig.refused(idempotency_key="order-18") == "shutting_down"
         await rig.stop()
@@ -585,8 +585,8 @@ def test_a_repeat_waits_for_the_first_also_when_the_backlog_is_full(rig: Rig) ->
         await rig.start()
         await rig.engine.service.pause("main", "a test")
         first, second = await asyncio.gather(rig.submit(idempotency_key="k"), rig.submit(idempotency_key="k"))
-        assert isinstance(first, Receipt)
-        assert isinstance(second, Receipt)
+        assert isinstance(first, Accepted)
+        assert isinstance(second, Accepted)
         assert first.id == second.id
         assert await rig.refused(text="another") == "backlog_full"
         await rig.stop()

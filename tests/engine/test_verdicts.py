@@ -14,6 +14,7 @@ from smsd.core.codes import CodeBook, CodeRule
 from smsd.core.events import Kind
 from smsd.core.message import State
 from smsd.core.pacing import Pace, Window
+from smsd.core.receipt import Receipt, Status
 from smsd.core.retry import RetryRules
 from smsd.core.routing import RoutingRules
 from smsd.core.verdict import Category
@@ -494,8 +495,6 @@ def test_a_message_that_brings_the_daemon_down_three_times_is_held(rig: Rig) -> 
 
 @pytest.mark.parametrize("when", ["in doubt", "held", "waiting for its retry"])
 def test_a_receipt_proves_what_nobody_knew(rig: Rig, when: str) -> None:
-    from smsd.engine.receipts import Proof
-
     async def story() -> None:
         rules = rig.rules(on_uncertain="hold" if when == "held" else "retry", reconcile_after_ms=1_000)
         rig.providers = [(twilio(), rules)]
@@ -508,8 +507,10 @@ def test_a_receipt_proves_what_nobody_knew(rig: Rig, when: str) -> None:
         await rig.seconds(2 if when == "in doubt" else 60)
         expected = {"in doubt": "processing", "held": "failed", "waiting for its retry": "pending"}[when]
         assert await rig.state(id) == expected
-        assert await rig.engine.service.receipts.prove(Proof(id, 1, "main", "SM" + "9" * 32))
-        assert not await rig.engine.service.receipts.prove(Proof(id, 1, "main", "SM" + "9" * 32))
+        for proved in (True, False):
+            receipt = Receipt("main", Status.SENT, "SM" + "9" * 32, id, 1)
+            [received] = await rig.engine.service.receipts.take([receipt])
+            assert received.proved is proved
         await rig.seconds(1_000)
         message = await rig.message(id)
         assert (message.state, message.provider_message_id) == (State.SENT, "SM" + "9" * 32)

@@ -28,13 +28,13 @@ from smsd.core.acceptance import Origin
 from smsd.core.events import Event, Kind
 from smsd.core.health import Health
 from smsd.core.message import FINAL, State
+from smsd.core.receipt import Receipt, Status
 from smsd.core.suppression import EVERY, Suppression
 from smsd.core.units import rfc3339
 from smsd.core.verdict import Category
 from smsd.engine.bus import Bus
 from smsd.engine.engine import Engine
-from smsd.engine.intake import Answer, Receipt
-from smsd.engine.receipts import Proof
+from smsd.engine.intake import Accepted, Answer
 from smsd.engine.service import Seen, Service
 from smsd.store import Query, StoreError
 from smsd.store import statements as sql
@@ -464,7 +464,7 @@ class Run:
         if letter.answered_us is not None:
             self.history.faults.append(f"submission {letter.n} was answered twice")
         letter.answered_us = self.loop.now_us
-        if isinstance(answer, Receipt):
+        if isinstance(answer, Accepted):
             letter.answer, letter.replayed = answer.id, answer.replayed
         else:
             letter.faults = tuple(fault.code for fault in answer.faults)
@@ -561,7 +561,9 @@ class Run:
     async def _prove(self, service: Service, call: Call) -> None:
         """The provider says of its own accord that it took it, perhaps before it answers."""
         assert call.pmid is not None
-        if await service.receipts.prove(Proof(call.id, call.attempt, call.provider, call.pmid)):
+        receipt = Receipt(call.provider, Status.SENT, call.pmid, call.id, call.attempt)
+        [received] = await service.receipts.take([receipt])
+        if received.proved:
             self.history.proofs.append((call.id, self.loop.now_us))
 
     async def _act_suppress(self, act: Act) -> None:
