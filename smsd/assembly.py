@@ -11,9 +11,11 @@ from datetime import UTC, tzinfo
 from zoneinfo import ZoneInfo
 
 from smsd.config import Config
+from smsd.config.values import ProviderConfig
 from smsd.core.admission import AdmissionRules
 from smsd.core.quiet import QuietBook
 from smsd.engine.engine import Plan
+from smsd.engine.hooks import status_url
 from smsd.engine.lane import Setting
 from smsd.engine.settler import RetryBook
 from smsd.listeners.callers import Scope
@@ -23,10 +25,7 @@ from smsd.listeners.http.access import Access, Token
 def plan_of(config: Config) -> Plan:
     """What the configuration says to the engine."""
     quiet = quiet_book(config)
-    settings = [
-        (Setting(each.name, each.adapter, each.rules, each.needs_sender, config.messages.sender), each.enabled)
-        for each in config.providers
-    ]
+    settings = [(setting_of(each, config), each.enabled) for each in config.providers]
     return Plan(
         settings=tuple(setting for setting, enabled in settings if enabled),
         retired=tuple(setting for setting, enabled in settings if not enabled),
@@ -37,6 +36,8 @@ def plan_of(config: Config) -> Plan:
         max_backlog=config.outbox.max_backlog,
         routing=config.routing,
         accounts=config.accounts,
+        public_url=config.http.public_url,
+        inbound=config.inbound,
         admission=AdmissionRules(
             limits=(*config.limits, *config.guards),
             quiet=quiet,
@@ -44,6 +45,20 @@ def plan_of(config: Config) -> Plan:
             default_retry=config.retry.default,
         ),
     )
+
+
+def setting_of(provider: ProviderConfig, config: Config) -> Setting:
+    """What the engine is given of one `[providers.NAME]`."""
+    setting = Setting(
+        provider.name,
+        provider.adapter,
+        provider.rules,
+        provider.needs_sender,
+        config.messages.sender,
+        provider.webhook_secret,
+        provider.answer_words,
+    )
+    return replace(setting, status_url=status_url(config.http.public_url, setting))
 
 
 def access_of(config: Config) -> Access:

@@ -1,8 +1,8 @@
 """Why did this text not go, and what can be done?
 
-What `show` adds to the daemon's words about one message: what the outcome of a call means, and, for one that ended
-without being sent, which command helps; and how smsd knows that a recipient opted out. The daemon's error says what
-happened; nothing here guesses at it.
+What `show` adds to the daemon's words about one message: what a call's outcome and its receipt mean, and, for one that
+ended without being sent, which command helps; and how smsd knows that a recipient opted out. The daemon's error says
+what happened; nothing here guesses at it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,13 @@ _OUTCOMES: Final[Mapping[str, str]] = {
     "unknown": "it may have been taken",
     "crashed": "smsd ended during the call, it may have been taken",
     "open": "the call is under way",
+}
+
+_RECEIPTS: Final[Mapping[str, str]] = {
+    "queued": "queued (the provider has it)",
+    "sent": "sent (it left the provider)",
+    "undelivered": "undelivered (it did not arrive)",
+    "delivered": "delivered (it arrived)",
 }
 
 _MEND: Final = "Mend the cause, then: smsd retry {id}"
@@ -48,6 +55,12 @@ def outcome_of(attempt: Document) -> str:
     outcome = str(attempt["outcome"])
     meaning = _OUTCOMES.get(outcome)
     return outcome if meaning is None else f"{outcome} ({meaning})"
+
+
+def receipt_of(attempt: Document) -> str | None:
+    """What its delivery receipts say, in the greatest word that came; None: none came."""
+    receipt = attempt.get("receipt")
+    return receipt and f"{_RECEIPTS.get(receipt, receipt)}{code_of({'code': attempt['receipt_code']})}"
 
 
 def code_of(error: Document) -> str:

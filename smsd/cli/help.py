@@ -30,6 +30,9 @@ ALIASES: Final = {
     "opt-out": "suppression",
     "stop": "consent",
     "keywords": "consent",
+    "receipts": "webhooks",
+    "callbacks": "webhooks",
+    "public_url": "webhooks",
 }
 
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import click
 
 from smsd.cli import standing
-from smsd.cli.explaining import advice, code_of, outcome_of
+from smsd.cli.explaining import advice, code_of, outcome_of, receipt_of
 from smsd.cli.filters import by_filters, first, more, up_to
 from smsd.cli.frame import Out, asks_daemon, complain, examples, printable
 from smsd.cli.live import WATCH, View, present
@@ -114,6 +114,7 @@ def _show_attempt(out: Out, attempt: Document, now: datetime) -> None:
             ("  Code", attempt["code"]),
             ("  Category", attempt["category"]),
             ("  Provider's id", attempt["provider_message_id"]),
+            ("  Receipt", receipt_of(attempt) and f"{receipt_of(attempt)}, {when(attempt['receipt_at'], now)}"),
         ]
     )
     for line in (attempt.get("trace") or "").splitlines():

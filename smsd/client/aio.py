@@ -225,6 +225,20 @@ class AsyncClient:
         """Let it be texted again; see Client.unsuppress."""
         return await self._call(given("unsuppress", number=number, scope=scope))
 
+    async def inbound(
+        self,
+        *,
+        from_: str | None = None,
+        to: str | None = None,
+        tenant: str | None = None,
+        since: str | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[Document]:
+        """Texts received, newest first; see Client.inbound."""
+        filters = {"from": from_, "to": to, "tenant": tenant, "since": since}
+        async for item in self._pages("inbound", filters, limit):
+            yield item
+
     async def providers(self) -> Documents:
         """Each provider with its state, rate and load."""
         return documents_at(await self._call({"op": "providers"}), "providers")
@@ -236,6 +250,21 @@ class AsyncClient:
     async def resume(self, provider: str) -> Document:
         """Lift a provider's pause, halt or cooldown; its view."""
         return document_at(await self._call({"op": "resume", "provider": provider}), "provider")
+
+    async def register(self, provider: str, *, dry_run: bool = False) -> Document:
+        """Let a provider know where to call back; see Client.register."""
+        return await self._call(given("register", provider=provider, dry_run=dry_run or None))
+
+    async def callbacks(
+        self, *, failed: bool = False, tenant: str | None = None, limit: int | None = None
+    ) -> AsyncIterator[Document]:
+        """Callbacks that wait or were given up, oldest first; see Client.callbacks."""
+        async for item in self._pages("callbacks", {"failed": failed or None, "tenant": tenant}, limit):
+            yield item
+
+    async def replay_callbacks(self, ids: Iterable[str] | None = None) -> Document:
+        """Try callbacks again that were given up; see Client.replay_callbacks."""
+        return await self._call(given("replay", ids=None if ids is None else [*ids]))
 
     async def events(self, *, after: str | None = None, kinds: str | None = None) -> AsyncIterator[Document]:
         """What happens, as it happens, for ever; see Client.events."""

@@ -201,6 +201,24 @@ class Client:
         """Let it be texted again; `{number, scope}`. What holds in another scope stays. Raises NotFound."""
         return self._call(given("unsuppress", number=number, scope=scope))
 
+    def inbound(
+        self,
+        *,
+        from_: str | None = None,
+        to: str | None = None,
+        tenant: str | None = None,
+        since: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Document]:
+        """Texts received, newest first, at most `limit`: `{id, from, to, text, tenant, provider, provider_message_id,
+        message, word, sent_at, received_at}`.
+
+        `from_`: who wrote them; `to`: our number; `tenant`: of this one only (administrators); `since`: received then
+        or later (RFC 3339).
+        """
+        filters = {"from": from_, "to": to, "tenant": tenant, "since": since}
+        yield from self._pages("inbound", filters, limit)
+
     def providers(self) -> Documents:
         """Each provider with its state, rate and load."""
         return documents_at(self._call({"op": "providers"}), "providers")
@@ -212,6 +230,25 @@ class Client:
     def resume(self, provider: str) -> Document:
         """Lift a provider's pause, halt or cooldown; its view."""
         return document_at(self._call({"op": "resume", "provider": provider}), "provider")
+
+    def register(self, provider: str, *, dry_run: bool = False) -> Document:
+        """Let a provider know where to call back; `{provider, webhooks, needs, done, text}`.
+
+        Those without an API for that are not called: `text` says what to enter there. `dry_run`: only say where.
+        """
+        return self._call(given("register", provider=provider, dry_run=dry_run or None))
+
+    def callbacks(
+        self, *, failed: bool = False, tenant: str | None = None, limit: int | None = None
+    ) -> Iterator[Document]:
+        """Callbacks that wait (`failed`: that were given up), oldest first, at most `limit`: `{id, event, subject,
+        tenant, url, created_at, next_try_at, tries, error, http_status, tried_at}`."""
+        yield from self._pages("callbacks", {"failed": failed or None, "tenant": tenant}, limit)
+
+    def replay_callbacks(self, ids: Iterable[str] | None = None) -> Document:
+        """Try callbacks again that were given up: these (at most 500 ids), or the oldest 1,000 of all; `{replayed,
+        left}`. One that is not among them is passed over."""
+        return self._call(given("replay", ids=None if ids is None else [*ids]))
 
     def events(self, *, after: str | None = None, kinds: str | None = None) -> Iterator[Document]:
         """What happens, as it happens: `{id, event, at, data}`, numbers masked. Never ends unless the client is closed.

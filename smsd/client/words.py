@@ -159,7 +159,7 @@ def send_now_request(request: Document, wait: str) -> Document:
 
 READS: Final = frozenset(
     {
-        *("get", "list", "attempts", "stats", "user", "recipient", "providers", "suppressions"),
+        *("get", "list", "attempts", "stats", "user", "recipient", "providers", "inbound", "suppressions", "callbacks"),
         *("events", "backup", "metrics", "ping"),
     }
 )

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from smsd.config import sections
+from smsd.config.callbacks import callbacks
 from smsd.config.guards import guards
 from smsd.config.http import http
+from smsd.config.inbound import inbound
 from smsd.config.limits import limits
 from smsd.config.providers import Common, providers
 from smsd.config.quiet import quiet_hours
@@ -26,6 +28,7 @@ from smsd.config.tables import ConfigError, Fault, Report, Table, size_text
 from smsd.config.templates import templates
 from smsd.config.tenants import tenants
 from smsd.config.values import SCOPES, Config
+from smsd.config.webhooks import judge_webhooks
 
 MAX_FILE_BYTES: Final = 1 << 20
 
@@ -88,19 +91,22 @@ def _build(root: Table) -> Config:
     sections_of_providers = root.table("providers")
     found = providers(sections_of_providers, root.has("providers"), Common(retry, shared, rules.sender))
     bounds = tenants(root.table("tenants"), sections_of_providers.names(), found)
+    told = callbacks(root.table("callbacks"), root.table("tenants"))
     bound = limits(root)
     quiet = quiet_hours(root)
+    arriving = inbound(root.table("inbound"))
     logging = sections.logging(root.table("logging"))
     root.done(later=LATER)
     if root.report.faults:
         raise ConfigError(tuple(root.report.faults))
     judge(root, routes, shared, retry, found)
+    judge_webhooks(root, web.public_url, found)
     return Config(
         daemon=daemon,
         outbox=outbox,
         socket=socket,
         http=web,
-        messages=replace(rules, tenants=bounds, templates=blanks),
+        messages=replace(rules, tenants=bounds, templates=blanks, callbacks=told),
         retry=retry,
         routing=routes,
         accounts=shared,
@@ -109,5 +115,6 @@ def _build(root: Table) -> Config:
         limits=bound,
         guards=guarding,
         quiet_hours=quiet,
+        inbound=arriving,
         warnings=tuple(root.report.warnings),
     )

@@ -17,15 +17,13 @@ from smsd.config.routing import NAME, NAME_REMEDY, account_in, prefixes_in, pric
 from smsd.config.senders import senders_in
 from smsd.config.tables import Fault, Table
 from smsd.config.values import ProviderConfig, RetryConfig
+from smsd.config.webhooks import answer_words, path_secret, useless
 from smsd.core.account import ProviderRules
 from smsd.core.breaker import BreakerRules
 from smsd.core.pacing import Pace
 from smsd.core.units import DAY, HOUR, MINUTE, SECOND
 from smsd.providers import TYPES
 from smsd.providers.base import Local
-
-LATER: Final = frozenset({"webhook_secret"})
-"""Keys of coming versions. Who writes one means it, so it is refused with another word than a typo."""
 
 DEFAULT_RATES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({"dialpad": ("100/min",)})
 """By type, where the carrier states one rate for every account (developers.dialpad.com, "Rate limits")."""
@@ -70,10 +68,14 @@ def _provider(table: Table, name: str, common: Common) -> ProviderConfig | None:
     before = len(table.report.faults)
     adapter = adapter_of(table, name, TYPES[kind])
     rules = _rules(table, kind, common)
-    table.done(later=LATER)
+    secret = path_secret(table, TYPES[kind])
+    words = answer_words(table)
+    table.done()
+    if adapter is not None:
+        useless(table, adapter)
     if adapter is None or len(table.report.faults) > before:
         return None
-    provider = ProviderConfig(name, kind, enabled, adapter, rules)
+    provider = ProviderConfig(name, kind, enabled, adapter, rules, secret, words)
     if provider.needs_sender and not (rules.senders or common.sender):
         table.warn("from", "not set, and [messages] from is not either: every submission must name its own `from`")
     return provider

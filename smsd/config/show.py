@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, field
+from dataclasses import Field, dataclass
 from typing import Any
 
+from smsd.config.callbacks import shown_callbacks, shown_of_tenant
 from smsd.config.guards import shown_guards
+from smsd.config.inbound import shown_inbound
 from smsd.config.own import own_fields, shown
 from smsd.config.routing import NEVER, OTHER
-from smsd.config.sources import Secret
+from smsd.config.sources import Masked, Secret
 from smsd.config.tables import key_text, size_text
 from smsd.config.templates import shown_template
 from smsd.config.values import SCOPES, Config, Group, HttpConfig, ProviderConfig, RetryConfig, TokenConfig
@@ -44,14 +46,6 @@ class Section:
     """What stands in brackets where that is not the path."""
 
 
-@dataclass(frozen=True, slots=True)
-class Masked:
-    """A value of which only a part is shown. Compared as a whole; its repr has the part alone."""
-
-    value: object = field(repr=False)
-    shown: object
-
-
 def describe(config: Config) -> str:
     """The effective configuration as TOML, secrets as "***", in the order of `config.toml.example`.
 
@@ -76,9 +70,14 @@ def layout(config: Config) -> list[Section]:
             Section(f"templates.{key_text(name)}", shown_template(template))
             for name, template in config.messages.templates.items()
         ),
-        *(Section(f"tenants.{key_text(name)}", _shown_tenant(rules)) for name, rules in config.tenants.items()),
+        *(
+            Section(f"tenants.{key_text(name)}", {**_shown_tenant(rules), **shown_of_tenant(config.callbacks, name)})
+            for name, rules in config.tenants.items()
+        ),
+        Section("callbacks", shown_callbacks(config.callbacks)),
         *(Section(_limit_path(rule), _shown_limit(rule), "[limits]") for rule in config.limits),
         *(Section("quiet_hours", _shown_hours(hours)) for hours in [config.quiet_hours] if hours is not None),
+        Section("inbound", shown_inbound(config.inbound)),
         Section("retry", _shown_retry(config.retry)),
         *(Section(f"retry.profiles.{name}", _shown_rules(rules)) for name, rules in config.retry.profiles.items()),
         *(Section(f"retry.codes.{kind}", _shown_codes(book)) for kind, book in config.retry.codes.items()),
@@ -253,7 +252,16 @@ def _shown_provider(provider: ProviderConfig) -> dict[str, object]:
         "prefixes": list(rules.prefixes),
         "weight": rules.weight,
         "price": {prefix or OTHER: price for prefix, price in rules.prices.items()},
+        **_shown_webhooks(provider),
     }
+
+
+def _shown_webhooks(provider: ProviderConfig) -> dict[str, object]:
+    """The keys that every provider has; one that the dialect has for itself stands with the dialect's."""
+    shown: dict[str, object] = {"answer_words": provider.answer_words}
+    if provider.webhook_secret:
+        shown["webhook_secret"] = Secret(provider.webhook_secret)
+    return shown
 
 
 def _own(adapter: Provider, own: Field[Any]) -> object:

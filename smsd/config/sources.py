@@ -8,6 +8,7 @@ error.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +38,14 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash(self._value)
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """A value of which only a part is shown. Compared as a whole; its repr has the part alone."""
+
+    value: object = field(repr=False)
+    shown: object
 
 
 class Sources:

@@ -27,9 +27,6 @@ KEPT: Final = re.compile(r"anonymous|token:.*")
 LOCAL: Final = re.compile(r"local:.*")
 """Tenants of callers over the socket, by uid. Bounds may be set for them; no token may be one of them."""
 
-LATER: Final = frozenset({"callback_url", "callback_secret"})
-"""Keys of coming versions. Who writes one means it, so it is refused with another word than a typo."""
-
 _PRIORITIES: Final = {priority.label: priority for priority in Priority}
 
 
@@ -62,7 +59,9 @@ def _tenant(table: Table, named: Sequence[str]) -> TenantRules:
             table.fault("providers", f"there is no [providers.{each}]; write one of {', '.join(named) or 'those set'}")
     highest = _PRIORITIES[table.choice("max_priority", "high", _PRIORITIES)]
     found = TenantRules(senders, providers, highest, own_quiet_hours(table))
-    table.done(later=LATER)
+    for key in ("callback_url", "callback_secret"):
+        table.ask(key)  # `callbacks` reads them
+    table.done()
     return found
 
 

@@ -14,7 +14,9 @@ from typing import Final
 
 from smsd.core.acceptance import MessageRules, TenantRules
 from smsd.core.account import ProviderRules
+from smsd.core.callback import CallbackRules
 from smsd.core.codes import CodeBook
+from smsd.core.inbound import InboundRules
 from smsd.core.limits import Rule
 from smsd.core.pacing import Pace
 from smsd.core.quiet import QuietHours
@@ -138,6 +140,10 @@ class ProviderConfig:
     enabled: bool
     adapter: Provider
     rules: ProviderRules
+    webhook_secret: str = field(default="", repr=False)
+    """What the paths of its webhooks end with; empty: they have none, and its requests must be signed."""
+    answer_words: str | None = None
+    """Who answers STOP, START and HELP: provider | smsd; None: as its dialect says."""
 
     @property
     def needs_sender(self) -> bool:
@@ -179,6 +185,8 @@ class Config:
     """`[messages] loop_guard` and `duplicate_window`, those that are set."""
     quiet_hours: QuietHours | None = None
     """`[quiet_hours]`: of every tenant that has none of its own; None: none."""
+    inbound: InboundRules = field(default_factory=InboundRules)
+    """`[inbound]`"""
     warnings: tuple[str, ...] = ()
     """What is allowed and unwise; the daemon logs each at its start."""
 
@@ -186,3 +194,8 @@ class Config:
     def tenants(self) -> Mapping[str, TenantRules]:
         """`[tenants.NAME]`; a tenant that is not named is bound to nothing."""
         return self.messages.tenants
+
+    @property
+    def callbacks(self) -> CallbackRules:
+        """`[callbacks]`, and `callback_url` and `callback_secret` of the tenants."""
+        return self.messages.callbacks

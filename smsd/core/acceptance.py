@@ -15,6 +15,8 @@ from collections.abc import Mapping
 
 from smsd.core import address, quiet
 from smsd.core.bounds import UNBOUND, priority_of, route_of
+from smsd.core.callback import CallbackRules
+from smsd.core.callee import callee_of, may_name
 from smsd.core.content import content_of, json_size
 from smsd.core.message import Draft, Instant, MessageId
 from smsd.core.routing import Routes
@@ -78,6 +80,8 @@ def accept(
     if isinstance(tenant, Fault):
         faults.append(tenant)
     _labels(submission, faults)
+    if submission.callback_url is not None:
+        _callback(submission.callback_url, tenant, rules.callbacks, faults)
     if faults or isinstance(tenant, Fault):
         return Refusal(tuple(faults))
     due, held, held_by = quiet.start(rules.quiet, tenant, recipient, priority, due)
@@ -108,6 +112,7 @@ def accept(
         content_hash=content_hash,
         held=held,
         held_by=held_by,
+        callback_url=submission.callback_url,
     )
 
 
@@ -211,7 +216,7 @@ def _max_attempts(submission: Submission, rules: MessageRules, faults: list[Faul
 
 
 def _labels(submission: Submission, faults: list[Fault]) -> None:
-    """What is only kept, counted and shown: key, user, type, campaign, metadata; and what is not there yet."""
+    """What is only kept, counted and shown: key, user, type, campaign, metadata."""
     for name, value, longest in (
         ("idempotency_key", submission.idempotency_key, MAX_KEY),
         ("user", submission.user, MAX_USER),
@@ -222,8 +227,6 @@ def _labels(submission: Submission, faults: list[Fault]) -> None:
             faults.append(fault)
     if submission.metadata is not None:
         _metadata(submission.metadata, faults)
-    if submission.callback_url is not None:
-        faults.append(Fault("callback_url", "not_available", "callbacks are not available yet; leave it out"))
 
 
 def _label(name: str, value: str, longest: int) -> Fault | None:
@@ -239,3 +242,17 @@ def _metadata(metadata: Mapping[str, str], faults: list[Fault]) -> None:
         faults.append(Fault("metadata", "invalid_value", message))
     if any(_SURROGATE.search(text) for pair in metadata.items() for text in pair):
         faults.append(Fault("metadata", "invalid_value", "`metadata` holds half a surrogate pair: remove it"))
+
+
+def _callback(url: str, tenant: str | Fault, rules: CallbackRules, faults: list[Fault]) -> None:
+    """What is wrong with where it is to be told what happens to a message of `tenant` (a Fault: nobody knows whose)."""
+    callee = callee_of(url)
+    if isinstance(callee, str):
+        faults.append(Fault("callback_url", "invalid_value", f"`callback_url` {callee}"))
+        return
+    if not may_name(callee, rules.allowed):
+        message = "`callback_url` names a private address: name a public one, or ask the operator of smsd to allow it"
+        faults.append(Fault("callback_url", "not_allowed", message, circumstantial=True))
+    if not isinstance(tenant, Fault) and not rules.secrets_of(tenant):
+        message = "`callback_url` needs a secret to sign with: ask the operator of smsd for one, or leave it out"
+        faults.append(Fault("callback_url", "not_available", message, circumstantial=True))

@@ -8,13 +8,15 @@ the application has it from nowhere else. It refuses to know how a callback trav
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
 from smsd.core.events import Kind
-from smsd.core.message import Instant, State
-from smsd.core.units import DAY, SECOND
+from smsd.core.message import Error, Instant, Message, State
+from smsd.core.units import DAY, SECOND, rfc3339
 
 TOLD: Mapping[State, Kind] = {
     State.SENT: Kind.MESSAGE_SENT,
@@ -26,12 +28,15 @@ TOLD: Mapping[State, Kind] = {
 }
 """The states that are told, and under which name."""
 
+_ORIGIN = re.compile(r"(https?)://([^/?#@:\[\]]+|\[[0-9a-f:.]+\])(?::([0-9]*))?(?:[/?#]|$)", re.IGNORECASE)
+_PORTS = {"http": "80", "https": "443"}
+
 
 @dataclass(frozen=True, slots=True)
 class CallbackRules:
     """`[callbacks]`, and `callback_url` and `callback_secret` of the tenants."""
 
-    urls: Mapping[str, str] = field(default_factory=dict)
+    urls: Mapping[str, str] = field(default_factory=dict, repr=False)
     """By tenant: where what happens to its messages is told, unless a message says otherwise."""
     secrets: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     """By tenant: what its callbacks are signed with, each of them (more than one while they are changed)."""
@@ -72,3 +77,115 @@ class Callback:
     """Why the last try failed."""
     http_status: int | None = None
     tried_at: Instant | None = None
+
+
+def event_id(message: Message, state: State | None = None) -> str:
+    """The id of the fact that the message is in `state` (None: the one it is in) in its present round."""
+    state = message.state if state is None else state
+    return f"evt_{message.id}_{message.round}_{state.label}"
+
+
+def inbound_id(inbound: str) -> str:
+    """The id of the fact that the inbound text with this id came in."""
+    return f"evt_{inbound}"
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of an http(s) URL: `https://example.com:443`. Any other text is its own origin: what was
+    accepted once must never stand in the way of what happens to its message."""
+    match = _ORIGIN.match(url)
+    if match is None:
+        return url
+    scheme = match[1].lower()
+    return f"{scheme}://{match[2].lower()}:{match[3] or _PORTS[scheme]}"
+
+
+def happened_at(message: Message, at: Instant) -> Instant:
+    """When the message came into its state, as far as it says; else `at`."""
+    match message.state:
+        case State.SENT:
+            known = message.sent_at
+        case State.DELIVERED:
+            known = message.delivered_at
+        case State.UNDELIVERED:
+            known = None if message.error is None else message.error.at
+        case _:
+            known = message.processed_at
+    return at if known is None else known
+
+
+def payload(message: Message, at: Instant) -> str:
+    """The body that tells the message's state, a key of TOLD, which it came into at `at`: JSON in ASCII, without the
+    text. Raises KeyError for a state that is not told."""
+    data = {
+        "id": message.id,
+        "state": message.state.label,
+        "to": message.recipient,
+        "from": message.sender,
+        "tenant": message.tenant,
+        "user": message.user,
+        "type": message.type,
+        "campaign": message.campaign,
+        "priority": message.priority.label,
+        "segments": message.segments,
+        "attempts": message.attempt,
+        "provider": message.provider,
+        "provider_message_id": message.provider_message_id,
+        "idempotency_key": message.idempotency_key,
+        "metadata": message.metadata,
+        "created_at": rfc3339(message.created_at),
+        "sent_at": _time(message.sent_at),
+        "processed_at": _time(message.processed_at),
+        "delivered_at": _time(message.delivered_at),
+        "price": message.price,
+        "error": None if message.error is None else _error(message.error),
+    }
+    return _body(TOLD[message.state], at, data)
+
+
+def inbound_payload(
+    *,
+    id: str,
+    sender: str,
+    recipient: str,
+    text: str,
+    tenant: str,
+    provider: str,
+    message: str | None,
+    word: str | None,
+    received_at: Instant,
+) -> str:
+    """The body that tells of an inbound text: JSON in ASCII. `sender` wrote it, `recipient` is our number, `message`
+    the id of the one it seems to answer."""
+    data = {
+        "id": id,
+        "from": sender,
+        "to": recipient,
+        "text": text,
+        "tenant": tenant,
+        "provider": provider,
+        "message": message,
+        "word": word,
+        "received_at": rfc3339(received_at),
+    }
+    return _body(Kind.INBOUND_RECEIVED, received_at, data)
+
+
+def _body(event: Kind, at: Instant, data: Mapping[str, object]) -> str:
+    # In ASCII, so that whatever a provider's words hold can be stored, signed and sent.
+    return json.dumps({"type": str(event), "timestamp": rfc3339(at), "data": data}, separators=(",", ":"))
+
+
+def _error(error: Error) -> Mapping[str, object]:
+    return {
+        "category": str(error.category),
+        "code": error.code,
+        "message": error.message,
+        "provider": error.provider,
+        "at": rfc3339(error.at),
+        "cause": None if error.cause is None else str(error.cause),
+    }
+
+
+def _time(at: Instant | None) -> str | None:
+    return None if at is None else rfc3339(at)

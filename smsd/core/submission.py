@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from smsd.core.callback import CallbackRules
 from smsd.core.message import Priority
 from smsd.core.quiet import QuietBook, QuietHours
 from smsd.core.units import DAY
@@ -142,6 +143,8 @@ class MessageRules:
     """`[tenants.NAME]`: who is not named may do everything."""
     quiet: QuietBook | None = None
     """Whose messages keep which quiet hours; None: nobody's keep any."""
+    callbacks: CallbackRules = field(default_factory=CallbackRules)
+    """What `callback_url` must keep to."""
 
 
 @dataclass(frozen=True, slots=True)

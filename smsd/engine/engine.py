@@ -21,6 +21,7 @@ from smsd.core.account import ProviderRules
 from smsd.core.admission import AdmissionRules
 from smsd.core.events import Kind, of_failure
 from smsd.core.health import Standing
+from smsd.core.inbound import InboundRules
 from smsd.core.message import Instant, State
 from smsd.core.pacing import Pace
 from smsd.core.routing import Routes, RoutingRules
@@ -38,7 +39,6 @@ from smsd.engine.janitor import Janitor
 from smsd.engine.lane import Lane, Setting
 from smsd.engine.limits import Limits
 from smsd.engine.meters import Meters
-from smsd.engine.receipts import Receipts
 from smsd.engine.reconciler import Reconciler
 from smsd.engine.service import Service
 from smsd.engine.settler import RetryBook, Settler
@@ -46,6 +46,7 @@ from smsd.engine.steps import Steps
 from smsd.engine.stream import Stream
 from smsd.engine.tally import Tally
 from smsd.engine.watchers import Watchers
+from smsd.engine.way_back import WayBack, WayRules
 from smsd.store import Outbox, Records, Recovery
 
 log = structlog.get_logger("smsd.engine")
@@ -79,6 +80,14 @@ class Plan:
     """`[accounts.NAME]`: ceilings that providers share."""
     admission: AdmissionRules = field(default_factory=AdmissionRules)
     """`[[limits]]`, quiet hours and the guards: when a message may be claimed, and whether it is accepted."""
+    public_url: str = ""
+    """`[http] public_url`: where providers reach us; empty: nowhere that we know of."""
+    inbound: InboundRules = field(default_factory=InboundRules)
+
+    @property
+    def way_back(self) -> WayRules:
+        """What is said about receipts, inbound texts and callbacks."""
+        return WayRules(self.configured, self.public_url, self.rules, self.inbound)
 
     @property
     def configured(self) -> tuple[Setting, ...]:
@@ -124,6 +133,7 @@ class Engine:
     async def start(self) -> None:
         """Open the outbox, recover, and begin to send. Raises StoreError when the outbox cannot be used."""
         await self._store.govern(self._plan.admission)
+        await self._store.track(self._plan.way_back.tracking)
         by_segments = {setting.name for setting in self._plan.configured if setting.rules.pace.unit == "segments"}
         recovery = await self._store.open(self._clock.wall(), by_segments)
         self._clock = self.steps = Steps(self._clock, self._store, self._stepped, self._step_followed)
@@ -138,7 +148,7 @@ class Engine:
             self.janitor.notice(recovery.next_expiry)
         self.steps.begin(recovery.steps)
         self.holding.rule(self._plan.admission)
-        for name in ("steps", "holding", "feeder", "reconciler", "janitor", "dispatcher"):
+        for name in ("steps", "holding", "feeder", "reconciler", "janitor", "dispatcher", "way_back"):
             part: _Part = getattr(self, name)
             self._tasks.append(self._keep(name, part.run()))
         log.info("recovered", flows=len(recovery.flows), open_attempts=recovery.reopened)
@@ -205,19 +215,23 @@ class Engine:
         )
 
     def _compose_way_back(self) -> None:
-        clock, bus = self._clock, self._bus
-        self.receipts = Receipts(
+        self.way_back = WayBack(
+            self._store,
             self._store,
             self.schedule,
             self.feeder,
             self.fleet.lanes,
-            bus,
-            clock,
+            self.intake,
+            self._carrier,
+            self._bus,
+            self._clock,
+            self.meters,
             self._dice,
+            self._new_id,
             self.attempts.withdraw,
             self.janitor.notice,
-            self.meters.receipt,
         )
+        self.way_back.rule(self._plan.way_back)
 
     def _compose_service(self, cursor_key: bytes) -> None:
         plan = self._plan
@@ -238,9 +252,11 @@ class Engine:
             plan.zone,
             plan.rules,
             self.limits,
-            self.receipts,
+            self.way_back.receipts,
+            self.way_back.registering,
         )
         self.service.cursor_key = cursor_key
+        self.service.hooks = self.way_back.hooks
 
     def _fleet(self) -> Fleet:
         return Fleet(self._store, self._store, self._bus, self._clock, self._lane_changed)
@@ -338,6 +354,7 @@ class Engine:
         """
         prepared = await self.fleet.prepare(plan.settings, plan.accounts, plan.retired)
         await self._store.govern(plan.admission)
+        await self._store.track(plan.way_back.tracking)
         self._apply(plan, prepared)
         also()
         for lane in [*self.lanes.values()]:
@@ -364,6 +381,7 @@ class Engine:
         self.feeder.failover_after_ms = plan.routing.failover_after_ms
         self.intake.rule(plan.rules, self._routes(), plan.max_backlog)
         self.service.rule(plan.rules, plan.zone)
+        self.way_back.rule(plan.way_back)
         self.feeder.lanes_changed()
 
     def stranded(self) -> tuple[str, ...]:
@@ -383,6 +401,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._tasks:
+            await self.way_back.close()
             await self.dispatcher.drain(0)
         self._tasks.clear()
         await self._store.close(orderly=orderly)

@@ -124,6 +124,7 @@ class Hooks:
                 raise HookUnreadableError(f"it brings more than {MOST_ITEMS} receipts or texts")
         except HookUnreadableError as error:
             log.error("a provider's webhook could not be read", provider=name, kind=kind.value, error=str(error))
+            await self._keep(setting, dialect, error.items)
             return Taken(400)
         await self._keep(setting, dialect, items)
         answer: HookAnswer = dialect.hook_answer
@@ -187,12 +188,17 @@ class Hooks:
             self._bus.publish(Kind.WEBHOOK_REFUSED, self._clock.wall(), provider=name, reason=reason, refused=count)
 
 
-def status_url(public_url: str, setting: Setting) -> str | None:
-    """Where the provider is to report what becomes of a message; None: nowhere, or it takes no such address."""
+def takes(setting: Setting, kind: HookKind) -> bool:
+    """Whether the provider may call this webhook: its dialect knows it, and the request can prove itself."""
     provider = setting.provider
-    if not public_url or not isinstance(provider, Webhooks) or HookKind.STATUS not in provider.hooks:
-        return None
-    if not provider.signs and not setting.webhook_secret:
+    if not isinstance(provider, Webhooks) or kind not in provider.hooks:
+        return False
+    return provider.signs or bool(setting.webhook_secret)
+
+
+def status_url(public_url: str, setting: Setting) -> str | None:
+    """Where the provider is to report what becomes of a message; None: nowhere."""
+    if not public_url or not takes(setting, HookKind.STATUS):
         return None
     secret = f"/{setting.webhook_secret}" if setting.webhook_secret else ""
     return f"{public_url}/webhooks/{setting.name}/{HookKind.STATUS}{secret}"

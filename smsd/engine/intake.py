@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -119,13 +119,21 @@ class Intake:
         """New rules count for what is submitted from now on."""
         self._rules, self._routes, self._max_backlog = rules, routes, max_backlog
 
-    def submit(self, submission: Submission, origin: Origin, content_hash: bytes | None, done: Done) -> None:
-        """Validate, persist, then call `done` exactly once. Never raises for what a caller sent."""
+    def submit(
+        self, submission: Submission, origin: Origin, content_hash: bytes | None, done: Done, *, exempt: bool = False
+    ) -> None:
+        """Validate, persist, then call `done` exactly once. Never raises for what a caller sent.
+
+        `exempt`: smsd's own answer to a STOP, START or HELP. It may go to a number that is suppressed, and neither what
+        its tenant is bound to nor how long texts may be counts for it.
+        """
         now = self._clock.wall()
-        found = accept(submission, self._rules, self._routes, origin, now, MessageId(self._new_id()), content_hash)
+        rules = replace(self._rules, tenants={}, max_chars=0, max_segments=0) if exempt else self._rules
+        found = accept(submission, rules, self._routes, origin, now, MessageId(self._new_id()), content_hash)
         if isinstance(found, Refusal):
             self._refuse(found, submission, origin, content_hash, done)
             return
+        found.exempt = exempt
         obstacle = self._obstacle(found)
         if obstacle is not None:
             self._refuse(obstacle, submission, origin, content_hash, done)

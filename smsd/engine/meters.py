@@ -15,6 +15,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Final
 
+from smsd.core.consent import Word
 from smsd.core.events import Event, Kind
 from smsd.core.message import Attempt
 
@@ -27,6 +28,7 @@ COMMIT_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 BATCH_ROWS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 4_000.0)
 """Upper bounds of the histograms' buckets; the last bucket has none."""
 
+_WORDS: Final = frozenset(Word)
 _MESSAGES: Final = frozenset(kind for kind in Kind if kind.startswith("message."))
 
 
@@ -78,6 +80,8 @@ class Meters:
         """Requests to a provider's webhooks that did not prove where they come from."""
         self.callbacks: dict[str, int] = {}
         """Calls to applications by what came of them."""
+        self.inbound: dict[tuple[str, str], int] = {}
+        """Texts received, by provider and the word that they are ("": none)."""
         self._others = {
             Kind.PROVIDER_HALTED: self.halts,
             Kind.PROVIDER_BREAKER_OPENED: self.breaker_openings,
@@ -108,6 +112,10 @@ class Meters:
                 self.throttles[provider] = self.throttles.get(provider, 0) + 1
         elif kind is Kind.LIMIT_HIT:
             self._limit_hit(event)
+        elif kind is Kind.INBOUND_RECEIVED:
+            word = event.fields.get("word")
+            arrived = (self._known(event.fields.get("provider")), str(word) if word in _WORDS else "")
+            self.inbound[arrived] = self.inbound.get(arrived, 0) + 1
         elif kind in self._others:
             counts, provider = self._others[kind], self._known(event.fields.get("provider"))
             counts[provider] = counts.get(provider, 0) + 1

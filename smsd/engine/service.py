@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
+from typing import TYPE_CHECKING
 
 from smsd.clock import Clock
 from smsd.core.acceptance import Fault, MessageRules, end_of_life
@@ -32,11 +33,16 @@ from smsd.engine.meters import Meters
 from smsd.engine.optouts import OptOuts
 from smsd.engine.outlook import Lookout
 from smsd.engine.receipts import Receipts
+from smsd.engine.registering import Registering
+from smsd.engine.replaying import Replaying
 from smsd.engine.snapshots import Snapshots
 from smsd.engine.stream import Stream
 from smsd.engine.tally import Tally
 from smsd.engine.watchers import Watchers
-from smsd.store import Outbox, Person, PersonCounts, Query, Records, Totals, WrongState
+from smsd.store import Inbound, Outbox, Person, PersonCounts, Query, Records, Totals, WrongState
+
+if TYPE_CHECKING:
+    from smsd.engine.hooks import Hooks
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -143,12 +149,17 @@ class Service:
         rules: MessageRules,
         limits: Limits,
         receipts: Receipts,
+        registering: Registering,
     ) -> None:
         self.intake = intake
         self.stream = stream
         self.meters = meters
         self.receipts = receipts
         self.optouts = OptOuts(outbox, records, lanes, bus, clock)
+        self.hooks: Hooks | None = None
+        """What providers tell us; None: nothing is listened to."""
+        self.replaying = Replaying(outbox, records, clock)
+        self.registering = registering
         self.snapshots: Snapshots | None = None
         """Copies of the outbox; None: nowhere to put them."""
         self.reloader: Callable[[], Awaitable[Reloaded]] | None = None
@@ -351,6 +362,21 @@ class Service:
     async def suppressions_of(self, number: str) -> tuple[Suppression, ...]:
         """Where the number (E.164) gets nothing more."""
         return await self._records.suppressions_of(number)
+
+    async def inbound(
+        self,
+        tenant: str | None,
+        *,
+        sender: str | None,
+        recipient: str | None,
+        since: Instant | None,
+        before: int | None,
+        limit: int,
+    ) -> tuple[tuple[Inbound, ...], int | None]:
+        """A page of texts received, newest first, and the next page's cursor. It ends early when they are long."""
+        return await self._records.inbound(
+            tenant, sender=sender, recipient=recipient, since=since, before=before, limit=limit
+        )
 
     def wall(self) -> Instant:
         """The time by which all of this is told."""

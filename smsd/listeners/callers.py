@@ -49,6 +49,14 @@ class Caller:
         """The tenant its reads are bound to; None: all."""
         return None if self.everyone else self.tenant
 
+    def bound(self, asked: str | None) -> str | None:
+        """The tenant that a read which asks for `asked` is bound to; None: all. Raises ProblemError."""
+        if self.everyone:
+            return asked
+        if asked not in {None, self.tenant}:
+            raise ProblemError.of("not_allowed", f"{self.name} sees only its own messages.", "tenant")
+        return self.tenant
+
 
 class ProblemError(Exception):
     """The operation cannot be done; the door says so. `faults` has at least one."""

@@ -50,7 +50,7 @@ async def list_(service: Service, caller: Caller, request: wire.List) -> wire.Me
     """Messages, newest first."""
     cursors = wire.Cursors(service.cursor_key)
     query = Query(
-        tenant=_tenant(caller, request.tenant),
+        tenant=caller.bound(request.tenant),
         states=showing.states(request.state),
         recipient=None if request.to is None else showing.recipient(request.to, "to"),
         user=request.user,
@@ -132,7 +132,7 @@ async def user(service: Service, caller: Caller, request: wire.User) -> wire.Use
     """Counts of the messages about one user."""
     if not request.user:
         raise ProblemError.of("invalid_value", "`user` must not be empty.", "user")
-    person = Person(_tenant(caller, request.tenant), user=request.user)
+    person = Person(caller.bound(request.tenant), user=request.user)
     counts = await service.counts_of(person)
     remaining = await service.remaining(person)
     return wire.UserView(
@@ -143,7 +143,7 @@ async def user(service: Service, caller: Caller, request: wire.User) -> wire.Use
 async def recipient(service: Service, caller: Caller, request: wire.Recipient) -> wire.RecipientView:
     """Counts of the messages to one number."""
     number = showing.recipient(request.number, "number")
-    person = Person(_tenant(caller, request.tenant), recipient=number)
+    person = Person(caller.bound(request.tenant), recipient=number)
     counts = await service.counts_of(person)
     suppression = await _suppression(service, caller, number)
     remaining = await service.remaining(person)
@@ -228,15 +228,6 @@ async def metrics(service: Service, caller: Caller, request: wire.Metrics) -> wi
 async def ping(service: Service, caller: Caller, request: wire.Ping) -> wire.Pong:
     """Somebody is there."""
     return wire.Pong(True, __version__)
-
-
-def _tenant(caller: Caller, asked: str | None) -> str | None:
-    """The tenant a read is bound to; None: all."""
-    if caller.everyone:
-        return asked
-    if asked not in {None, caller.tenant}:
-        raise ProblemError.of("not_allowed", f"{caller.name} sees only its own messages.", "tenant")
-    return caller.tenant
 
 
 def _found(seen: Seen | None, id: str) -> Seen:

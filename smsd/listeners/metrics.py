@@ -20,7 +20,7 @@ from smsd.core.health import Standing
 from smsd.core.message import Instant, Priority, State
 from smsd.engine.meters import TAKEN, Histogram, Meters
 from smsd.engine.service import ProviderView, Service
-from smsd.store import Totals
+from smsd.store import CallbackCounts, Totals
 
 if TYPE_CHECKING:
     from prometheus_client.core import HistogramMetricFamily, Metric
@@ -34,21 +34,30 @@ Row = tuple[tuple[str, ...], float]
 async def exposition(service: Service) -> str:
     """All metrics as text. Raises StoreError when the outbox cannot be read."""
     totals = await service.totals()
+    callbacks = await service.replaying.counts()
     await asyncio.to_thread(import_module, "prometheus_client")
     from prometheus_client import CollectorRegistry, generate_latest
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Now(service.meters, service.providers(), totals, service.wall()))
+    registry.register(_Now(service.meters, service.providers(), totals, callbacks, service.wall()))
     return generate_latest(registry).decode()
 
 
 class _Now:
     """The figures of one moment; prometheus-client calls it a collector."""
 
-    def __init__(self, meters: Meters, providers: tuple[ProviderView, ...], totals: Totals, now: Instant) -> None:
+    def __init__(
+        self,
+        meters: Meters,
+        providers: tuple[ProviderView, ...],
+        totals: Totals,
+        callbacks: CallbackCounts,
+        now: Instant,
+    ) -> None:
         self._meters = meters
         self._providers = providers
         self._totals = totals
+        self._callbacks = callbacks
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
@@ -103,6 +112,40 @@ class _Now:
             ["per", "action"],
             meters.limit_hits.items(),
         )
+        yield from self._way_back()
+
+    def _way_back(self) -> Iterator[Metric]:
+        meters = self._meters
+        yield _counter(
+            "smsd_receipts",
+            "Delivery receipts, by what they say and what became of them.",
+            ["provider", "status", "result"],
+            meters.receipts.items(),
+        )
+        yield _counter(
+            "smsd_webhooks_refused",
+            "Requests to a provider's webhooks that did not prove where they come from.",
+            ["provider"],
+            [((name,), count) for name, count in meters.webhooks_refused.items()],
+        )
+        yield _counter(
+            "smsd_inbound",
+            "Texts received, by the word that they are (stop, start, help); word is empty for all others.",
+            ["provider", "word"],
+            meters.inbound.items(),
+        )
+        yield _counter(
+            "smsd_callbacks",
+            "Calls to applications, by what came of them.",
+            ["result"],
+            [((result,), count) for result, count in meters.callbacks.items()],
+        )
+        yield _counter(
+            "smsd_callbacks_dropped",
+            "Callbacks that went untold because too many were kept, since the outbox was made.",
+            [],
+            [((), self._callbacks.dropped)],
+        )
 
     def _histograms(self) -> Iterator[Metric]:
         meters = self._meters
@@ -147,6 +190,12 @@ class _Now:
             "For how long the message that has been due longest has been due; 0: none is.",
             [],
             [((), age_s)],
+        )
+        yield _gauge(
+            "smsd_callbacks",
+            "Callbacks to applications that wait now, and those that were given up and are kept.",
+            ["state"],
+            [(("waiting",), self._callbacks.waiting), (("failed",), self._callbacks.failed)],
         )
         yield _gauge(
             "smsd_provider_state",

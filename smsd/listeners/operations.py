@@ -18,7 +18,7 @@ import msgspec
 
 from smsd import wire
 from smsd.engine.service import Service
-from smsd.listeners import handlers, suppressing
+from smsd.listeners import calling_back, handlers, receiving, suppressing
 from smsd.listeners.callers import Caller, ProblemError, Reach, Scope, store_fault
 
 __all__ = ["OPERATIONS", "SEND", "Caller", "Handler", "Operation", "ProblemError", "Reach", "Scope", "store_fault"]
@@ -69,9 +69,13 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation("suppressions", wire.Suppressions, wire.SuppressionList, _ADMIN, _ALL, suppressing.suppressions),
         Operation("suppress", wire.Suppress, wire.KeptSuppression, _ADMIN, _ALL, suppressing.suppress),
         Operation("unsuppress", wire.Unsuppress, wire.LiftedSuppression, _ADMIN, _ALL, suppressing.unsuppress),
+        Operation("inbound", wire.Inbound, wire.InboundList, _READ, _OWN, receiving.inbound),
         Operation("providers", wire.Providers, wire.ProviderList, _READ, _OWN, handlers.providers),
         Operation("pause", wire.Pause, wire.ProviderView, _ADMIN, _ALL, handlers.pause, "provider"),
         Operation("resume", wire.Resume, wire.ProviderView, _ADMIN, _ALL, handlers.resume, "provider"),
+        Operation("register", wire.Register, wire.RegisterView, _ADMIN, _ALL, calling_back.register),
+        Operation("callbacks", wire.Callbacks, wire.CallbackList, _READ, _OWN, calling_back.callbacks),
+        Operation("replay", wire.Replay, wire.ReplayView, _ADMIN, _OWN, calling_back.replay),
         Operation("events", wire.Events, wire.EventList, _READ, _OWN, handlers.events),
         Operation("reload", wire.Reload, wire.ReloadView, _ADMIN, _ALL, handlers.reload),
         Operation("backup", wire.Backup, wire.Chunk, _ADMIN, _ALL, handlers.backup),

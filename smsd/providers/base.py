@@ -283,6 +283,11 @@ class HookRefusedError(Exception):
 class HookUnreadableError(Exception):
     """The request comes from the provider and cannot be read. The text says why, without numbers and texts."""
 
+    def __init__(self, text: str, items: tuple[Report | InboundText, ...] = ()) -> None:
+        super().__init__(text)
+        self.items = items
+        """What of it could be read; that is kept all the same, and the provider may bring the whole again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Report:

@@ -27,12 +27,18 @@ from typing import ClassVar
 
 import msgspec
 
+from smsd.core.receipt import ReceiptReading
 from smsd.core.units import MINUTE
 from smsd.core.verdict import Category, Fate, Scope, Verdict, accepted
+from smsd.providers import dialpad_hooks, dialpad_registration, tokens
 from smsd.providers.base import (
     Call,
     Finding,
-    ReceiptReading,
+    Hook,
+    HookAnswer,
+    HookKind,
+    InboundText,
+    Report,
     Request,
     Response,
     SettingsError,
@@ -40,6 +46,7 @@ from smsd.providers.base import (
     check_secret,
     check_url,
 )
+from smsd.providers.dialpad_hooks import MAX_ID, RECEIPTS
 from smsd.providers.readings import (
     AUTH,
     CONTENT,
@@ -57,8 +64,7 @@ from smsd.providers.readings import (
     text_of,
 )
 
-MAX_ID = 64
-"""An id is a number of 64 bits; what is much longer than its digits is none."""
+__all__ = ("CODES", "RECEIPTS", "STATUSES", "Dialpad")
 
 MAX_PAGE = 4_096
 """Bytes of an answer that is no JSON which are searched."""
@@ -66,6 +72,7 @@ MAX_PAGE = 4_096
 MAX_WORDS = 2_000
 """Characters of an error's words that are searched."""
 
+_SECRET = re.compile(r"[A-Za-z0-9_-]{16,128}")
 _MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 
 GROUPS = ("callcenter", "department", "office")
@@ -91,21 +98,6 @@ CODES: Mapping[str, Reading] = MappingProxyType(
 
 What timed out may have been delivered. What failed without a reason, or with a new one, may have been too.
 """
-
-RECEIPTS: Mapping[str, ReceiptReading] = MappingProxyType(
-    {
-        "internal_error": ReceiptReading(Category.UNDELIVERED, "final"),
-        "time_out": ReceiptReading(Category.UNDELIVERED, "final"),
-        "invalid_destination": ReceiptReading(Category.INVALID_RECIPIENT, "final"),
-        "no_route": ReceiptReading(Category.INVALID_RECIPIENT, "final"),
-        "not_supported": ReceiptReading(Category.INVALID_RECIPIENT, "final"),
-        "invalid_source": ReceiptReading(Category.CONFIG_ERROR, "final"),
-        "rejected": ReceiptReading(Category.REJECTED, "final"),
-        "rejected_spam": ReceiptReading(Category.REJECTED, "final"),
-        "failed": ReceiptReading(Category.UNDELIVERED, "final"),
-    }
-)
-"""What the same values mean in an event about a message that Dialpad had taken."""
 
 STATUSES: Mapping[int, Reading] = MappingProxyType(
     {
@@ -177,9 +169,17 @@ class Dialpad:
     sender_group_id: str | None = None
     sender_group_type: str | None = None
     """callcenter | department | office"""
+    webhook_secret: str | None = field(default=None, repr=False, metadata={"secret": True})
+    """What Dialpad signs its events with: made by us, told to Dialpad by `smsd provider register`, in no URL."""
 
     type: ClassVar[str] = "dialpad"
     lookup: ClassVar[str] = "none"
+    hooks: ClassVar[frozenset[HookKind]] = frozenset(HookKind)
+    hook_answer: ClassVar[HookAnswer] = dialpad_hooks.ANSWER
+    reports_by_id: ClassVar[bool] = True
+    answers_words: ClassVar[bool] = True
+    """Dialpad answers STOP, UNSTOP and HELP (help.dialpad.com, "Opt in and out of SMS messages"); toll-free numbers'
+    STOP is answered by their network."""
 
     def __post_init__(self) -> None:
         check_each(
@@ -188,7 +188,14 @@ class Dialpad:
             lambda: _check_id("user_id", self.user_id),
             lambda: _check_id("sender_group_id", self.sender_group_id),
             self._check_group,
+            self._check_webhook_secret,
         )
+
+    def _check_webhook_secret(self) -> None:
+        secret = self.webhook_secret
+        if secret is not None and not _SECRET.fullmatch(secret):
+            fault = "is not 16 to 128 letters, digits, - and _; make one with `openssl rand -hex 32`"
+            raise SettingsError(("webhook_secret", fault))
 
     def _check_group(self) -> None:
         if self.sender_group_type not in {None, *GROUPS}:
@@ -257,6 +264,27 @@ class Dialpad:
     def find(self, response: Response, call: Call) -> Finding:
         """Never called: lookup is "none". Raises LookupError."""
         raise LookupError("Dialpad shows no message that was sent and cannot be asked")
+
+    @property
+    def signs(self) -> bool:
+        """With a `webhook_secret`."""
+        return self.webhook_secret is not None
+
+    def verify(self, hook: Hook) -> None:
+        """Raises HookRefusedError unless Dialpad signed it."""
+        tokens.dialpad_jwt(hook, self.webhook_secret or "")
+
+    def read(self, hook: Hook) -> tuple[Report | InboundText, ...]:
+        """An SMS event. Raises HookUnreadableError."""
+        return dialpad_hooks.read(hook)
+
+    def receipt_reading(self, code: str) -> ReceiptReading | None:
+        """What a message_delivery_result means; None: it is not documented."""
+        return RECEIPTS.get(code)
+
+    def registration(self, url: str, known: Mapping[str, Response]) -> Request | str:
+        """The next call that has events sent to `url`, or how it ended. Raises HookUnreadableError."""
+        return dialpad_registration.next_step(self.base_url, self._headers, self.webhook_secret, url, known)
 
     def fingerprint(self) -> str:
         """SHA-256 over key, user, group and URL."""

@@ -38,14 +38,20 @@ from urllib.parse import quote
 import msgspec
 
 from smsd.core.message import Encoding, Instant
+from smsd.core.receipt import ReceiptReading
 from smsd.core.units import DAY, HOUR, MINUTE, SECOND
-from smsd.core.verdict import Category, Fate, Scope, Verdict, accepted
+from smsd.core.verdict import Fate, Scope, Verdict, accepted
+from smsd.providers import messagebird_hooks, tokens
 from smsd.providers.base import (
     Absent,
     Call,
     Finding,
     Found,
-    ReceiptReading,
+    Hook,
+    HookAnswer,
+    HookKind,
+    InboundText,
+    Report,
     Request,
     Response,
     Unanswered,
@@ -54,6 +60,8 @@ from smsd.providers.base import (
     check_url,
     marked_callback,
 )
+from smsd.providers.forms import instant_of
+from smsd.providers.messagebird_hooks import MAX_ID, RECEIPTS
 from smsd.providers.readings import (
     AUTH,
     CONTENT,
@@ -66,11 +74,14 @@ from smsd.providers.readings import (
     UNCERTAIN,
     VALUE,
     Reading,
+    as_id,
     by_status,
     json_object,
     retry_after_ms,
     text_of,
 )
+
+__all__ = ("ABOUT_A_VALUE", "BY_PARAMETER", "CODES", "FAILED", "PAGE_SIZE", "RECEIPTS", "SKEW_MS", "MessageBird")
 
 MAX_VALIDITY_S = 7 * DAY // SECOND
 """MessageBird's own default, a week. A longer end of life is cut to it, a passed one is 1 s, the least it takes."""
@@ -130,21 +141,8 @@ FAILED: Mapping[str, Reading] = MappingProxyType(
 )
 """`statusErrorCode` of a recipient that has failed already in the answer to the send: nothing went out."""
 
-RECEIPTS: Mapping[str, ReceiptReading] = MappingProxyType(
-    {
-        **dict.fromkeys(("1", "2", "3", "5", "9", "11", "13"), ReceiptReading(Category.INVALID_RECIPIENT, "final")),
-        **dict.fromkeys(("27", "31", "32", "33", "34", "35", "36"), ReceiptReading(Category.UNDELIVERED, "final")),
-        "103": ReceiptReading(Category.OPTED_OUT, "suppress"),
-        "104": ReceiptReading(Category.CONFIG_ERROR, "final"),
-        **dict.fromkeys(("105", "106", "110"), ReceiptReading(Category.REJECTED, "final")),
-    }
-)
-"""`statusErrorCode` of a report. A handset that was away is not sent to again: MessageBird tried until `validity`."""
-
 _ENDED = frozenset({"delivery_failed", "expired"})
 _PARAMETER = re.compile(r"[a-z_]+")
-_AN_ID = re.compile(r"[!-~]{1,64}")
-"""An id has 32 characters; what is much longer is none."""
 _PRICE = re.compile(r"-?[0-9]{1,9}(?:\.[0-9]{1,9})? [A-Za-z]{3}")
 _SCOPES = (Scope.PROVIDER, Scope.SENDER, Scope.RECIPIENT, Scope.MESSAGE)
 
@@ -156,15 +154,23 @@ class MessageBird:
     name: str
     access_key: str = field(repr=False, metadata={"secret": True})
     base_url: str = "https://rest.messagebird.com"
+    signing_key: str | None = field(default=None, repr=False, metadata={"secret": True})
+    """What MessageBird signs its webhooks with. It is not the access key."""
 
     type: ClassVar[str] = "messagebird"
     lookup: ClassVar[str] = "exact"
+    hooks: ClassVar[frozenset[HookKind]] = frozenset(HookKind)
+    hook_answer: ClassVar[HookAnswer] = messagebird_hooks.ANSWER
+    reports_by_id: ClassVar[bool] = False
+    answers_words: ClassVar[bool] = False
+    """Bird answers STOP for some countries and numbers only; where it does, it refuses a second answer (code 103)."""
 
     def __post_init__(self) -> None:
-        source = "MessageBird's dashboard (Developers, API access)"
+        source, signing = (f"MessageBird's dashboard (Developers, {page})" for page in ("API access", "API settings"))
         check_each(
             lambda: check_secret("access_key", self.access_key, source, spaces=False),
             lambda: check_url("base_url", self.base_url, "https://rest.messagebird.com"),
+            lambda: None if self.signing_key is None else check_secret("signing_key", self.signing_key, signing),
         )
 
     @cached_property
@@ -239,6 +245,23 @@ class MessageBird:
             return Unanswered(f"a page of {len(items)} messages does not hold all since the attempt")
         return Absent()
 
+    @property
+    def signs(self) -> bool:
+        """With a `signing_key`."""
+        return self.signing_key is not None
+
+    def verify(self, hook: Hook) -> None:
+        """Raises HookRefusedError unless MessageBird signed it."""
+        tokens.messagebird_jwt(hook, self.signing_key or "")
+
+    def read(self, hook: Hook) -> tuple[Report | InboundText, ...]:
+        """A status report or an inbound text. Raises HookUnreadableError."""
+        return messagebird_hooks.read(hook)
+
+    def receipt_reading(self, code: str) -> ReceiptReading | None:
+        """What a statusErrorCode means; None: it is in no table."""
+        return RECEIPTS.get(code)
+
     def fingerprint(self) -> str:
         """SHA-256 over access key and URL."""
         return hashlib.sha256("\0".join((self.access_key, self.base_url)).encode()).hexdigest()
@@ -294,8 +317,7 @@ def _has_failed(message: Mapping[str, object]) -> bool:
 
 def _id(message: Mapping[str, object]) -> str | None:
     """Its id; None for what can be none."""
-    id = text_of(message, "id")
-    return id if id is not None and _AN_ID.fullmatch(id) else None
+    return as_id(text_of(message, "id"), MAX_ID)
 
 
 def _has_reference(item: Mapping[str, object]) -> bool:
@@ -325,12 +347,7 @@ def _rfc3339(at: Instant) -> str:
 
 
 def _created_ms(item: Mapping[str, object]) -> Instant | None:
-    try:
-        created = datetime.fromisoformat(text_of(item, "createdDatetime") or "")
-        created = created if created.tzinfo is not None else created.replace(tzinfo=UTC)
-        return round(created.timestamp() * SECOND)
-    except (ValueError, OverflowError):
-        return None
+    return instant_of(text_of(item, "createdDatetime"))
 
 
 def _is_earlier(item: Mapping[str, object], claimed: Instant) -> bool:

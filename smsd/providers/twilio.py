@@ -25,17 +25,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 from urllib.parse import quote, quote_plus
 
+from smsd.core.receipt import ReceiptReading
 from smsd.core.units import HOUR, MINUTE, SECOND
 from smsd.core.verdict import Category, Fate, Scope, Verdict, accepted
+from smsd.providers import signatures, twilio_hooks
 from smsd.providers.base import (
     Absent,
     Call,
     Finding,
     Found,
-    ReceiptReading,
+    Hook,
+    HookAnswer,
+    HookKind,
+    InboundText,
+    Report,
     Request,
     Response,
     SettingsError,
@@ -64,6 +70,9 @@ from smsd.providers.readings import (
     retry_after_ms,
     text_of,
 )
+from smsd.providers.twilio_hooks import MAX_SID, RECEIPTS
+
+__all__ = ("CODES", "PAGE_SIZE", "RECEIPTS", "SKEW_MS", "Twilio")
 
 SKEW_MS = 10 * MINUTE
 """How far Twilio's clock may be behind ours before a look-up misses a message."""
@@ -76,22 +85,17 @@ MAX_PAGE = 1_048_576
 VALIDITY_S = 36_000
 """Seconds that Twilio keeps a message in its queue at most, and unless ValidityPeriod says less."""
 
-MAX_SID = 64
-"""An sid has 34 characters; what is much longer is none."""
-
 TRIAL = "Sent from your Twilio trial account - "
 """What Twilio puts before every text of a trial account; the list shows it."""
 
 _PAGE = re.compile(r"/errors/([0-9]{5})$")
-
-_Meaning = TypeVar("_Meaning", Reading, ReceiptReading)
 
 
 def _throttled(scope: Scope, wait_ms: int | None = None) -> Reading:
     return Reading(Category.RATE_LIMITED, scope, Fate.DEFER, wait_ms)
 
 
-def _each(reading: _Meaning, codes: Iterable[int]) -> Iterator[tuple[str, _Meaning]]:
+def _each(reading: Reading, codes: Iterable[int]) -> Iterator[tuple[str, Reading]]:
     return ((str(code), reading) for code in codes)
 
 
@@ -136,37 +140,6 @@ CODES: Mapping[str, Reading] = MappingProxyType(
 """Every code that Twilio documents for the answer to a send."""
 
 
-def _final(category: Category) -> ReceiptReading:
-    return ReceiptReading(category, "final")
-
-
-RECEIPTS: Mapping[str, ReceiptReading] = MappingProxyType(
-    dict(
-        (
-            *_each(ReceiptReading(Category.RATE_LIMITED, "resend", (1 * MINUTE, 2 * MINUTE), 3), (30001,)),
-            *_each(ReceiptReading(Category.UNDELIVERED, "resend", (5 * MINUTE,), 2), (30003,)),
-            *_each(ReceiptReading(Category.AUTH_FAILED, "halt"), (30002,)),
-            *_each(ReceiptReading(Category.OPTED_OUT, "suppress"), (21610, 30004)),
-            # the campaign's rate, its day at a carrier, a recipient that fraud protection blocks for half an hour
-            *_each(_final(Category.RATE_LIMITED), (30022, 30023, 30027, 30450)),
-            # no reason given, carrier congested, trouble inside Twilio, a carrier's timeout
-            *_each(_final(Category.UNDELIVERED), (30008, 30017, 30020, 30021, 30410)),
-            *_each(_final(Category.INVALID_RECIPIENT), (30005, 30006)),
-            *_each(_final(Category.REJECTED), (30007, 30011, 30019, 30038, 30039)),
-            # price, registration of sender, number or campaign, toll-free verification
-            *_each(_final(Category.CONFIG_ERROR), (30010, 30018, 30024, *range(30032, 30036), 30037)),
-            *_each(_final(Category.CONFIG_ERROR), range(30440, 30450)),
-            *_each(_final(Category.EXPIRED), (30036,)),
-        )
-    )
-)
-"""What the ErrorCode of a status callback means, where the status says that the message did not arrive.
-
-Only what surely left nothing with a carrier is sent again without being told to: the others may yet be delivered.
-30025 and 30026 are not here: they warn that half a daily cap is used, and end no message.
-"""
-
-
 @dataclass(frozen=True)
 class Twilio:
     """An account at Twilio. Raises SettingsError (naming fields and remedies) for settings that cannot work."""
@@ -179,9 +152,16 @@ class Twilio:
     """MG...: Twilio chooses the sender from this service's pool; From is sent only where the caller named one."""
     api_key_sid: str | None = None
     """SK...: an API key, whose secret is then `auth_token`. It authorises; the URL names the account all the same."""
+    webhook_auth_token: str | None = field(default=None, repr=False, metadata={"secret": True})
+    """What Twilio signs its webhooks with beside `auth_token`: needed with an API key (the account's token), with a
+    shared key for webhooks (its secret), and while a token is changed. Several stand with commas between them."""
 
     type: ClassVar[str] = "twilio"
     lookup: ClassVar[str] = "fuzzy"
+    hooks: ClassVar[frozenset[HookKind]] = frozenset(HookKind)
+    hook_answer: ClassVar[HookAnswer] = twilio_hooks.ANSWER
+    reports_by_id: ClassVar[bool] = False
+    answers_words: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_each(
@@ -190,7 +170,12 @@ class Twilio:
             lambda: check_url("base_url", self.base_url, "https://api.twilio.com"),
             lambda: _check_sid("messaging_service_sid", self.messaging_service_sid, "MG"),
             lambda: _check_sid("api_key_sid", self.api_key_sid, "SK"),
+            self._check_webhook_tokens,
         )
+
+    def _check_webhook_tokens(self) -> None:
+        for token in [] if self.webhook_auth_token is None else self.webhook_auth_token.split(","):
+            check_secret("webhook_auth_token", token.strip(), "the Twilio console", spaces=False)
 
     @property
     def picks_sender(self) -> bool:
@@ -282,6 +267,29 @@ class Twilio:
         if (len(items) >= PAGE_SIZE or answer.get("next_page_uri")) and len(near) == len(items):
             return Unanswered(f"the newest {PAGE_SIZE} messages do not reach back to the attempt")
         return Absent()
+
+    @cached_property
+    def _webhook_tokens(self) -> tuple[str, ...]:
+        """Twilio signs with the account's token. The secret of an API key signs nothing."""
+        own = () if self.api_key_sid else (self.auth_token,)
+        return (*own, *(token.strip() for token in (self.webhook_auth_token or "").split(",") if token.strip()))
+
+    @property
+    def signs(self) -> bool:
+        """Not where there is an API key's secret alone."""
+        return bool(self._webhook_tokens)
+
+    def verify(self, hook: Hook) -> None:
+        """Raises HookRefusedError unless Twilio signed it."""
+        signatures.twilio(hook, self._webhook_tokens)
+
+    def read(self, hook: Hook) -> tuple[Report | InboundText, ...]:
+        """A status callback or an inbound message. Raises HookUnreadableError."""
+        return twilio_hooks.read(hook)
+
+    def receipt_reading(self, code: str) -> ReceiptReading | None:
+        """What an ErrorCode means; None: it is not documented."""
+        return RECEIPTS.get(code)
 
     def fingerprint(self) -> str:
         """SHA-256 over account, key, token, service and URL."""

@@ -260,6 +260,9 @@ class Arrival:
     received_at: Instant
     owner: str
     """The tenant that gets it where the two numbers have no message between them."""
+    owned: bool = False
+    """The number is the owner's own. Else the provider may have chosen it for a message that named another sender, or
+    none: then the last one that this provider took for the writer counts before `owner`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +307,8 @@ class CallbackCounts:
     failed: int
     oldest_due: Instant | None
     """Of those that wait."""
+    dropped: int = 0
+    """Went at the bound of all that are kept, over all time, before they were told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -485,8 +490,9 @@ class Outbox(Protocol):
         ...
 
     async def arrive(self, arrival: Arrival) -> Arrived:
-        """Keep a text that came in. Its tenant is that of the last message between the two numbers (Tracking.threads),
-        else `owner`. One that is known by its provider's id changes nothing.
+        """Keep a text that came in. Its tenant is that of the last message between the two numbers (Tracking.threads);
+        unless the number is somebody's own, of the last one to its writer by this provider; else `owner`. One that is
+        known by its provider's id changes nothing.
 
         A STOP suppresses its sender at the provider. A START lifts that, and a suppression that is global, unless an
         operator made it. It is told to the tenant's URL."""
@@ -586,8 +592,8 @@ class Records(Protocol):
         ...
 
     async def callbacks(self, tenant: str | None, failed: bool, after: str | None, limit: int) -> tuple[Callback, ...]:
-        """At most `limit` that wait (or, with `failed`, that were given up), in order of their coming, behind `after`
-        (an id)."""
+        """At most `limit` that wait (or, with `failed`, that were given up), in order of their ids, which is that of
+        the messages' and inbound texts' coming, behind the id `after`, whether it is still there or not."""
         ...
 
     async def callback_counts(self) -> CallbackCounts: ...

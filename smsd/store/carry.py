@@ -2,8 +2,9 @@
 
 A ceiling holds in every window, and a pause or a halt until somebody lifts it; neither began anew because an older
 outbox came back. Least of all may somebody be texted who opted out meanwhile. So the calls that the new outbox does not
-have, the providers' health, the suppressions and the newest time are carried over from the replaced one. What its
-messages say is not: a restore goes back to the backup, and what was accepted since stays in the replaced file.
+have, the providers' health, the suppressions, the URLs that want no more callbacks and the newest time are carried over
+from the replaced one. What its messages say is not: a restore goes back to the backup, and what was accepted since
+stays in the replaced file.
 
 What limits on recipients, users and the rest were charged holds on too: the charges that the backup does not have.
 
@@ -101,6 +102,10 @@ SCOPES_AND_NUMBERS = "SELECT scope, number FROM suppressions"
 
 HAS_SUPPRESSION = "SELECT 1 FROM suppressions WHERE scope = ? AND number = ?"
 
+GONE_URLS = "SELECT tenant, url, at FROM gone_urls"
+
+ADD_GONE_URL = "INSERT OR IGNORE INTO gone_urls (tenant, url, at) VALUES (?, ?, ?)"
+
 OLD_KEYS = "SELECT tenant, key FROM keys"
 
 HAS_KEY = "SELECT 1 FROM keys WHERE tenant = ? AND key = ?"
@@ -138,6 +143,7 @@ def carry(replaced: Path, db: sqlite3.Connection, now: Instant) -> Carried:
                 require_ours(old)
                 carry_health(old, db)
                 carry_suppressions(old, db)
+                carry_gone_urls(old, db)
                 keys = sum(1 for key in old.execute(OLD_KEYS) if db.execute(HAS_KEY, key).fetchone() is None)
                 known = continues(old, db)
                 calls = carry_calls(old, db, now)
@@ -185,6 +191,14 @@ def carry_suppressions(old: sqlite3.Connection, db: sqlite3.Connection) -> None:
     if knows_suppressions(old):
         db.execute(sql.BEGIN)
         db.executemany(ADD_SUPPRESSION, old.execute(SUPPRESSIONS))
+        db.execute(sql.COMMIT)
+
+
+def carry_gone_urls(old: sqlite3.Connection, db: sqlite3.Connection) -> None:
+    """What said that it is gone in either outbox is not asked again."""
+    if old.execute(COLUMNS_OF, ("gone_urls",)).fetchone() is not None:
+        db.execute(sql.BEGIN)
+        db.executemany(ADD_GONE_URL, old.execute(GONE_URLS))
         db.execute(sql.COMMIT)
 
 

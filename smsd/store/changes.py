@@ -21,6 +21,7 @@ from smsd.store.deltas import MINUTE_MS, Deltas
 from smsd.store.flows import Flows
 from smsd.store.limiting import cancelled, waits_no_more
 from smsd.store.statements import arrays, change, expect
+from smsd.store.telling import Teller
 from smsd.store.timeline import see_clocks
 
 TENANT_MINUTES_KEPT = 2 * 24 * 60
@@ -42,7 +43,7 @@ def find(db: Handle, id: str, tenant: str | None) -> Message | None:
 
 
 def expire(
-    db: Handle, deltas: Deltas, charges: Charges, now: Instant, limit: int
+    db: Handle, deltas: Deltas, charges: Charges, teller: Teller, now: Instant, limit: int
 ) -> tuple[list[Message], Instant | None]:
     """Pending messages whose end of life has come, as they are afterwards; and the next end of life."""
     found = [rows.message(row) for row in arrays(db, sql.EXPIRED, (now, limit))]
@@ -55,12 +56,13 @@ def expire(
         deltas.moved(State.PENDING, step(State.PENDING, Event.EXPIRE), message.tenant, message.priority, message.flow)
     changes = [(m.seq, now, *rows.error_values(m.error)[:2], rows.error_values(m.error)[5]) for m in expired if m.error]
     expect(change(db, sql.EXPIRE, changes), len(expired))
+    teller.tell(db, [message.seq for message in expired], now)
     following = db.execute(sql.NEXT_EXPIRY).fetchone()
     return expired, None if following is None else following[0]
 
 
 def cancel(
-    db: Handle, deltas: Deltas, charges: Charges, id: str, tenant: str | None, now: Instant
+    db: Handle, deltas: Deltas, charges: Charges, teller: Teller, id: str, tenant: str | None, now: Instant
 ) -> Message | WrongState | None:
     """pending -> cancelled. It does not count as accepted any more."""
     message = find(db, id, tenant)
@@ -70,6 +72,7 @@ def cancel(
         return WrongState(message)
     after = step(message.state, Event.CANCEL)
     expect(change(db, sql.CANCEL, [(now, message.seq)]), 1)
+    teller.tell(db, [message.seq], now)
     cancelled(db, charges, message)
     deltas.moved(message.state, after, message.tenant, message.priority, message.flow)
     return let_go(replace(message, state=after, processed_at=now))
@@ -136,11 +139,12 @@ def save_provider(db: Handle, health: Health) -> None:
     db.execute(sql.SAVE_PROVIDER, rows.health_row(health))
 
 
-def beat(db: Handle, charges: Charges, flows: Flows, now: Instant, boot_us: int | None) -> bool:
-    """Write the time down: a commit that must succeed. It takes some old minutes of tenants, some old charges and some
-    empty flows away on the occasion; whether more charges wait to be looked at. `boot_us`: boot time at `now`."""
+def beat(db: Handle, charges: Charges, flows: Flows, teller: Teller, now: Instant, boot_us: int | None) -> bool:
+    """Write the time down: a commit that must succeed. It takes some old minutes of tenants, old callbacks that were
+    given up, old charges and empty flows away on the occasion; whether more charges wait to be looked at. `boot_us`: boot time at `now`."""
     db.execute(sql.SET_META, ("beat", now))
     db.execute(sql.FORGET_TENANT_MINUTES, (now // MINUTE_MS - TENANT_MINUTES_KEPT, MINUTES_FORGOTTEN_AT_ONCE))
     see_clocks(db, charges.line.boot, now, boot_us)
     flows.sweep(db)
+    teller.sweep(db, now)
     return charges.purge(db, charges.line.at(now, boot_us))

@@ -36,6 +36,7 @@ from smsd.store.charges import Charges
 from smsd.store.connection import Handle
 from smsd.store.deltas import Deltas
 from smsd.store.statements import change, expect
+from smsd.store.telling import Teller
 
 Answer = Message | Blocked | None
 
@@ -67,12 +68,14 @@ def sender_of(claim: Claim, row: Sequence[Any]) -> str:
 class Turnstile:
     """Judges the claims of one batch that nothing else stands in the way of."""
 
-    def __init__(self, db: Handle, charges: Charges, deltas: Deltas) -> None:
+    def __init__(self, db: Handle, charges: Charges, deltas: Deltas, teller: Teller) -> None:
         self._db = db
         self._charges = charges
         self._deltas = deltas
+        self._teller = teller
         self._waits: list[tuple[object, ...]] = []
         self._refusals: list[tuple[object, ...]] = []
+        self._failed: list[int] = []
 
     def pass_on(
         self, won: Sequence[Wanted], pending: Mapping[int, list[Any]], admitted: Mapping[int, int]
@@ -102,6 +105,7 @@ class Turnstile:
         charges.write(self._db)
         expect(change(self._db, sql.HOLD_UP, self._waits), len(self._waits))
         expect(change(self._db, sql.REFUSE, self._refusals), len(self._refusals))
+        self._teller.tell(self._db, self._failed, max((entry.now for entry in won), default=0))
         return kept
 
     def _read(self, entry: Wanted, row: Sequence[Any], admitted: int) -> _Judged:
@@ -144,6 +148,7 @@ class Turnstile:
             self._deltas.changed_flow(message.flow, message.flow)  # its next due time is another
             return
         message.state, message.processed_at = refusal.state, error.at
+        self._failed.append(message.seq)
         self._deltas.moved(State.PENDING, refusal.state, message.tenant, message.priority, message.flow)
         self._deltas.called(error.at, "", message.tenant, failed=True)
         self._deltas.failed(message.tenant, str(error.category))

@@ -12,8 +12,8 @@ from typing import Any
 from smsd.core.bunches import Line
 from smsd.core.message import Instant, Priority
 from smsd.store import statements as sql
+from smsd.store.binding import MAX_INTEGER
 from smsd.store.connection import Handle
-from smsd.store.reading import MAX_INTEGER
 
 SAMPLED = 20_000
 """Messages numbered, at most, to read every n-th of them: some 10 ms."""

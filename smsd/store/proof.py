@@ -14,21 +14,18 @@ from __future__ import annotations
 from typing import Any
 
 from smsd.core.lifecycle import Event, may, step
-from smsd.core.message import Attempt, Instant, Message, State
+from smsd.core.message import Attempt, Instant, Message
+from smsd.core.receipt import charged_after, in_call
 from smsd.store import Proved, rows
 from smsd.store import statements as sql
+from smsd.store.binding import bound_to_another
 from smsd.store.changes import find
 from smsd.store.charges import Charges
 from smsd.store.connection import Handle
 from smsd.store.deltas import Deltas
 from smsd.store.limiting import waits_no_more
-from smsd.store.reading import BINDING_SLACK_MS, stretches
 from smsd.store.rows import OVERTAKEN
 from smsd.store.statements import arrays, change, expect
-
-STRETCHES = 20
-"""Stretches of `reading.ATTEMPTS_AT_ONCE` calls, newest first, among which the owner of an id is looked for: some
-10 ms. Ids that answers gave are not indexed (sql/sqlite/0001_initial.sql says why)."""
 
 
 def prove(
@@ -44,13 +41,10 @@ def prove(
     before = message.state
     if not may(before, Event.TAKEN):
         return Proved(message, before)
-    in_call = is_open(message)
-    if in_call:
-        write_down(db, message, charges.line.boot, now, pmid if attempt == message.attempt else None)
-    if not in_call or attempt != message.attempt:
-        db.execute(sql.BIND_ATTEMPT, (pmid, message.seq, attempt))
-    charged = message.charged + in_call
-    values = (now, charged, provider, pmid, now, now, message.seq, int(before))
+    if in_call(message):
+        write_down(db, message, charges.line.boot, now)
+    db.execute(sql.BIND_ATTEMPT, (pmid, message.seq, attempt))
+    values = (now, charged_after(message), provider, pmid, now, now, message.seq, int(before))
     expect(db.execute(sql.PROVE, values).rowcount, 1)
     waits_no_more(charges, message)
     after = step(before, Event.TAKEN)
@@ -59,14 +53,9 @@ def prove(
     return Proved(rows.message(arrays(db, sql.BY_SEQ, (message.seq,))[0]), before)
 
 
-def is_open(message: Message) -> bool:
-    """Whether its last call has not ended, as far as is written down."""
-    return message.state is State.PROCESSING and not message.uncertain
-
-
 def started(db: Handle, message: Message, attempt: int, provider: str, pmid: str) -> Instant | None:
     """When this attempt was made, by the wall clock; None: never, or at another provider, or it has another id."""
-    if is_open(message) and attempt == message.attempt:
+    if in_call(message) and attempt == message.attempt:
         return message.claimed_at if message.provider == provider else None
     found: list[Any] = db.execute(sql.ATTEMPT_TO_PROVE, (message.seq, attempt)).fetchall()
     for name, started_at, known in found:
@@ -75,25 +64,9 @@ def started(db: Handle, message: Message, attempt: int, provider: str, pmid: str
     return None
 
 
-def bound_to_another(db: Handle, seq: int, provider: str, pmid: str, since: Instant) -> bool:
-    """Whether the id is another message's of this provider.
-
-    One that an answer gave was settled after the proved call began.
-    """
-    if db.execute(sql.BOUND_TO_OTHER_BY_LOOKUP, (pmid, seq, provider)).fetchone() is not None:
-        return True
-    for n, (low, high) in enumerate(stretches(db, since - BINDING_SLACK_MS)):
-        if n == STRETCHES:
-            break
-        if db.execute(sql.BOUND_TO_OTHER_BY_ANSWER, (low, high, pmid, seq, provider)).fetchone() is not None:
-            return True
-    return False
-
-
-def write_down(db: Handle, message: Message, boot: int, now: Instant, pmid: str | None) -> None:
+def write_down(db: Handle, message: Message, boot: int, now: Instant) -> None:
     """The open call, as overtaken."""
     overtaken = Attempt(
         message.attempt, message.provider or "", message.claimed_at or now, None, message.segments, None, OVERTAKEN
     )
-    overtaken.provider_message_id = pmid
     change(db, sql.INSERT_ATTEMPTS, [rows.attempt_row(message.seq, now, boot, overtaken)])

@@ -6,7 +6,7 @@ a bounded number of rows and hands a cursor back; nothing scans the table. Nothi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from smsd.core.message import Attempt, Instant, Message, State
@@ -26,6 +26,7 @@ from smsd.store import (
     rows,
 )
 from smsd.store import statements as sql
+from smsd.store.binding import ATTEMPTS_AT_ONCE, MAX_INTEGER
 from smsd.store.connection import Handle
 from smsd.store.recovery import by_state, counts
 from smsd.store.rows import CRASHED, OVERTAKEN
@@ -40,15 +41,6 @@ RECIPIENT_STRETCHES = 10
 
 TENANTS_OF_USER = 100
 """Tenants whose users of one name are counted together, at most, each in a read of its own."""
-
-ATTEMPTS_AT_ONCE = 1_000
-"""Attempts read at a time when they are read backward."""
-
-BINDING_SLACK_MS = 60_000
-"""How far a provider's clock may be from ours when a look-up lists what it made since a call began."""
-
-MAX_INTEGER = 2**63 - 1
-"""SQLite's largest; above every number and time."""
 
 IN_FLIGHT_SLACK = 10_000
 """Attempts are numbered as they are settled, not as they were started: as many may be out of place as may be in flight
@@ -130,48 +122,6 @@ def uncertain(db: Handle, until: Instant, limit: int, without: Collection[str]) 
         return found[:limit], found[limit].due
     following = db.execute(sql.NEXT_UNCERTAIN, (until,)).fetchone()
     return found, None if following is None else following[0]
-
-
-def bound(db: Handle, ids: Sequence[str], without: Collection[str] = ()) -> set[str]:
-    """Those of the provider message ids that an attempt of ours already has, at whichever provider but these.
-
-    Ids that look-ups found are indexed. Ids that came with an answer are looked for backward, to a minute before the
-    earliest call that is in doubt: what a look-up for it can find was made after that call began, and an answer to one
-    of our calls was settled after the provider made its id.
-    """
-    found: set[str] = set()
-    since = doubted_since(db)
-    for start in range(0, len(ids), sql.SIZES[0]):
-        some = [rows.storable(id) for id in ids[start : start + sql.SIZES[0]]]
-        marks = ", ".join("?" * len(some))
-        rows_found = db.execute(sql.BOUND_BY_LOOKUP.replace("{ids}", marks), some).fetchall()
-        statement = sql.BOUND_BY_ANSWER.replace("{ids}", marks)
-        for low, high in stretches(db, since):
-            rows_found += db.execute(statement, (low, high, *some)).fetchall()
-        found.update(id for id, provider in rows_found if provider not in without)
-    return found
-
-
-def doubted_since(db: Handle) -> Instant:
-    """How far back an answered call can matter to a look-up that is under way."""
-    earliest = db.execute(sql.EARLIEST_DOUBT).fetchone()[0]
-    newest = db.execute(sql.STEP_BACK, (MAX_INTEGER, 0)).fetchone()
-    times = [time for time in (earliest, None if newest is None else newest[1]) if time is not None]
-    return min(times, default=0) - BINDING_SLACK_MS
-
-
-def stretches(db: Handle, since: Instant) -> Iterator[tuple[int, int]]:
-    """Ranges of attempt numbers, newest first, until one begins with an attempt that was settled before `since`."""
-    high = MAX_INTEGER
-    while True:
-        row = db.execute(sql.STEP_BACK, (high, ATTEMPTS_AT_ONCE - 1)).fetchone()
-        if row is None:
-            yield 0, high
-            return
-        yield row[0], high
-        if row[1] < since:
-            return
-        high = row[0]
 
 
 def starts(db: Handle, boot: int, provider: str, since: Instant, since_boot: int, limit: int) -> list[Start]:

@@ -90,6 +90,8 @@ def recover(
         held = tuple(park(db, seq, now) for seq in last_straws)
         # Before steps.at_start, which forgets what the last boot's due times have followed.
         ledger.start(db, timeline(db, boot, now, boot_us))
+        ledger.teller.tell(db, last_straws, now)
+        ledger.teller.write(db)
         following = steps.at_start(db, boot, boot_us, now, latest)
         found = describe(db, reopened - len(held), latest, held, following)
         db.execute(sql.COMMIT)

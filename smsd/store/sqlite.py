@@ -16,22 +16,29 @@ from typing import TypeVar
 
 from smsd.core.admission import AdmissionRules, Key
 from smsd.core.bunches import Line
+from smsd.core.callback import Callback
 from smsd.core.health import Health
 from smsd.core.lifecycle import step
 from smsd.core.message import Attempt, Draft, Instant, Message, State
+from smsd.core.receipt import Receipt
 from smsd.core.settlement import Settlement
 from smsd.core.suppression import Suppression
 from smsd.store import (
     AcceptResult,
+    Arrival,
+    Arrived,
     Blocked,
+    CallbackCounts,
     Claim,
     DiskFullError,
+    Inbound,
     KeyConflict,
     Page,
     Person,
     PersonCounts,
     Proved,
     Query,
+    Received,
     Recovery,
     Replay,
     Slice,
@@ -40,15 +47,19 @@ from smsd.store import (
     StoreBrokenError,
     StoreError,
     Totals,
+    Tracking,
     WrongState,
     allowance,
+    arriving,
+    binding,
     changes,
     outlines,
-    proof,
     reading,
     recovery,
     release,
     steps,
+    telling,
+    untold,
 )
 from smsd.store import statements as sql
 from smsd.store.charges import PURGED_AT_ONCE
@@ -77,6 +88,14 @@ def ignore_full(full: bool) -> None:
 
 def ignore_commit(seconds: float, rows: int) -> None:
     """For a caller that does not measure."""
+
+
+def ignore_received(received: Sequence[Received]) -> None:
+    """Until somebody asks for kept receipts that were applied."""
+
+
+def ignore_callbacks() -> None:
+    """Until somebody asks for callbacks that were added."""
 
 
 class SqliteOutbox:
@@ -117,6 +136,8 @@ class SqliteOutbox:
         self._guard = FileGuard(path)
         self._disk = Disk(path.parent, floor_bytes=floor_bytes, ballast_bytes=ballast_bytes, free=free)
         self._ledger = Ledger(boot_us)
+        self._on_received: Callable[[Sequence[Received]], None] = ignore_received
+        self._on_callbacks: Callable[[], None] = ignore_callbacks
         self._writing: Connection | None = None
         self._reading: Connection | None = None
         self._writer: Writer | None = None
@@ -177,10 +198,20 @@ class SqliteOutbox:
             self._disk,
             on_fatal=self._on_fatal,
             on_full=self._on_full,
-            on_commit=self._on_commit,
+            on_commit=self._committed,
         )
         self._writer.start(full=not roomy)
         return found
+
+    def _committed(self, seconds: float, rows: int) -> None:
+        """A transaction is durable. Here, and not on the writing thread, its news are told."""
+        self._on_commit(seconds, rows)
+        if self._ledger.teller.take_added():
+            self._on_callbacks()
+        received = self._ledger.receiving.take_applied()
+        if received:
+            # Whoever settled the message that they are about learns of that first.
+            asyncio.get_running_loop().call_soon(self._on_received, received)
 
     async def close(self, *, orderly: bool = True) -> None:
         """See Outbox.close. A snapshot that is being taken is abandoned."""
@@ -255,13 +286,15 @@ class SqliteOutbox:
 
     async def expire(self, now: Instant, limit: int) -> tuple[list[Message], Instant | None]:
         """See Outbox.expire."""
-        charges = self._ledger.charges
-        return await self._change(lambda db, deltas: changes.expire(db, deltas, charges, now, limit), size=limit)
+        charges, teller = self._ledger.charges, self._ledger.teller
+        return await self._change(
+            lambda db, deltas: changes.expire(db, deltas, charges, teller, now, limit), size=limit
+        )
 
     async def cancel(self, id: str, tenant: str | None, now: Instant) -> Message | WrongState | None:
         """See Outbox.cancel."""
-        charges = self._ledger.charges
-        return await self._change(lambda db, deltas: changes.cancel(db, deltas, charges, id, tenant, now))
+        charges, teller = self._ledger.charges, self._ledger.teller
+        return await self._change(lambda db, deltas: changes.cancel(db, deltas, charges, teller, id, tenant, now))
 
     async def reschedule(
         self,
@@ -291,10 +324,84 @@ class SqliteOutbox:
         self, id: str, attempt: int, provider: str, provider_message_id: str, now: Instant
     ) -> Proved | None:
         """See Outbox.prove."""
-        charges = self._ledger.charges
+        receiving = self._ledger.receiving
         return await self._change(
-            lambda db, deltas: proof.prove(db, deltas, charges, id, attempt, provider, provider_message_id, now)
+            lambda db, deltas: receiving.prove(db, deltas, id, attempt, provider, provider_message_id, now)
         )
+
+    async def receive(self, receipts: Sequence[Receipt], now: Instant, spread: float = 0.0) -> list[Received]:
+        """See Outbox.receive."""
+        receiving = self._ledger.receiving
+        return await self._change(
+            lambda db, deltas: receiving.receive(db, deltas, receipts, now, spread), size=len(receipts)
+        )
+
+    def notify(
+        self,
+        received: Callable[[Sequence[Received]], None],
+        callbacks: Callable[[], None],
+    ) -> None:
+        """See Outbox.notify."""
+        self._on_received, self._on_callbacks = received, callbacks
+
+    async def track(self, tracking: Tracking) -> None:
+        """See Outbox.track."""
+        ledger = self._ledger
+        if self._writing is None:
+            ledger.track(tracking)
+        else:
+            await self._writing.run(lambda _: ledger.track(tracking))  # between two transactions
+
+    async def callback_told(self, ids: Sequence[str]) -> None:
+        """See Outbox.callback_told."""
+        teller = self._ledger.teller
+        await self._change(lambda db, _: teller.told(db, ids), size=len(ids))
+
+    async def callback_failed(self, callback: Callback) -> None:
+        """See Outbox.callback_failed."""
+        teller = self._ledger.teller
+        await self._change(lambda db, _: teller.failed(db, callback))
+
+    async def url_gone(self, tenant: str, url: str, now: Instant) -> int:
+        """See Outbox.url_gone. Several transactions: a million may wait for it."""
+        teller = self._ledger.teller
+        await self._change(lambda db, _: teller.mark_gone(db, tenant, url, now))
+        after: tuple[Instant, int] | None = telling.BEFORE_ALL
+        given_up = 0
+        while after is not None:
+            some, after = await self._give_up(tenant, url, now, after)
+            given_up += some
+        return given_up
+
+    async def _give_up(
+        self, tenant: str, url: str, now: Instant, after: tuple[Instant, int]
+    ) -> tuple[int, tuple[Instant, int] | None]:
+        teller = self._ledger.teller
+        return await self._change(lambda db, _: teller.give_up(db, tenant, url, now, after), size=telling.PIECE)
+
+    async def replay_callbacks(self, ids: Sequence[str] | None, tenant: str | None, now: Instant, limit: int) -> int:
+        """See Outbox.replay_callbacks. Several transactions."""
+        if ids is not None:
+            return sum(
+                [await self._replay(ids[n : n + telling.PIECE], tenant, now) for n in range(0, len(ids), telling.PIECE)]
+            )
+        replayed, after = 0, ""
+        while replayed < limit:
+            some, following = await self._listed(tenant, True, after, min(telling.PIECE, limit - replayed))
+            replayed += await self._replay([one.id for one in some], tenant, now)
+            if following is None:
+                break
+            after = following
+        return replayed
+
+    async def _replay(self, ids: Sequence[str], tenant: str | None, now: Instant) -> int:
+        teller = self._ledger.teller
+        return await self._change(lambda db, _: teller.replay(db, ids, tenant, now), size=len(ids)) if ids else 0
+
+    async def arrive(self, arrival: Arrival) -> Arrived:
+        """See Outbox.arrive."""
+        optouts, teller = self._ledger.optouts, self._ledger.teller
+        return await self._change(lambda db, _: arriving.arrive(db, optouts, teller, arrival))
 
     async def suppress(self, suppression: Suppression) -> bool:
         """See Outbox.suppress."""
@@ -321,9 +428,9 @@ class SqliteOutbox:
     async def beat(self, now: Instant) -> None:
         """Commit the time: proof that the writer lives. Then some old charges go, in transactions of their own, so that
         claims come between them. Raises StoreError."""
-        charges, flows = self._ledger.charges, self._ledger.flows
+        charges, ledger = self._ledger.charges, self._ledger
         boot_us = charges.boot_us()  # now: the change waits for its turn
-        more = await self._change(lambda db, _: changes.beat(db, charges, flows, now, boot_us))
+        more = await self._change(lambda db, _: ledger.beat(db, now, boot_us))
         at = charges.line.at(now, boot_us)
         for _ in range(PURGES - 1):
             if not more:
@@ -363,6 +470,55 @@ class SqliteOutbox:
         """See Records.suppressions."""
         return await self._read(lambda db: reading.suppressions(db, scope, after, limit))
 
+    async def callbacks_due(
+        self, now: Instant, limit: int, without: Collection[str] = ()
+    ) -> tuple[tuple[Callback, ...], Instant | None]:
+        """See Records.callbacks_due. Several short reads where there are many origins."""
+        origins = untold.Origins(now, limit, without)
+        await self._see_origins(origins.see)
+        if not origins.chosen:
+            return (), origins.next_due
+        return await self._read(lambda db: untold.take(db, origins.chosen, now, limit, origins.next_due))
+
+    async def _see_origins(self, see: Callable[[Sequence[untold.Head]], None]) -> None:
+        after: str | None = ""
+        while after is not None:
+            heads, after = await self._read(partial(untold.heads, after=after))
+            see(heads)
+
+    async def callbacks(self, tenant: str | None, failed: bool, after: str | None, limit: int) -> tuple[Callback, ...]:
+        """See Records.callbacks. Several short reads where few of many are the tenant's."""
+        found: list[Callback] = []
+        following: str | None = after or ""
+        while following is not None and len(found) < limit:
+            some, following = await self._listed(tenant, failed, following, limit - len(found))
+            found += some
+        return tuple(found)
+
+    async def _listed(
+        self, tenant: str | None, failed: bool, after: str, limit: int
+    ) -> tuple[list[Callback], str | None]:
+        return await self._read(lambda db: untold.listed(db, tenant, failed, after, limit))
+
+    async def callback_counts(self) -> CallbackCounts:
+        """See Records.callback_counts."""
+        dues: list[Instant] = []
+        await self._see_origins(lambda heads: dues.extend(min(heads)[:1] if heads else ()))
+        return await self._read(lambda db: untold.counts(db, min(dues, default=None)))
+
+    async def inbound(
+        self,
+        tenant: str | None,
+        *,
+        sender: str | None = None,
+        recipient: str | None = None,
+        since: Instant | None = None,
+        before: int | None = None,
+        limit: int = 50,
+    ) -> tuple[tuple[Inbound, ...], int | None]:
+        """See Records.inbound."""
+        return await self._read(lambda db: arriving.inbound(db, tenant, sender, recipient, since, before, limit))
+
     async def find_key(self, tenant: str, key: str, content_hash: bytes) -> Replay | KeyConflict | None:
         """See Records.find_key."""
         return await self._read(lambda db: reading.find_key(db, tenant, key, content_hash))
@@ -379,7 +535,7 @@ class SqliteOutbox:
         """See Records.counts_of. Several short reads: other readers and checkpoints come between them."""
         if person.user is not None:
             return await self._counts_of_user(person.user, person.tenant, day_since, hour_since)
-        counted, before = [], reading.MAX_INTEGER
+        counted, before = [], binding.MAX_INTEGER
         for _ in range(reading.RECIPIENT_STRETCHES):
             some, before = await self._read(
                 partial(reading.counts_of_recipient, person=person, day=day_since, hour=hour_since, before=before)
@@ -415,7 +571,7 @@ class SqliteOutbox:
 
     async def bound(self, provider_message_ids: Sequence[str], without: Collection[str] = ()) -> set[str]:
         """See Records.bound."""
-        return await self._read(lambda db: reading.bound(db, provider_message_ids, without))
+        return await self._read(lambda db: binding.bound(db, provider_message_ids, without))
 
     async def starts(self, provider: str, since: Instant, since_boot: int, limit: int) -> list[Start]:
         """See Records.starts."""

@@ -260,9 +260,18 @@ CAMPAIGNS = "WITH v (seq) AS (VALUES {rows}) " + grouped(
 )
 
 OVERTAKEN_ONES = "WITH v (seq, n) AS (VALUES {rows}) " + (
-    grouped("a.seq, a.n, a.provider_message_id", "v CROSS JOIN attempts AS a ON a.seq = v.seq AND a.n = v.n ")
+    grouped(
+        "a.seq, a.n, a.provider_message_id, a.receipt, a.receipt_code, a.receipt_at",
+        "v CROSS JOIN attempts AS a ON a.seq = v.seq AND a.n = v.n ",
+    )
     + "WHERE a.outcome = 'overtaken'"
 )
+
+KEEP_RECEIPT = (
+    "UPDATE attempts SET receipt = v.receipt, receipt_code = v.code, receipt_at = v.at "
+    f"FROM {listed('seq, n, receipt, code, at')} WHERE attempts.seq = v.seq AND attempts.n = v.n"
+)
+"""What receipts said of a call, beside its own end, which came later."""
 
 FORGET_OVERTAKEN = "DELETE FROM attempts WHERE seq = ? AND n = ? AND outcome = 'overtaken'"
 

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from smsd.core.callback import TOLD
 from smsd.core.lifecycle import Event, step
-from smsd.core.message import Draft, Message, State
+from smsd.core.message import Draft, Instant, Message, State
 from smsd.core.settlement import Settlement
 from smsd.core.verdict import Category
-from smsd.store import KeyConflict, Replay, Stored, Suppressed, rows
+from smsd.store import KeyConflict, Replay, Stored, Suppressed, Tracking, changes, rows
 from smsd.store import statements as sql
 from smsd.store.charges import Charges
 from smsd.store.connection import Handle
@@ -25,7 +26,9 @@ from smsd.store.flows import Flows
 from smsd.store.limiting import Answer, Entrance, Turnstile, Wanted, sender_of, waits_no_more
 from smsd.store.operations import Accept, Begin, Change, Operation, Settle
 from smsd.store.optouts import Codes, OptOuts, forbids, opted_out, refused, way_around
+from smsd.store.receiving import Receiving
 from smsd.store.statements import change, expect, look_up
+from smsd.store.telling import Teller
 from smsd.store.timeline import Timeline
 
 T = TypeVar("T")
@@ -40,15 +43,28 @@ class Ledger:
         """The number of the present boot."""
         self.optouts = OptOuts()
         self.charges = Charges(boot_us)
+        self.teller = Teller()
         self._next_seq = 1
         self.flows = Flows()
+        self.receiving = Receiving(self.charges, self.optouts, self.flows, self.teller)
 
     def start(self, db: Handle, line: Timeline) -> None:
         """Learn from the database where numbering goes on; `line` is that of the present boot."""
         self.boot = line.boot
         self.charges.start(line)
+        self.teller.start(db)
         self._next_seq = (db.execute(sql.LAST_SEQ).fetchone()[0] or 0) + 1
         self.flows.start(db)
+
+    def track(self, tracking: Tracking) -> None:
+        """See Outbox.track."""
+        self.teller.track(tracking.callbacks)
+        self.receiving.tracks.tracking = tracking
+
+    def beat(self, db: Handle, now: Instant, boot_us: int | None) -> bool:
+        """Commit the time, and take some of what is old away; whether more charges wait to be looked at."""
+        self.receiving.kept.sweep(db, now)
+        return changes.beat(db, self.charges, self.flows, self.teller, now, boot_us)
 
     def apply(self, db: Handle, operations: Sequence[Operation]) -> None:
         """Write the operations into the open transaction and leave each its result.
@@ -64,17 +80,22 @@ class Ledger:
             if isinstance(operation, Change):
                 operation.result = operation.run(db, deltas)
         deltas.write(db)
+        self.teller.write(db)
 
     def committed(self) -> None:
         """What apply() wrote is durable."""
         self.flows.committed()
         self.charges.committed()
+        self.teller.committed()
+        self.receiving.committed()
 
     def undone(self) -> None:
         """The transaction is rolled back. Its numbers stay used: a gap harms nobody."""
         self.flows.undone()
         self.optouts.undone()
         self.charges.undone()
+        self.teller.undone()
+        self.receiving.undone()
 
     # --- accept ------------------------------------------------------------------------------------------------------
 
@@ -122,6 +143,8 @@ class Ledger:
         change(db, sql.INSERT_KEYS, keys)
         expect(change(db, sql.HOLD_NEW, held), len(held))
         expect(change(db, sql.NOTE_NEW, noted), len(noted))
+        if any(url is not None for _, url, _ in noted):
+            self.teller.url_seen(db)
         self.charges.write(db)
 
     # --- begin -------------------------------------------------------------------------------------------------------
@@ -143,7 +166,7 @@ class Ledger:
             if optouts:
                 won = self._turn_away(db, won, pending, optouts, deltas)
             if won and not self.charges.idle:
-                won = Turnstile(db, self.charges, deltas).pass_on(won, pending, admitted)
+                won = Turnstile(db, self.charges, deltas, self.teller).pass_on(won, pending, admitted)
             self._claim(db, won, pending, deltas)
 
     def _claim(self, db: Handle, won: Sequence[Wanted], pending: Mapping[int, list[Any]], deltas: Deltas) -> None:
@@ -191,6 +214,7 @@ class Ledger:
                 moved.append((message, route))
         self._move(db, moved, deltas)
         turn_away(db, failed, deltas)
+        self.teller.tell(db, [message.seq for message in failed], max((entry.now for entry in won), default=0))
         return kept
 
     def _move(self, db: Handle, moved: Sequence[tuple[Message, str]], deltas: Deltas) -> None:
@@ -210,8 +234,7 @@ class Ledger:
         if rerouted:
             self._find_flows(db, rerouted, open_ones)
         late = [s for s in settles if s.settlement.seq not in open_ones]
-        if late:
-            replace_overtaken(db, late)
+        receipts = replace_overtaken(db, late) if late else []
         in_time: list[tuple[object, ...]] = []
         attempts: list[tuple[object, ...]] = []
         for settle in settles:
@@ -234,12 +257,16 @@ class Ledger:
                     (rows.storable(settlement.provider_message_id), settlement.seq, settlement.attempt),
                 )
         expect(change(db, sql.SETTLE, in_time), len(in_time))
+        ended = [s.settlement for s in settles if s.result and s.settlement.state in TOLD]
+        self.teller.tell(db, [s.seq for s in ended], max((s.at for s in ended), default=0))
         change(db, sql.INSERT_ATTEMPTS, attempts)
+        expect(change(db, sql.KEEP_RECEIPT, receipts), len(receipts))
         expect(change(db, sql.REROUTE, [(s.seq, s.route, s.flow) for s in rerouted]), len(rerouted))
         # Also of those that came too late: what the recipient wants does not depend on the message.
         for settle in settles:
             if settle.settlement.suppress is not None and not self.optouts.add(db, [settle.settlement.suppress]):
                 settle.settlement.suppress = None  # it is no news
+        self.receiving.settled(db, deltas, settles, {seq: row[4] for seq, row in open_ones.items()})
 
     def _find_flows(self, db: Handle, rerouted: Sequence[Settlement], open_ones: Mapping[int, list[Any]]) -> None:
         """Find or make the flows of settlements that name a route, and tell them."""
@@ -263,15 +290,19 @@ def turn_away(db: Handle, failed: Sequence[Message], deltas: Deltas) -> None:
     expect(change(db, sql.TURN_AWAY, changes), len(failed))
 
 
-def replace_overtaken(db: Handle, late: Sequence[Settle]) -> None:
+def replace_overtaken(db: Handle, late: Sequence[Settle]) -> list[tuple[object, ...]]:
     """What was written down of calls that a proof from outside overtook gives way to their own ends, which come now;
-    the proved ids are kept."""
+    the proved ids are kept, and what receipts said of them is returned, for KEEP_RECEIPT."""
+    receipts: list[tuple[object, ...]] = []
     ended = {(s.settlement.seq, s.attempt.n): s for s in late if s.attempt is not None}
-    for seq, n, proved in look_up(db, sql.OVERTAKEN_ONES, list(ended)):
+    for seq, n, proved, *receipt in look_up(db, sql.OVERTAKEN_ONES, list(ended)):
         db.execute(sql.FORGET_OVERTAKEN, (seq, n))
+        if receipt[0] is not None:
+            receipts.append((seq, n, *receipt))
         settle = ended[seq, n]
         if proved is not None and settle.attempt is not None and settle.attempt.provider_message_id is None:
             settle.attempt = replace(settle.attempt, provider_message_id=proved)
+    return receipts
 
 
 def distinct(entries: list[T], key: Callable[[T], int]) -> Iterator[list[T]]:

@@ -230,8 +230,9 @@ class Writer:
             if result.stage is Stage.DONE:
                 rows = sum(operation.size for operation in part)
                 self._rows_since_checkpoint += rows
-                self._on_commit(self._loop.time() - began, rows)
+                took = self._loop.time() - began
                 self._answer_all(part, None)
+                self._on_commit(took, rows)  # behind the answers: what it tells of may follow from them
             elif result.fault is Fault.ROW and len(part) > 1:
                 middle = len(part) // 2
                 pending += [part[middle:], part[:middle]]

@@ -273,13 +273,14 @@ _WORDS: Mapping[tuple[object, tuple[object, ...]], str] = {
     (str, ()): "a string",
     (int, ()): "a whole number",
     (bool, ()): "true or false",
+    (list, (str,)): "an array of strings",
     (dict, (str, str)): "an object of strings",
     (dict, (str, object)): "an object",
 }
 
 
 def _why(value: object) -> str:
-    return "what is in it is not" if isinstance(value, dict) else f"got {_name(value)}"
+    return "what is in it is not" if isinstance(value, dict | list) else f"got {_name(value)}"
 
 
 def _name(value: object) -> str:

@@ -155,6 +155,19 @@ class Unsuppress(Request):
     """As for Suppress; what holds in another scope stays."""
 
 
+class Inbound(Request, rename={"from_": "from"}):
+    """Texts received, newest first; every filter narrows."""
+
+    from_: str | None = None
+    """Who wrote them."""
+    to: str | None = None
+    """Our number."""
+    tenant: str | None = None
+    since: str | None = None
+    limit: int | None = None
+    cursor: str | None = None
+
+
 class Providers(Request):
     """The providers and how they stand."""
 
@@ -169,6 +182,31 @@ class Resume(Request):
     """Call it again: lifts pause, halt, open breaker and cooldown."""
 
     provider: str
+
+
+class Register(Request):
+    """Let a provider know where to call back, by its API if it has one for that."""
+
+    provider: str
+    dry_run: bool = False
+    """Only say where that is."""
+
+
+class Callbacks(Request):
+    """What applications were not told yet, oldest first."""
+
+    failed: bool = False
+    """Those that were given up, instead of those that wait."""
+    tenant: str | None = None
+    limit: int | None = None
+    cursor: str | None = None
+
+
+class Replay(Request):
+    """Try callbacks again that were given up."""
+
+    ids: list[str] | None = None
+    """The events' ids; absent: all, the oldest first, a bounded number at once."""
 
 
 class Events(Request):

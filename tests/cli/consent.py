@@ -33,9 +33,10 @@ MEANS = {
 TAIL = """\
 The English ones are those of the CTIA and of 47 CFR 64.1200(a)(10).
 
-This version takes no texts in: carriers and providers act on such words
-themselves, and the next answer OPTED_OUT tells of it. For what an operator
-hears otherwise: smsd suppress add NUMBER (smsd help suppression).
+What smsd does when such a text comes in, and what it answers: smsd help inbound
+Where a provider takes none for you, the next answer OPTED_OUT tells of a STOP.
+For what an operator hears otherwise: smsd suppress add NUMBER (smsd help
+suppression).
 """
 
 

@@ -39,6 +39,8 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 
 ALL = dict(commands())
 
+FAMILIES = {"suppress", "callbacks", "provider"}
+
 
 def example_lines(text: str) -> list[str]:
     return [line.strip() for line in text.partition("Examples:\n")[2].splitlines() if line.strip()]
@@ -188,9 +190,9 @@ def test_every_command_stands_in_the_help_once(smsd: Run) -> None:
     assert not re.findall(r"^  [a-z-]+ .*\.\.\.$", told, re.MULTILINE), "a summary that does not fit"
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name not in {"bench", "run", "token", "suppress"}])
+@pytest.mark.parametrize("name", [name for name in ALL if name not in {"bench", "run", "token", *FAMILIES}])
 def test_every_command_answers_programs(name: str) -> None:
-    """`bench` takes its own words, `run` gives no answer, `token` and `suppress` are families."""
+    """`bench` takes its own words, `run` gives no answer, `token` and the like are families."""
     assert any("--json" in param.opts for param in ALL[name].params)
 
 

@@ -118,7 +118,7 @@ def test_a_listing_follows_its_pages(make: Any, fake: FakeDaemon, monkeypatch: p
 
 
 def test_every_op_of_the_daemon_has_a_method(fake: FakeDaemon) -> None:
-    named_otherwise = {"user": "user_stats", "recipient": "recipient_stats"}
+    named_otherwise = {"user": "user_stats", "recipient": "recipient_stats", "replay": "replay_callbacks"}
     for name in OPERATIONS:
         assert callable(getattr(Client, named_otherwise.get(name, name)))
         assert callable(getattr(AsyncClient, named_otherwise.get(name, name)))
@@ -134,6 +134,7 @@ def test_every_op_of_the_daemon_has_a_method(fake: FakeDaemon) -> None:
     for name in set(wire.List.__struct_fields__) - {"limit", "cursor"}:
         assert name in filters
     acting = {"send", "cancel", "reschedule", "retry", "pause", "resume", "suppress", "unsuppress", "reload"}
+    acting |= {"register", "replay"}
     assert acting | set(words.READS) == set(OPERATIONS)
     assert acting.isdisjoint(words.READS)
     assert set(STATUS) | {"unreachable"} == set(KINDS) | {"internal", "unknown_op"}, "each code of the closed list"
@@ -160,6 +161,10 @@ def test_every_field_of_an_op_can_be_said(fake: FakeDaemon) -> None:
         client.recipient_stats(TO, tenant="t")
         client.suppress(TO, scope="main")
         [*client.suppressions(number=TO, scope="main", limit=3)]
+        [*client.inbound(limit=3, from_=TO, to="12345", tenant="t", since="x")]
+        [*client.callbacks(failed=True, tenant="t", limit=3)]
+        client.replay_callbacks(["evt_x"])
+        client.register("main", dry_run=True)
         client.unsuppress(TO, scope="main")
         client.pause("main")
         client.resume("main")

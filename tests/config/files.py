@@ -14,9 +14,21 @@ EXAMPLE = Path(__file__).parents[2] / "config.toml.example"
 ENVIRON = {
     "TWILIO_ACCOUNT_SID": "AC0123456789abcdef",
     "TWILIO_AUTH_TOKEN": "s3cret-of-the-account",
+    "TWILIO_WEBHOOK_AUTH_TOKEN": "s3cret-of-the-callbacks",
     "DIALPAD_API_KEY": "s3cret-of-the-company",
     "MESSAGEBIRD_ACCESS_KEY": "s3cret-of-the-workspace",
     "SMS_API_TOKEN": "s3cret-of-the-api",
+    "SMS_SIGNING_KEY": "s3cret-of-the-signatures",
+    "SMSD_WEBHOOK_SECRET": "s3cret-of-the-webhooks",
+    "DIALPAD_WEBHOOK_SECRET": "s3cret-of-the-subscription",
+    "MESSAGEBIRD_SIGNING_KEY": "s3cret-of-the-reports",
+    "INFOBIP_AUTHORIZATION": "App s3cret-of-infobip",
+    "VONAGE_API_SECRET": "s3cret-of-vonage",
+    "VONAGE_SIGNATURE_SECRET": "s3cret-of-vonages-signatures",
+    "PLIVO_AUTH_TOKEN": "s3cret-of-plivo",
+    "SMSD_CALLBACK_SECRET": "whsec_AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",
+    "SMSD_CALLBACK_SECRET_BEFORE": "whsec_AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=",
+    "SHOP_CALLBACK_SECRET": "whsec_AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=",
 }
 SANDBOX = '[providers.try]\ntype = "sandbox"\nrate = "10/s"\n'
 TWILIO = '[providers.main]\ntype = "twilio"\nrate = "1/s"\nfrom = "Shop"\naccount_sid = "AC1"\nauth_token = {}\n'

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,11 @@ from = ["ACME"]
 providers = ["main"]
 max_priority = "normal"
 quiet_hours = {from = "20:00", to = "09:00"}
+callback_url = "https://shop.example/told?key=hush"
+callback_secret = {env = "SHOP_CALLBACK_SECRET"}
+[callbacks]
+secret = [{env = "SMSD_CALLBACK_SECRET"}, {env = "SMSD_CALLBACK_SECRET_BEFORE"}]
+allow_private = ["10.0.0.0/8"]
 [quiet_hours]
 from = "21:00"
 to = "08:00"
@@ -136,6 +142,8 @@ def variants(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             if first:
                 yield path, TextTemplate(value.texts, last)
                 yield path, TextTemplate({each: value.texts[each] for each in first}, value.default)
+        case IPv4Network():
+            yield path, IPv4Network("10.0.0.0/9")
         case bool():
             yield path, not value
         case Enum():
@@ -214,6 +222,11 @@ def test_nothing_is_different_from_itself(tmp_path: Path) -> None:
         ('providers = ["main"]\n', "", ("tenants.shop.providers",), ()),
         ('quiet_hours = {from = "20:00", to = "09:00"}', "quiet_hours = false", ("tenants.shop.quiet_hours",), ()),
         ('quiet_hours = {from = "20:00", to = "09:00"}\n', "", ("tenants.shop.quiet_hours",), ()),
+        ('{env = "SMSD_CALLBACK_SECRET_BEFORE"}]', "]", ("callbacks.secret",), ()),
+        ('["10.0.0.0/8"]', "[]", ("callbacks.allow_private",), ()),
+        ("[callbacks]", '[callbacks]\nper_host = 9\ntimeout = "5s"', ("callbacks.timeout", "callbacks.per_host"), ()),
+        ("key=hush", "key=hash", ("tenants.shop.callback_url",), ()),
+        ('callback_secret = {env = "SHOP_CALLBACK_SECRET"}\n', "", ("tenants.shop.callback_secret",), ()),
         ('from = "21:00"', 'from = "21:30"', ("quiet_hours.from",), ()),
         ('[quiet_hours]\nfrom = "21:00"\nto = "08:00"\n', "", ("quiet_hours",), ()),
         ("tenants.shop", 'tenants."local:1000"', ('tenants."local:1000"', "tenants.shop"), ()),

@@ -14,6 +14,7 @@ from smsd.config import TokenConfig
 from smsd.config.own import own_fields
 from smsd.core.acceptance import MessageRules, TenantRules
 from smsd.core.account import ProviderRules
+from smsd.core.callback import CallbackRules
 from smsd.core.codes import CodeBook, CodeRule
 from smsd.core.limits import Action, Per, Rule
 from smsd.core.pacing import Pace, Window
@@ -62,10 +63,11 @@ def test_the_example_shows_every_key() -> None:
     hours = QuietHours(21 * 60, 8 * 60)
     spoken = TextTemplate({"en": "Your code is {{ code }}.", "de": "Ihr Code: {{ code }}"}, "en")
     bounds = TenantRules(("+15005550006",), ("main",), quiet=hours)
+    told = CallbackRules({"shop": "https://shop.example"}, {"shop": ("whsec_x",)}, ("whsec_y",))
     full = replace(
         loaded,
         http=replace(loaded.http, tokens=(token,)),
-        messages=replace(loaded.messages, tenants={"shop": bounds}, templates={"code": spoken}),
+        messages=replace(loaded.messages, tenants={"shop": bounds}, templates={"code": spoken}, callbacks=told),
         guards=(Rule(Per.TEXT, 5, 3_600_000, Action.REJECT), Rule(Per.REPEAT, 1, 600_000, Action.REPLAY)),
         quiet_hours=hours,
         retry=replace(loaded.retry, codes={"twilio": book}),
@@ -95,7 +97,7 @@ def test_what_is_shown_of_every_type_loads_and_holds_no_secret(tmp_path: Path) -
     described = config.describe(loaded)
     secrets = [value for key, value in ENVIRON.items() if key != "TWILIO_ACCOUNT_SID"]
     assert not [secret for secret in secrets if secret in described]
-    again = load(tmp_path, described)
+    again = load(tmp_path, described.replace('webhook_secret = "***"', 'webhook_secret = "a-secret-of-a-path"'))
     assert config.describe(again) == described
     assert [each.rules for each in again.providers] == [each.rules for each in loaded.providers]
 

@@ -153,6 +153,6 @@ def test_secrets_are_not_shown() -> None:
 
 def test_no_adapter_takes_a_key_that_every_provider_has() -> None:
     common = {each.name.removesuffix("_ms") for each in fields(ProviderRules)} - {"pace", "profile", "senders"}
-    common |= {"type", "enabled", "from", "rate", "unit", "burst", "min_gap", "price", "retry", "webhook_secret"}
+    common |= {"type", "enabled", "from", "rate", "unit", "burst", "min_gap", "price", "retry", "answer_words"}
     for name, adapter in TYPES.items():
         assert not common & {own.name for own in own_fields(adapter)}, name

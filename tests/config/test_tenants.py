@@ -57,8 +57,6 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         ("shop", 'providers = ["gone"]', "shop.providers", "there is no [providers.gone]; write one of main, spare"),
         ("shop", 'providers = ["main", "main"]', "shop.providers", "names a provider twice"),
         ("shop", 'max_priority = "urgent"', "shop.max_priority", "must be one of high, normal, bulk"),
-        ("shop", 'callback_url = "https://x"', "shop.callback_url", "not available in this version"),
-        ("shop", 'callback_secret = "x"', "shop.callback_secret", "not available in this version"),
         ("shop", "quiet_hours = true", "shop.quiet_hours", 'must be a table such as {from = "21:00", to = "08:00"}'),
         ("shop", 'quiet_hours = {to = "08:00"}', "shop.quiet_hours.from", "missing; write a time of day"),
         ("shop", 'provider = ["main"]', "shop.provider", "did you mean `providers`?"),

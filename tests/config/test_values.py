@@ -211,8 +211,12 @@ MOST = "is more than the {0} that [retry] and its profiles grant, and a line onl
             f"http_5xx.max_attempts: {MOST.format(8)}",
         ),
         ("NETWORK = {max_attempts = 8}\n[retry.profiles.a]\nmax_attempts = 8", ""),
-        ('30003 = {fate = "retry"}', "30003: comes in delivery receipts only"),
-        ('30002 = {fate = "retry"}', ""),  # in answers too
+        ('30003 = {fate = "retry", scope = "message"}', "30003.scope: counts for nothing in a delivery receipt"),
+        ('UNDELIVERED = {fate = "fail", scope = "provider"}', "UNDELIVERED.scope: counts for nothing in a delivery"),
+        ('30002 = {fate = "retry", scope = "message"}', ""),  # in answers too
+        ('30003 = {delays = ["10m"]}', ""),  # its table sends it again
+        ('UNDELIVERED = {max_attempts = 2, delays = ["10m"]}', ""),
+        ('30003 = {fate = "throttle", max_attempts = 3}', ""),  # each is a call
         ('TIMEOUT = {max_attempts = 2, delays = ["60s"]}', ""),
     ],
 )

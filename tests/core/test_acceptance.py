@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from smsd.core.acceptance import (
     end_of_life,
     tenant_of,
 )
+from smsd.core.callback import CallbackRules
 from smsd.core.content import MAX_VARS
 from smsd.core.message import Draft, Encoding, MessageId, Priority
 from smsd.core.quiet import QuietBook, QuietHours
@@ -196,6 +198,12 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"campaign": "c" * 129}, "campaign", "invalid_value"),
     ({"campaign": "a\nb"}, "campaign", "invalid_value"),
     ({"callback_url": "https://example.com"}, "callback_url", "not_available"),
+    ({"callback_url": ""}, "callback_url", "invalid_value"),
+    ({"callback_url": "ftp://example.com"}, "callback_url", "invalid_value"),
+    ({"callback_url": "https://example.com/#x"}, "callback_url", "invalid_value"),
+    ({"callback_url": "https://u:p@example.com"}, "callback_url", "invalid_value"),
+    ({"callback_url": f"https://example.com/{'x' * 2048}"}, "callback_url", "invalid_value"),
+    ({"callback_url": "https://bücher.example/"}, "callback_url", "invalid_value"),
     ({"max_attempts": 0}, "max_attempts", "invalid_value"),
     ({"max_attempts": 21}, "max_attempts", "invalid_value"),
     ({"retry": "nobody"}, "retry", "invalid_value"),
@@ -240,6 +248,8 @@ def test_a_fault_repeats_short_values_only() -> None:
         ({"to": "2025550199"}, True),
         ({"expires_at": rfc3339(NOW - 1)}, True),
         ({"provider": "gone", "priority": "urgent"}, False),
+        ({"callback_url": "https://example.com"}, True),
+        ({"callback_url": "example.com"}, False),
         ({"to": "+12"}, False),
         ({"text": ""}, False),
         ({"send_at": rfc3339(NOW + HOUR), "expires_at": rfc3339(NOW)}, False),
@@ -255,6 +265,36 @@ def test_times() -> None:
     later = taken(send_at=rfc3339(NOW + DAY), expires_at=rfc3339(NOW + DAY + 1))
     assert (later.send_at, later.due, later.expires_at) == (NOW + DAY, NOW + DAY, NOW + DAY + 1)
     assert taken(send_at=rfc3339(NOW + DAY)).expires_at == NOW + 4 * DAY
+
+
+class TestCallbackUrl:
+    RULES = MessageRules(
+        callbacks=CallbackRules(secrets={"local:1000": ("whsec_x",)}, allowed=(ip_network("10.0.0.0/8"),))
+    )
+
+    def test_it_is_kept_as_it_was_submitted(self) -> None:
+        url = "https://Shop.example/told?order=17"
+        assert taken(self.RULES, callback_url=url).callback_url == url
+        assert taken(self.RULES).callback_url is None
+
+    @pytest.mark.parametrize("host", ["10.1.2.3", "[::ffff:10.1.2.3]"])
+    def test_a_private_host_that_is_allowed(self, host: str) -> None:
+        assert taken(self.RULES, callback_url=f"http://{host}/").callback_url == f"http://{host}/"
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254"])
+    def test_a_private_host_that_is_not(self, host: str) -> None:
+        refusal = refused(self.RULES, callback_url=f"http://{host}/")
+        assert [(fault.field, fault.code) for fault in refusal.faults] == [("callback_url", "not_allowed")]
+        assert refusal.depends_on_configuration
+
+    def test_a_tenant_without_a_secret(self) -> None:
+        found = accept(Sub(callback_url="https://a.example"), self.RULES, ROUTES, Origin("other"), NOW, ID)
+        assert isinstance(found, Refusal)
+        (fault,) = found.faults
+        assert (fault.field, fault.code, fault.circumstantial) == ("callback_url", "not_available", True)
+        both = replace(self.RULES, callbacks=replace(self.RULES.callbacks, secret=("whsec_y",)))
+        found = accept(Sub(callback_url="https://a.example"), both, ROUTES, Origin("other"), NOW, ID)
+        assert isinstance(found, Draft)
 
 
 class Greeting:

@@ -81,6 +81,18 @@ COPY = bytes(range(256)) * 1_024
 PIECE = 100_000
 
 
+REGISTERED: Document = {
+    "provider": "main",
+    "webhooks": {
+        "status": "https://sms.example.org/webhooks/main/status/<webhook_secret>",
+        "inbound": "https://sms.example.org/webhooks/main/inbound/<webhook_secret>",
+    },
+    "needs": [],
+    "done": False,
+    "text": "Enter these at the provider.",
+}
+
+
 class RefusedError(Exception):
     """The request is answered by an error."""
 
@@ -134,6 +146,12 @@ class FakeDaemon:
         self.attempts: dict[str, list[Document]] = {}
         self.keys: dict[str, str] = {}
         self.suppressed: dict[tuple[str, str], Document] = {}
+        self.texts: list[Document] = []
+        """Received, oldest first."""
+        self.callbacks: list[Document] = []
+        """Those that wait, and those that were given up (no `next_try_at`)."""
+        self.replay_most = 1_000
+        self.registered: Document = REGISTERED
         self.refuse: dict[str, RefusedError] = {}
         """Operations that are answered by this error."""
         self.settle_as: str | None = None
@@ -318,6 +336,13 @@ class FakeDaemon:
     def _recipient(self, request: Document) -> Document:
         return {"recipient": request["number"], **COUNTS}
 
+    def _inbound(self, request: Document) -> Document:
+        names = {"from", "to", "tenant"} & request.keys()
+        found = [each for each in self.texts[::-1] if all(each[name] == request[name] for name in names)]
+        start = int(request.get("cursor", 0))
+        end = start + request.get("limit", 50)
+        return {"items": found[start:end], "next_cursor": str(end) if end < len(found) else None}
+
     def _suppressions(self, request: Document) -> Document:
         names = {"number", "scope"} & request.keys()
         every = [each for _, each in sorted(self.suppressed.items())]
@@ -342,6 +367,24 @@ class FakeDaemon:
         if self.suppressed.pop((number, scope), None) is None:
             raise RefusedError("not_found", f"{number} is not suppressed there.", "number")
         return {"number": number, "scope": scope}
+
+    def _register(self, request: Document) -> Document:
+        self._provider(request)
+        return self.registered
+
+    def _callbacks(self, request: Document) -> Document:
+        failed = request.get("failed", False)
+        found = [each for each in self.callbacks if (each["next_try_at"] is None) == failed]
+        start = int(request.get("cursor", 0))
+        end = start + request.get("limit", 50)
+        return {"items": found[start:end], "next_cursor": str(end) if end < len(found) else None}
+
+    def _replay(self, request: Document) -> Document:
+        failed = [each for each in self.callbacks if each["next_try_at"] is None]
+        chosen = [each for each in failed if each["id"] in request.get("ids", [each["id"]])][: self.replay_most]
+        for each in chosen:
+            each["next_try_at"] = "2026-01-02T03:04:05.000Z"
+        return {"replayed": len(chosen), "left": len(failed) - len(chosen)}
 
     def _reload(self, request: Document) -> Document:
         return {"changed": ["providers.main.rate"], "restart": [], "warnings": []}

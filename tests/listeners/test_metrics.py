@@ -5,18 +5,25 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from smsd import __version__
+from smsd.core.consent import Word
 from smsd.core.events import Event, Kind
 from smsd.core.health import Standing
 from smsd.core.limits import Action, Per
 from smsd.core.message import Priority, State
 from smsd.core.verdict import Category
 from smsd.engine.meters import BATCH_ROWS, TAKEN, Histogram
+from smsd.engine.replaying import Replaying
 from smsd.listeners.metrics import exposition
+from smsd.store import Tracking
+from smsd.store.sqlite import SqliteOutbox
+from tests.doubles.builders import NOW, draft
 from tests.listeners.house import House, until
 
 Labels = tuple[tuple[str, str], ...]
@@ -30,11 +37,17 @@ NAMES = {
     ("smsd_breaker_openings", "counter"),
     ("smsd_suppressions", "counter"),
     ("smsd_limit_hits", "counter"),
+    ("smsd_receipts", "counter"),
+    ("smsd_webhooks_refused", "counter"),
+    ("smsd_inbound", "counter"),
+    ("smsd_callbacks", "counter"),
+    ("smsd_callbacks_dropped", "counter"),
     ("smsd_attempt_seconds", "histogram"),
     ("smsd_accept_to_sent_seconds", "histogram"),
     ("smsd_outbox_commit_seconds", "histogram"),
     ("smsd_outbox_batch_rows", "histogram"),
     ("smsd_messages", "gauge"),
+    ("smsd_callbacks", "gauge"),
     ("smsd_oldest_pending_seconds", "gauge"),
     ("smsd_provider_state", "gauge"),
     ("smsd_provider_rate", "gauge"),
@@ -105,6 +118,7 @@ async def test_no_label_comes_from_a_caller(house: House) -> None:
         assert answer["ok"], answer
     # As of a provider that was configured when the message was sent, and is no more.
     house.engine.meters(Event(Kind.MESSAGE_FAILED, 0, {"provider": "canary", "tenant": "canary"}))
+    house.engine.meters(Event(Kind.INBOUND_RECEIVED, 0, {"provider": "canary", "word": "canary"}))
     await house.engine.service.resume("main")
     await until(lambda: house.engine.tally.backlog <= 0)
     metrics = await scraped(house)
@@ -112,11 +126,12 @@ async def test_no_label_comes_from_a_caller(house: House) -> None:
         "event": {kind.value for kind in Kind},
         "provider": {"", "main"},
         "category": {TAKEN, *Category},
-        "state": {*(state.label for state in State), *Standing},
+        "state": {*(state.label for state in State), *Standing, "waiting", "failed"},
         "priority": {priority.label for priority in Priority},
         "version": {__version__},
         "per": {*Per},
         "action": {*Action},
+        "word": {"", *Word},
     }
     for metric in metrics:
         for sample in metric.samples:
@@ -133,6 +148,38 @@ async def test_a_provider_that_comes_by_a_reload_appears_and_stays(house: House)
         (("provider", "main"),): 0,
         (("provider", "second"),): 1,
     }
+
+
+async def test_what_comes_back_is_counted(house: House) -> None:
+    meters = house.engine.meters
+    meters.receipt("main", "delivered", "applied")
+    meters.webhook_refused("main")
+    meters.webhook_refused("main")
+    meters.callback("told")
+    for word in (Word.STOP, Word.STOP, None):
+        meters(Event(Kind.INBOUND_RECEIVED, 0, {"provider": "main", "word": word}))
+    metrics = await scraped(house)
+    about = (("provider", "main"), ("result", "applied"), ("status", "delivered"))
+    assert samples(metrics, "smsd_receipts_total") == {about: 1}
+    assert samples(metrics, "smsd_webhooks_refused_total") == {(("provider", "main"),): 2}
+    assert samples(metrics, "smsd_callbacks_total") == {(("result", "told"),): 1}
+    words = {dict(labels)["word"]: count for labels, count in samples(metrics, "smsd_inbound_total").items()}
+    assert words == {"stop": 2, "": 1}
+
+
+async def test_callbacks_are_counted_by_what_waits(house: House, tmp_path: Path) -> None:
+    box = SqliteOutbox(tmp_path / "callbacks.db", on_fatal=lambda error: None)
+    await box.track(Tracking(callbacks={"shop": "https://shop.example.org"}))
+    await box.open(NOW)
+    for n in (1, 2, 3):
+        box.accept(draft(n), lambda _: None)
+        await box.cancel(draft(n).id, None, NOW)
+    first, *_ = await box.callbacks(None, False, None, 1)
+    await box.callback_failed(replace(first, due=None))
+    house.engine.service.replaying = Replaying(box, box, house.clock)
+    states = {labels[0][1]: count for labels, count in samples(await scraped(house), "smsd_callbacks").items()}
+    assert states == {"waiting": 2, "failed": 1}
+    await box.close()
 
 
 async def test_scrapes_at_the_same_time_do_not_mix(house: House) -> None:

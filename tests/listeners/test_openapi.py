@@ -164,7 +164,9 @@ def test_statuses_stand_only_where_they_can_happen() -> None:
     assert described(415) == {
         f"{method} {path}" for path, method, _ in (each.values for each in rows()) if method in {"post", "put"}
     }
-    assert described(429) == {"get /v1/messages", "post /v1/messages", f"get {one}", "get /v1/events"}
+    assert described(429) == {
+        *("get /v1/messages", "post /v1/messages", f"get {one}", "get /v1/events", "get /v1/inbound"),
+    }
     providers = {"post /v1/providers/{provider}/pause", "post /v1/providers/{provider}/resume"}
     lists = {"put /v1/suppressions/{number}", "delete /v1/suppressions/{number}"}
     assert described(507) == {*described(409), *providers, *lists, "post /v1/backup"}

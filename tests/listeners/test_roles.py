@@ -103,6 +103,8 @@ ADMIN_ONLY: list[Json] = [
     {"op": "suppressions"},
     {"op": "unsuppress", "number": NUMBER, "scope": "main"},
     {"op": "metrics"},
+    {"op": "register", "provider": "main"},
+    {"op": "replay"},
 ]
 
 
@@ -171,7 +173,7 @@ def request_for(name: str, id: str) -> Json:
     fields: Json = {"op": name}
     if name == "send":
         return {**fields, **SEND}
-    if name in {"pause", "resume"}:
+    if name in {"pause", "resume", "register"}:
         return {**fields, "provider": "main"}
     if name == "user":
         return {**fields, "user": "the user"}

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from smsd.core.receipt import Action, ReceiptReading
 from smsd.core.verdict import Category, Fate, Scope
 from smsd.providers.base import (
-    Action,
     NoAnswer,
     NoConnection,
-    ReceiptReading,
     SettingsError,
     check_each,
     check_secret,

@@ -17,9 +17,10 @@ import pytest
 from smsd.core.budget import RetryBudget
 from smsd.core.flows import Share
 from smsd.core.health import Health
-from smsd.core.lifecycle import Event
+from smsd.core.lifecycle import Event, may
 from smsd.core.message import Attempt, Draft, Instant, Message, State
 from smsd.core.pacing import Pace
+from smsd.core.receipt import Receipt
 from smsd.core.schedule import Flow, Lane, Ticket
 from smsd.core.settlement import Settlement
 from smsd.core.waiting import Reason, Waiting
@@ -29,7 +30,7 @@ from smsd.engine.fleet import Fleet, Prepared
 from smsd.engine.lane import Lane as FleetLane
 from smsd.engine.lane import Setting
 from smsd.engine.service import Seen
-from smsd.store import AcceptResult, Blocked, Claim, Proved, Recovery, Replay, Stored, WrongState, rows
+from smsd.store import AcceptResult, Blocked, Claim, Received, Recovery, Replay, Stored, WrongState, rows
 from smsd.store import statements as sql
 from smsd.store.sqlite import SqliteOutbox
 from smsd.store.statements import arrays
@@ -237,11 +238,15 @@ class ForgetsCrashes(SqliteOutbox):
 class ForgetsProofs(SqliteOutbox):
     """A receipt is believed and not written down."""
 
-    async def prove(
-        self, id: str, attempt: int, provider: str, provider_message_id: str, now: Instant
-    ) -> Proved | None:
-        message = await self.get(id, None)
-        return None if message is None else Proved(replace(message, state=State.SENT), message.state)
+    async def receive(self, receipts: Sequence[Receipt], now: Instant, spread: float = 0.0) -> list[Received]:
+        return [await self._believed(receipt) for receipt in receipts]
+
+    async def _believed(self, receipt: Receipt) -> Received:
+        message = None if receipt.id is None else await self.get(receipt.id, None)
+        if message is None or not may(message.state, Event.TAKEN):
+            return Received(receipt, message)
+        sent = replace(message, state=State.SENT)
+        return Received(receipt, sent, message.state, receipt.attempt, news=True, proved=True)
 
 
 class OnlySaysCancelled(SqliteOutbox):

@@ -53,13 +53,19 @@ async def opening(path: Path) -> AsyncIterator[Opening]:
         await box.close()
 
 
+WAY_BACK = ("provider_ids", "receipts", "threads", "inbound", "callbacks", "gone_urls")
+"""Tables of version 5."""
+
+
 def downgrade(path: Path, to: int = 1) -> None:
     """Make the file what version 1 (or 2) had."""
     columns = [("messages", name) for name in ("crashes", "held", "held_by", "held_since", "admitted")]
+    columns += [("messages", name) for name in ("callback_url", "exempt")]
+    columns += [("attempts", name) for name in ("receipt", "receipt_code", "receipt_at")]
     columns += [("providers", name.strip()) for name in HEALTH_COLUMNS.split(",")[7:]]
     with closing(sqlite3.connect(path)) as db:
-        db.execute("DROP TABLE suppressions")
-        db.execute("DROP TABLE charges")
+        for table in ("suppressions", "charges", *WAY_BACK):
+            db.execute(f"DROP TABLE {table}")
         db.execute("DROP INDEX messages_held")
         for table, column in columns:
             db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")

@@ -29,6 +29,8 @@ from tests.store.contract import LATER, attempt, settlement
 
 SECTOR = 512
 
+URL = "https://shop.example/hook"
+
 Image = dict[str, bytearray]
 
 
@@ -87,7 +89,7 @@ def fail(error: StoreError) -> None:
 
 async def one_burst(box: SqliteOutbox, recorder: Recorder, first: int) -> None:
     """Some of everything; each answer is written down when it comes."""
-    drafts = [draft(n, text="x" * 200) for n in range(first, first + 6)]
+    drafts = [draft(n, text="x" * 200, callback_url=URL if n % 2 else None) for n in range(first, first + 6)]
     seqs: dict[str, int] = {}
     for one in drafts:
 
@@ -181,6 +183,13 @@ def compare(db: sqlite3.Connection, promised: Promise) -> list[str]:
     for id, state in promised.settled.items():
         if id in found and (found[id][2] != state or found[id][1] not in recorded):
             wrong.append(f"settlement forgotten: {id}")
+    told = {id for (id,) in db.execute("SELECT id FROM callbacks")}
+    ends = db.execute("SELECT id, round, state FROM messages WHERE state > 1 AND callback_url IS NOT NULL")
+    if told != {f"evt_{id}_{turn}_{State(state).label}" for id, turn, state in ends}:
+        wrong.append(f"told {told} is not what happened")
+    [[waiting]] = db.execute("SELECT coalesce(max(value), 0) FROM meta WHERE name = 'callbacks_waiting'")
+    if waiting != len(told):
+        wrong.append(f"{waiting} callbacks counted, {len(told)} found")
     counted = Counter((row[2], row[4]) for row in rows)
     kept = {(s, p): n for s, p, n in db.execute("SELECT state, priority, n FROM counters") if n}
     if kept != counted:

@@ -98,6 +98,7 @@ def test_no_statement_walks_a_table(db: sqlite3.Connection, name: str) -> None:
         ("BIND_ATTEMPT", "attempts_message (seq=? AND n=?)"),
         ("OVERTAKEN_ONES", "attempts_message (seq=? AND n=?)"),
         ("FORGET_OVERTAKEN", "attempts_message (seq=? AND n=?)"),
+        ("KEEP_RECEIPT", "attempts_message (seq=? AND n=?)"),
         ("BOUND_TO_OTHER_BY_LOOKUP", "attempts_found (provider_message_id=?)"),
         ("BOUND_TO_OTHER_BY_ANSWER", "PRIMARY KEY (rowid>? AND rowid<?)"),
         ("LAST_STRAW", "messages_processing (uncertain=?)"),

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from smsd.core.lifecycle import Event
 from smsd.store import Claim, Person, Query, Stored
+from smsd.store.binding import ATTEMPTS_AT_ONCE, BINDING_SLACK_MS
 from smsd.store.changes import MINUTES_FORGOTTEN_AT_ONCE
 from smsd.store.reading import (
-    ATTEMPTS_AT_ONCE,
-    BINDING_SLACK_MS,
     IN_FLIGHT_SLACK,
     RECIPIENT_STRETCHES,
     ROWS_LOOKED_AT,

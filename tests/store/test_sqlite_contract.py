@@ -16,7 +16,10 @@ from tests.doubles.inline_connection import inline
 from tests.store.conftest import Opening
 from tests.store.contract import Bench, Box, OutboxContract
 from tests.store.contract_admission import AdmissionContract
+from tests.store.contract_callbacks import CallbacksContract
+from tests.store.contract_inbound import InboundContract
 from tests.store.contract_limits import Hall, LimitsContract
+from tests.store.contract_receipts import ReceiptsContract
 
 
 async def end_in_a_crash(box: Box, path: Path) -> None:
@@ -30,7 +33,7 @@ async def end_in_a_crash(box: Box, path: Path) -> None:
         file.write_bytes(content)
 
 
-class OnSqlite(OutboxContract, LimitsContract, AdmissionContract):
+class OnSqlite(OutboxContract, LimitsContract, AdmissionContract, CallbacksContract, InboundContract, ReceiptsContract):
     """What both bindings share."""
 
     def factory(self) -> ConnectionFactory:

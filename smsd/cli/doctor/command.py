@@ -13,7 +13,7 @@ from typing import Final
 
 import click
 
-from smsd.cli.doctor import daemon, doors, files, machine
+from smsd.cli.doctor import daemon, doors, files, machine, way_back
 from smsd.cli.doctor.finding import Finding, Level
 from smsd.cli.frame import (
     AS_JSON,
@@ -119,7 +119,7 @@ def _daemon(client: Client) -> tuple[bool, list[Finding]]:
     reached, finding = daemon.answers(client)
     if not reached:
         return False, [finding]
-    return True, [finding, *daemon.providers(client), *daemon.backlog(client)]
+    return True, [finding, *daemon.providers(client), *daemon.backlog(client), *way_back.examined(client)]
 
 
 def _tell(out: Out, findings: Iterable[Finding]) -> None:

@@ -10,6 +10,7 @@
     problems.py     every error as problem+json
     batch.py        many submissions in one request, answered as they come; splitting, unread, batch_limits: its parts
     sse.py          events that stream
+    webhooks.py     providers that call back
     openapi.py      the description of it all
 
 Operations, their scopes and their answers are the same as on the socket (`listeners.operations`).

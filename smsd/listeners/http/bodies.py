@@ -17,10 +17,17 @@ from smsd.listeners.callers import ProblemError
 
 class Bodies:
     """The bodies of one door. `most`: bytes of one; `together`: bytes of all that are arriving; `span_s`: from the head
-    to the end of one."""
+    to the end of one; `remedy`: what to do instead of sending a longer one."""
 
-    def __init__(self, most: int, together: int, span_s: float) -> None:
+    def __init__(
+        self,
+        most: int,
+        together: int,
+        span_s: float,
+        remedy: str = "Send many messages to /v1/messages/batch.",
+    ) -> None:
         self.most = most
+        self._remedy = remedy
         self._together = together
         self._span_s = span_s
         self._arriving = 0
@@ -63,7 +70,7 @@ class Bodies:
             self._arriving -= len(body)
 
     def _too_long(self) -> ProblemError:
-        text = f"A body is at most {self.most} bytes ([http] max_body). Send many messages to /v1/messages/batch."
+        text = f"A body is at most {self.most} bytes ([http] max_body). {self._remedy}"
         return ProblemError.of("too_long", text)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from aiohttp import web
@@ -24,6 +24,7 @@ from smsd.listeners.http.crowd import Crowd
 from smsd.listeners.http.owing import Owing
 from smsd.listeners.http.problems import problem, raw_problem, too_large_head
 from smsd.listeners.http.visits import Visit
+from smsd.listeners.http.webhooks import HookLimits
 
 log = structlog.get_logger("smsd.http")
 
@@ -57,6 +58,7 @@ class HttpLimits:
     """Bytes of answers written and not read, of all and of one caller; above it who holds most is dropped."""
     linger_s: float = 2.0
     """How long a refused client may go on sending what nobody reads, so that it gets to read its answer."""
+    hooks: HookLimits = field(default_factory=HookLimits)
 
 
 class Connection(web.RequestHandler):

@@ -38,10 +38,11 @@ from smsd.listeners.http.crowd import Crowd
 from smsd.listeners.http.owing import Owing
 from smsd.listeners.http.performing import READS, Call
 from smsd.listeners.http.problems import HttpProblemError, problem
-from smsd.listeners.http.routes import Map, OpenRoute, WrongMethodError
+from smsd.listeners.http.routes import HookRoute, Map, OpenRoute, WrongMethodError
 from smsd.listeners.http.sse import EventStreams
 from smsd.listeners.http.turns import Turns
 from smsd.listeners.http.visits import Visits
+from smsd.listeners.http.webhooks import NOWHERE, Webhooks, shown_path
 from smsd.store import StoreError
 
 __all__ = ["HttpDoor", "HttpLimits"]
@@ -72,6 +73,7 @@ class HttpDoor:
         self.bodies = Bodies(max_body, self.limits.bodies, self.limits.body_s)
         self.streams = EventStreams(service.stream)
         self.batch_limits = BatchLimits()
+        self.webhooks = Webhooks(self.limits.hooks, max_body, self.limits.body_s)
         self.visits = Visits()
         self.listings = Turns()
         self.description = openapi.document
@@ -89,6 +91,7 @@ class HttpDoor:
         is cut off."""
         self.access = access
         self.bodies.most = max_body
+        self.webhooks.change(max_body)
         self.visits.judge(access.caller)
 
     async def listen(self, addresses: Iterable[tuple[str, int]], sockets: Iterable[socket.socket] = ()) -> None:
@@ -156,6 +159,10 @@ class HttpDoor:
         route, path = self._map.find(request.method, request.rel_url.raw_path)
         if isinstance(route, OpenRoute):
             return await route.perform(self, request)
+        if isinstance(route, HookRoute):
+            if self.service.hooks is None:
+                raise ProblemError(NOWHERE)
+            return await self.webhooks.answer(self.service.hooks, request, path)
         caller = self.access.caller(request.headers)
         route.operation.admit(caller)
         connection.caller = caller.name
@@ -169,7 +176,7 @@ class HttpDoor:
         """The problem that an exception is. Raises ConnectionError when an answer has begun already."""
         if request.writer.output_size > 0:
             if not isinstance(error, ConnectionError | ProblemError):
-                log.error("an answer broke off: a fault of the daemon", path=request.path[:64], exc_info=error)
+                log.error("an answer broke off: a fault of the daemon", path=shown_path(request.path), exc_info=error)
             if request.transport is not None:
                 request.transport.abort()
             raise ConnectionError("the answer broke off") from error
@@ -184,13 +191,13 @@ class HttpDoor:
             case WrongMethodError():
                 return problem(error.fault, status=405, headers={"Allow": error.allow})
             case StoreError():
-                log.error("a request met a fault of the outbox", path=request.path[:64], error=str(error))
+                log.error("a request met a fault of the outbox", path=shown_path(request.path), error=str(error))
                 return problem(store_fault(error))
             case RecursionError():
                 return problem(wire.TOO_DEEP)
             case ConnectionError():
                 raise error
-        log.error("a request met a fault of the daemon", path=request.path[:64], exc_info=error)
+        log.error("a request met a fault of the daemon", path=shown_path(request.path), exc_info=error)
         return problem(INTERNAL)
 
     # -- the end ------------------------------------------------------------------------------------------------------

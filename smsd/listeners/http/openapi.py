@@ -20,7 +20,7 @@ from smsd import __version__, wire
 from smsd.core import acceptance as rules
 from smsd.core.content import MAX_LANG, MAX_VARS
 from smsd.core.message import Priority
-from smsd.listeners import showing
+from smsd.listeners import calling_back, showing
 from smsd.listeners.http import performing
 from smsd.listeners.http.problems import JSON, NDJSON, PROBLEM_JSON, ProblemView
 from smsd.listeners.http.routes import ALWAYS, OPEN_ROUTES, ROUTES, OpenRoute, Route
@@ -58,6 +58,7 @@ FIELDS: Final[Mapping[str, Json]] = {
     "expires_at": {"description": "RFC 3339 with an offset. Not beside `ttl`."},
     "ttl": {"description": 'A span such as "2h", from 1s to 30d. Not beside `expires_at`.', "pattern": _SPAN},
     "offset": {"minimum": 0},
+    "ids": {"description": "Events' ids; without it all.", "minItems": 1, "maxItems": calling_back.MOST_IDS},
     "scope": {"description": 'A provider\'s name, or "*": every one.', "minLength": 1},
     "metadata": {"description": f"Strings; at most {rules.MAX_METADATA} bytes of JSON."},
 }
@@ -83,6 +84,7 @@ PARAMETERS: Final[Mapping[str, Json]] = {
         "maxLength": rules.MAX_KEY,
     },
     "Last-Event-ID": {"description": "Of a stream that is taken up again: the id of the last event seen, as `after`."},
+    "failed": {"description": "Those that were given up, instead of those that wait."},
     "kinds": {"description": "Events joined by commas; `message.*` stands for all that begin so."},
 }
 

@@ -130,7 +130,7 @@ def query_request(call: Call) -> msgspec.Struct:
     kind, faults = call.operation.request, list[Fault]()
     query = call.request.rel_url.raw_query_string
     texts = reading.parameters(query, wire.fields_of(kind).keys() - call.path.keys(), faults)
-    for name in ("to", "number"):
+    for name in ("to", "from", "number"):
         reading.mend_number(texts, name)
     return wire.build(kind, {**reading.typed(kind, texts), **call.path}, faults)
 

@@ -51,6 +51,18 @@ class OpenRoute:
     method: str = "GET"
 
 
+@dataclass(frozen=True, slots=True)
+class HookRoute:
+    """One row for providers that call back (`webhooks`). Not in the OpenAPI document: what is sent there is said in
+    their manuals, and the path may hold a secret."""
+
+    method: str
+    path: str
+
+
+Row = Route | OpenRoute | HookRoute
+
+
 def _route(
     method: str,
     path: str,
@@ -79,10 +91,14 @@ ROUTES: tuple[Route, ...] = (
     _route("GET", "/v1/suppressions/{number}", "suppressions", problems=(503,), known_as="suppressions_of"),
     _route("PUT", "/v1/suppressions/{number}", "suppress", performing.put, (200, 201), problems=(*_BODY, 507)),
     _route("DELETE", "/v1/suppressions/{number}", "unsuppress", performing.delete, problems=(404, 503, 507)),
+    _route("GET", "/v1/inbound", "inbound", performing.listing, problems=(429, 503)),
     _route("GET", "/v1/stats", "stats", problems=(503,)),
     _route("GET", "/v1/providers", "providers"),
     _route("POST", "/v1/providers/{provider}/pause", "pause", problems=(*_BODY, 404, 507)),
     _route("POST", "/v1/providers/{provider}/resume", "resume", problems=(*_BODY, 404, 507)),
+    _route("POST", "/v1/providers/{provider}/register", "register", problems=(*_BODY, 404)),
+    _route("GET", "/v1/callbacks", "callbacks", problems=(503,)),
+    _route("POST", "/v1/callbacks/replay", "replay", problems=(*_BODY, 507)),
     _route("GET", "/v1/events", "events", performing.events, problems=(429,)),
     _route("POST", "/v1/reload", "reload", problems=_BODY),
     _route("POST", "/v1/backup", "backup", problems=(*_BODY, 404, 507)),
@@ -96,6 +112,12 @@ OPEN_ROUTES: tuple[OpenRoute, ...] = (
     OpenRoute("/openapi.json", performing.description),
 )
 
+HOOK_ROUTES: tuple[HookRoute, ...] = tuple(
+    HookRoute(method, f"/webhooks/{{provider}}/{{kind}}{secret}")
+    for method in ("GET", "POST")
+    for secret in ("", "/{secret}")
+)
+
 
 @dataclass(slots=True)
 class _Node:
@@ -103,7 +125,7 @@ class _Node:
 
     literal: dict[str, _Node] = field(default_factory=dict)
     parameter: tuple[str, _Node] | None = None
-    methods: dict[str, Route | OpenRoute] = field(default_factory=dict)
+    methods: dict[str, Row] = field(default_factory=dict)
 
 
 class WrongMethodError(Exception):
@@ -118,14 +140,14 @@ class WrongMethodError(Exception):
 class Map:
     """The table, ready to be looked up."""
 
-    def __init__(self, routes: tuple[Route | OpenRoute, ...] = (*ROUTES, *OPEN_ROUTES)) -> None:
+    def __init__(self, routes: tuple[Row, ...] = (*ROUTES, *OPEN_ROUTES, *HOOK_ROUTES)) -> None:
         self._root = _Node()
         self._fixed: dict[str, _Node] = {}
         """Paths without parameters, which need no walk."""
         for route in routes:
             node = self._place(route.path)
             node.methods[route.method] = route
-            if route.method == "GET":
+            if route.method == "GET" and not isinstance(route, HookRoute):  # HEAD must change nothing
                 node.methods["HEAD"] = route
             if "{" not in route.path:
                 self._fixed[route.path] = node
@@ -142,7 +164,7 @@ class Map:
                 node = node.parameter[1]
         return node
 
-    def find(self, method: str, path: str) -> tuple[Route | OpenRoute, Mapping[str, str]]:
+    def find(self, method: str, path: str) -> tuple[Row, Mapping[str, str]]:
         """The route for a path as it was sent, and its parameters by name. Raises ProblemError unknown_op (404) or
         malformed, WrongMethodError."""
         node, found = self._fixed.get(path), dict[str, str]()

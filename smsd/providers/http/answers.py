@@ -101,7 +101,12 @@ def price_at(answer: object, where: Path) -> str | None:
         value = f"{value:.9f}".rstrip("0").rstrip(".")
     else:
         value = text_at(answer, where)
-    return value.upper() if value is not None and _PRICE.fullmatch(value) else None
+    return price_of(value)
+
+
+def price_of(text: str | None) -> str | None:
+    """The text if it is a price: a number, and a currency of three letters if it names one. Else None."""
+    return text.upper() if text is not None and _PRICE.fullmatch(text) else None
 
 
 def table(key: str, value: object, known: frozenset[str]) -> Mapping[str, object]:
@@ -249,21 +254,22 @@ def _error_rule(key: str, value: object) -> ErrorRule:
 
 
 def _reading(key: str, given: Mapping[str, object]) -> Reading:
-    name = _choice(f"{key}.category", given.get("category"), {category.value for category in _USUAL})
+    name = choice(f"{key}.category", given.get("category"), {category.value for category in _USUAL})
     category = Category(name)
     scope, fate = _USUAL[category]
     if "scope" in given:
         scopes = _SCOPES.get(category, frozenset({scope}))
-        scope = Scope(_choice(f"{key}.scope", given["scope"], {each.value for each in scopes}))
+        scope = Scope(choice(f"{key}.scope", given["scope"], {each.value for each in scopes}))
     if category is Category.CONFIG_ERROR and scope is not Scope.PROVIDER:
         fate = Fate.REFUSE
     if "fate" in given:
         fates = {fate.value, Fate.UNKNOWN.value} if category is Category.PROVIDER_ERROR else {fate.value}
-        fate = Fate(_choice(f"{key}.fate", given["fate"], fates))
+        fate = Fate(choice(f"{key}.fate", given["fate"], fates))
     return Reading(category, scope, fate, _wait(f"{key}.wait", given["wait"], fate) if "wait" in given else None)
 
 
-def _choice(key: str, value: object, known: set[str]) -> str:
+def choice(key: str, value: object, known: set[str]) -> str:
+    """One of these texts. Raises ValueError, naming the key."""
     if not isinstance(value, str) or value not in known:
         said = "missing" if value is None else f"{value!r} does not go here"
         raise ValueError(f"{key}: {said}; write one of {', '.join(sorted(known))}")

@@ -91,6 +91,7 @@ CREATE TABLE callbacks (
 
 CREATE INDEX callbacks_due    ON callbacks (origin, due, nr) WHERE due IS NOT NULL;
 CREATE INDEX callbacks_failed ON callbacks (tried_at)        WHERE due IS NULL;
+CREATE INDEX callbacks_given_up ON callbacks (id, tenant)  WHERE due IS NULL;
 
 -- URLs that said 410 (gone): nothing is sent there until an operator says so.
 CREATE TABLE gone_urls (

@@ -1,0 +1,54 @@
+"""Do receipts and texts come back to us, and do applications hear of them?
+
+Asked through the client, like `daemon`; who may see only a tenant's messages sees only its own callbacks.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from smsd.cli.doctor.finding import Finding, Findings, ok, skip, warn
+from smsd.client import Client, Document, SmsdError
+
+COUNTED: Final = 1_000
+"""Callbacks given up that are counted: one page of a listing, about."""
+
+
+def examined(client: Client) -> Findings:
+    """All of it."""
+    yield from _webhooks(client)
+    yield _callbacks(client)
+
+
+def _webhooks(client: Client) -> Findings:
+    """Whether providers can call back: one line for all that can, one for each key that is missing."""
+    try:
+        found = [client.register(each["name"], dry_run=True) for each in client.providers()]
+    except SmsdError as error:
+        yield skip("webhooks", f"cannot be asked: {error.message}")
+        return
+    if any("public_url" in need for each in found for need in each["needs"]):
+        told = "[http] public_url is not set: no delivery reports and no texts come back"
+        yield warn("webhooks", told, "Set it to where providers reach smsd: smsd help webhooks")
+    else:
+        yield from map(_lacking, (each for each in found if each["needs"]))
+    reached = [each for each in found if each["webhooks"]]
+    if reached:
+        told = "; ".join(f"{each['provider']} for {' and '.join(each['webhooks'])}" for each in reached)
+        yield ok("webhooks", f"ready to be called by {told}")
+
+
+def _lacking(found: Document) -> Finding:
+    name = found["provider"]
+    return warn("webhooks", f"{name} cannot call back: {' and '.join(found['needs'])} is not set", found["text"])
+
+
+def _callbacks(client: Client) -> Finding:
+    try:
+        count = sum(1 for _ in client.callbacks(failed=True, limit=COUNTED))
+    except SmsdError as error:
+        return skip("callbacks", f"cannot be asked: {error.message}")
+    if not count:
+        return ok("callbacks", "none was given up")
+    told = f"{count}{' or more' if count == COUNTED else ''} given up: applications were not told"
+    return warn("callbacks", told, "smsd callbacks list --failed says why; then: smsd callbacks replay --all")
