@@ -205,9 +205,9 @@ def test_third_party_imports_are_listed(floor: str) -> None:
                     assert top in THIRD_PARTY[floor], f"{name_of(path)} imports {top}"
 
 
-def test_only_the_exchange_and_the_http_door_know_aiohttp() -> None:
+def test_only_the_exchange_the_callout_and_the_http_door_know_aiohttp() -> None:
     users = {name_of(path) for path in modules() for target, _ in imports(path) if target.split(".")[0] == "aiohttp"}
-    rooms = ("smsd.engine.exchange", "smsd.listeners.http.", "smsd.bench.")
+    rooms = ("smsd.engine.exchange", "smsd.engine.callout", "smsd.listeners.http.", "smsd.bench.")
     # The log knows it by name only, to make its loggers quiet.
     assert [name for name in users if not name.startswith(rooms)] == []
 

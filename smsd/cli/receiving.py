@@ -11,7 +11,7 @@ from typing import Final
 import click
 
 from smsd.cli.filters import first, more, up_to
-from smsd.cli.frame import Out, asks_daemon, complain, examples
+from smsd.cli.frame import Out, asks_daemon, examples
 from smsd.cli.live import WATCH, View, present
 from smsd.cli.render import Page, when
 from smsd.client import Client, Document

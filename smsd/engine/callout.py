@@ -258,13 +258,20 @@ def _date(value: str) -> float | None:
 def _why(error: Exception) -> str:
     """One clause on a call that had no answer. aiohttp's own texts may hold the URL or what was received."""
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return f"the name {error.host} cannot be resolved ({error.os_error.strerror or error.os_error})"
+        return f"the name {error.host} cannot be resolved ({_words(error.os_error)})"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"the TLS certificate of {error.host} is not accepted ({error.certificate_error})"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection to {error.host}:{error.port} ({error.os_error.strerror or error.os_error})"
+        return f"no connection to {error.host}:{error.port} ({_words(error.os_error)})"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the receiver closed the connection"
     if isinstance(error, OSError) and error.errno is not None:
-        return f"the connection broke ({os.strerror(error.errno)})"
+        return f"the connection broke ({_words(error)})"
     return f"not understood as HTTP ({type(error).__name__})"
+
+
+def _words(error: OSError) -> str:
+    """Those of the system; a look-up's error numbers are its own (below 0), and it has words for them."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)

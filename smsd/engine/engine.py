@@ -254,9 +254,9 @@ class Engine:
             self.limits,
             self.way_back.receipts,
             self.way_back.registering,
+            self.way_back.hooks,
         )
         self.service.cursor_key = cursor_key
-        self.service.hooks = self.way_back.hooks
 
     def _fleet(self) -> Fleet:
         return Fleet(self._store, self._store, self._bus, self._clock, self._lane_changed)

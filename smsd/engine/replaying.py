@@ -38,7 +38,7 @@ class Replaying:
     async def page(
         self, tenant: str | None, failed: bool, after: str | None, limit: int
     ) -> tuple[tuple[Callback, ...], str | None]:
-        """At most `limit` that wait (`failed`: that were given up), in order of their coming, behind the id `after`;
+        """At most `limit` that wait (`failed`: that were given up), in order of their ids, behind the id `after`;
         and the id behind which the next page begins, None at the end."""
         found = await self._records.callbacks(tenant, failed, after, limit + 1)
         shown = found[:limit]

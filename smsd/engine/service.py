@@ -12,7 +12,6 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
-from typing import TYPE_CHECKING
 
 from smsd.clock import Clock
 from smsd.core.acceptance import Fault, MessageRules, end_of_life
@@ -25,6 +24,7 @@ from smsd.core.suppression import Suppression
 from smsd.core.waiting import Outlook, Waiting, explain
 from smsd.engine.bus import Bus
 from smsd.engine.feeder import Feeder
+from smsd.engine.hooks import Hooks
 from smsd.engine.intake import Intake
 from smsd.engine.janitor import Janitor
 from smsd.engine.lane import Lane
@@ -40,9 +40,6 @@ from smsd.engine.stream import Stream
 from smsd.engine.tally import Tally
 from smsd.engine.watchers import Watchers
 from smsd.store import Inbound, Outbox, Person, PersonCounts, Query, Records, Totals, WrongState
-
-if TYPE_CHECKING:
-    from smsd.engine.hooks import Hooks
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -150,14 +147,14 @@ class Service:
         limits: Limits,
         receipts: Receipts,
         registering: Registering,
+        hooks: Hooks,
     ) -> None:
         self.intake = intake
         self.stream = stream
         self.meters = meters
         self.receipts = receipts
         self.optouts = OptOuts(outbox, records, lanes, bus, clock)
-        self.hooks: Hooks | None = None
-        """What providers tell us; None: nothing is listened to."""
+        self.hooks = hooks
         self.replaying = Replaying(outbox, records, clock)
         self.registering = registering
         self.snapshots: Snapshots | None = None

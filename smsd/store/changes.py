@@ -141,7 +141,8 @@ def save_provider(db: Handle, health: Health) -> None:
 
 def beat(db: Handle, charges: Charges, flows: Flows, teller: Teller, now: Instant, boot_us: int | None) -> bool:
     """Write the time down: a commit that must succeed. It takes some old minutes of tenants, old callbacks that were
-    given up, old charges and empty flows away on the occasion; whether more charges wait to be looked at. `boot_us`: boot time at `now`."""
+    given up, old charges and empty flows away on the occasion; whether more charges wait to be looked at. `boot_us`:
+    boot time at `now`."""
     db.execute(sql.SET_META, ("beat", now))
     db.execute(sql.FORGET_TENANT_MINUTES, (now // MINUTE_MS - TENANT_MINUTES_KEPT, MINUTES_FORGOTTEN_AT_ONCE))
     see_clocks(db, charges.line.boot, now, boot_us)

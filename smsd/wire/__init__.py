@@ -13,6 +13,7 @@ from smsd.wire.answers import (
     encode_refused,
     encode_taken,
 )
+from smsd.wire.callbacks import CallbackList, CallbackView, RegisterView, ReplayView, callback_view
 from smsd.wire.cursors import Cursors, decode_place, encode_place
 from smsd.wire.reading import (
     MAX_FAULTS,
@@ -63,8 +64,6 @@ from smsd.wire.views import (
     Acceptance,
     AttemptList,
     AttemptView,
-    CallbackList,
-    CallbackView,
     Chunk,
     ErrorView,
     EventList,
@@ -78,16 +77,13 @@ from smsd.wire.views import (
     ProviderList,
     ProviderView,
     RecipientView,
-    RegisterView,
     ReloadView,
-    ReplayView,
     StatsView,
     SuppressionList,
     SuppressionView,
     UserView,
     WaitingView,
     attempt_view,
-    callback_view,
     kept_suppression,
     message_view,
     suppression_view,

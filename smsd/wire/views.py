@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import msgspec
 
-from smsd.core.callback import Callback
 from smsd.core.message import Attempt, Error, Instant, Message, State
 from smsd.core.receipt import Status
 from smsd.core.suppression import Suppression, shown
@@ -206,49 +205,6 @@ class LiftedSuppression(msgspec.Struct):
     scope: str
 
 
-class CallbackView(msgspec.Struct):
-    """Something an application was not told yet. `id`: the event's, as the receiver sees it; `subject`: the id of the
-    message, or of the text received; `url`: without its query; a null `next_try_at`: it was given up."""
-
-    id: str
-    event: str
-    subject: str
-    tenant: str
-    url: str
-    created_at: str
-    next_try_at: str | None
-    tries: int
-    error: str | None
-    http_status: int | None
-    tried_at: str | None
-
-
-class CallbackList(msgspec.Struct):
-    """A page of them, in order of their coming; the end is a null cursor."""
-
-    items: list[CallbackView]
-    next_cursor: str | None
-
-
-class ReplayView(msgspec.Struct):
-    """`replayed`: callbacks that are due again; `left`: those still given up, of which for one tenant at most 1,000 are
-    counted."""
-
-    replayed: int
-    left: int
-
-
-class RegisterView(msgspec.Struct):
-    """Where a provider calls back: `webhooks` by kind (`<webhook_secret>` stands for the secret); `needs`: keys of the
-    configuration to be set first. `done`: it was told by its API; `text`: how that ended, or what is left to do."""
-
-    provider: str
-    webhooks: dict[str, str]
-    needs: list[str]
-    done: bool
-    text: str
-
-
 class RecipientView(msgspec.Struct):
     """The same of one number, and where it opted out, as far as the caller may know."""
 
@@ -376,24 +332,6 @@ def attempt_view(attempt: Attempt) -> AttemptView:
         receipt=None if attempt.receipt is None else Status(attempt.receipt).name.lower(),
         receipt_code=attempt.receipt_code,
         receipt_at=time_text(attempt.receipt_at),
-    )
-
-
-def callback_view(callback: Callback) -> CallbackView:
-    """The view of a callback. The query of its URL is left out, for secrets travel there."""
-    place, query, _ = callback.url.partition("?")
-    return CallbackView(
-        id=callback.id,
-        event=callback.event.value,
-        subject=callback.subject,
-        tenant=callback.tenant,
-        url=f"{place}?..." if query else place,
-        created_at=rfc3339(callback.created_at),
-        next_try_at=time_text(callback.due),
-        tries=callback.tries,
-        error=callback.error,
-        http_status=callback.http_status,
-        tried_at=time_text(callback.tried_at),
     )
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from smsd.cli.help import TOPICS
+from smsd.core.receipt import ReceiptReading
 from smsd.core.units import duration_text
 from smsd.core.verdict import Category, Fate, Scope
 from smsd.providers import TYPES
-from smsd.providers.base import ReceiptReading
 from smsd.providers.readings import BY_STATUS, Reading
 
 FILE = TOPICS / "codes.txt"

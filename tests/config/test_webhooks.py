@@ -25,6 +25,13 @@ REPORTS = 'reports = {status = "s", reference = "ref", statuses = {delivered = "
 INBOUND = 'inbound = {from = "f", to = "t", text = "x"}\n'
 SIGNED = 'signature = {scheme = "hmac", header = "X-Signature"}\nsigning_key = {env = "SMS_SIGNING_KEY"}\n'
 SECRET = 'webhook_secret = {env = "SMSD_WEBHOOK_SECRET"}\n'
+BIRD = """
+[providers.bird]
+type = "messagebird"
+rate = "1/s"
+from = "Shop"
+access_key = {env = "MESSAGEBIRD_ACCESS_KEY"}
+"""
 PUBLIC = '[http]\npublic_url = "https://sms.example.com"\n'
 
 
@@ -109,6 +116,10 @@ def test_what_can_never_count_is_a_fault(text: str, key: str, message: str, tmp_
         (GATEWAY + REPORTS + SIGNED + PUBLIC, ""),
         (GATEWAY + REPORTS + SECRET + PUBLIC, ""),
         (GATEWAY + REPORTS + "enabled = false\n", "providers.enabled: no provider is enabled"),
+        (BIRD, ""),
+        (BIRD + PUBLIC, "providers: bird has neither a signature nor a webhook_secret"),
+        (BIRD + SECRET + PUBLIC, ""),
+        (BIRD + 'signing_key = {env = "MESSAGEBIRD_SIGNING_KEY"}\n' + PUBLIC, ""),
         (TWILIO.format("{env = 'TWILIO_AUTH_TOKEN'}"), ""),
         (TWILIO.format("{env = 'TWILIO_AUTH_TOKEN'}") + PUBLIC, ""),
     ],

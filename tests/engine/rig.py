@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +23,7 @@ from smsd.core.retry import RetryRules
 from smsd.core.routing import RoutingRules
 from smsd.engine.bus import Bus
 from smsd.engine.engine import Engine, Plan
+from smsd.engine.hooks import status_url
 from smsd.engine.intake import Accepted, Answer
 from smsd.engine.lane import Setting
 from smsd.engine.settler import RetryBook
@@ -29,6 +31,7 @@ from smsd.providers.base import NoAnswer, NoConnection, Outcome, Provider, Reque
 from smsd.providers.twilio import Twilio
 from smsd.store.sqlite import SqliteOutbox
 from smsd.wire import Submission, content_hash
+from tests.doubles.called import Application, telling
 from tests.doubles.inline_connection import inline
 from tests.doubles.scripted import Script, ScriptedExchange
 from tests.simulation.clock import SimulatedClock
@@ -122,8 +125,9 @@ def _date(seconds: int) -> str:
     return formatdate(seconds, usegmt=True).replace("GMT", "+0000")
 
 
-def setting(provider: Provider, rules: ProviderRules) -> Setting:
-    return Setting(cast(Any, provider).name, provider, rules)
+def setting(provider: Provider, rules: ProviderRules, public_url: str = "") -> Setting:
+    made = Setting(cast(Any, provider).name, provider, rules)
+    return replace(made, status_url=status_url(public_url, made))
 
 
 class Rig:
@@ -151,6 +155,9 @@ class Rig:
         self.budget: float | None = None
         self.limits: tuple[Rule, ...] = ()
         self.quiet: QuietBook | None = None
+        self.public_url = ""
+        self.application: Application | None = None
+        """Who is called back; None: whoever is there."""
         self.deaths: list[BaseException] = []
         self.outbox: type[SqliteOutbox] = SqliteOutbox
         self._ids = 0
@@ -185,7 +192,8 @@ class Rig:
             boot_us=self.clock.boot,
             synchronous="normal",  # nothing here cuts the power, and these stories commit thousands of times
         )
-        self.engine = Engine(
+        kind = Engine if self.application is None else telling(Engine, self.application)
+        self.engine = kind(
             self.plan(),
             self.store,
             ScriptedExchange(self.script or self.carrier),
@@ -200,16 +208,17 @@ class Rig:
     def plan(self) -> Plan:
         """What the engine is told."""
         return Plan(
-            self.settings or tuple(setting(provider, rules) for provider, rules in self.providers),
+            self.settings or tuple(setting(*each, self.public_url) for each in self.providers),
             self.messages,
             RetryBook(self.retry, self.profiles, self.budget),
             UTC,
             max_backlog=self.max_backlog,
-            retired=tuple(setting(provider, rules) for provider, rules in self.retired),
+            retired=tuple(setting(*each, self.public_url) for each in self.retired),
             on_uncertain=self.on_uncertain,
             routing=self.routing,
             accounts=self.accounts,
             admission=AdmissionRules(self.limits, self.quiet, self.profiles, self.retry),
+            public_url=self.public_url,
         )
 
     async def stop(self) -> None:

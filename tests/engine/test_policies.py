@@ -5,17 +5,21 @@ Each is put in force as a person would do it, by taking the `#` away, and run by
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
+from twilio.request_validator import RequestValidator
 
 from smsd.assembly import plan_of
 from smsd.core.message import Message, State
+from smsd.core.receipt import SCATTER_MS
 from smsd.core.verdict import Category
 from smsd.engine.engine import Plan
-from smsd.providers.base import Outcome
-from tests.config.files import EXAMPLE, load, with_alternative, with_limits, without_comment
+from smsd.providers.base import HookKind, Outcome
+from tests.config.files import ENVIRON, EXAMPLE, load, with_alternative, with_limits, without_comment
 from tests.engine.rig import REFUSED, Rig, answer
 
 BUSY = answer(503, code=20503, message="Service unavailable")
@@ -129,6 +133,64 @@ def test_the_table_of_codes(code: int, times: list[float], configured: Callable[
     assert message.error is not None
     assert (message.error.category is Category.EXHAUSTED) == (len(times) > 1)
     assert message.error.code == str(code)
+
+
+class Reported(Configured):
+    """One whose carrier takes everything and reports a moment later that it did not arrive, with this code."""
+
+    LATER_MS = 10
+
+    def __init__(self, directory: Path, text: str, code: int | None) -> None:
+        super().__init__(directory, text)
+        self.code = code
+        self.sent: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+        self.carrier.answers = self._take
+
+    def _take(self, name: str, form: dict[str, str]) -> Outcome:
+        self.sent.put_nowait(form)
+        return self.carrier.take(form)
+
+    async def report_each(self) -> None:
+        """Never ends."""
+        hooks = self.engine.service.hooks
+        assert hooks is not None
+        while True:
+            form = await self.sent.get()
+            await self.seconds(self.LATER_MS / 1_000)
+            fields = {"MessageSid": self.carrier.taken[-1]["sid"], "MessageStatus": "undelivered"}
+            fields |= {} if self.code is None else {"ErrorCode": str(self.code)}
+            url = form["StatusCallback"]
+            signature = RequestValidator(ENVIRON["TWILIO_AUTH_TOKEN"]).compute_signature(url, fields)
+            headers = {"x-twilio-signature": signature, "content-type": "application/x-www-form-urlencoded"}
+            target = url.removeprefix("https://sms.example.com")
+            body = urlencode(fields).encode()
+            for _ in range(2):  # it comes twice and means the same
+                taken = await hooks.take("main", HookKind.STATUS, None, "POST", target, headers, body)
+                assert taken.status == 200
+
+
+@pytest.mark.parametrize(("code", "times"), [*CODES, (None, [0, 120])])
+def test_the_table_of_codes_in_receipts(code: int | None, times: list[float], tmp_path: Path) -> None:
+    rig = Reported(tmp_path, example("retry.codes.twilio", public_url='"https://sms.example.com"'), code)
+    found: list[Message] = []
+
+    async def story() -> None:
+        await rig.start()
+        id = await rig.accepted()
+        reporting = asyncio.create_task(rig.report_each())
+        await rig.seconds(3_600)
+        reporting.cancel()
+        found.append(await rig.message(id))
+        await rig.stop()
+
+    rig.run(story)
+    begun = [at for at, _ in rig.carrier.sends]
+    late_ms = Reported.LATER_MS + SCATTER_MS // 2  # the rig draws 0.5 for how far what is sent again is spread
+    assert [at - begun[0] for at in begun] == [1_000 * time + n * late_ms for n, time in enumerate(times)]
+    assert found[0].state is State.UNDELIVERED
+    assert found[0].charged == len(times)
+    assert found[0].error is not None
+    assert found[0].error.code == (None if code is None else str(code))
 
 
 EXCEEDED = "LIMIT_EXCEEDED: Rate limit exceeded ({})"

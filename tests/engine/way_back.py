@@ -12,6 +12,9 @@ TOKEN = "secret"
 """What tests.engine.rig.twilio signs with."""
 KEY = "dialpad-signs-with-this-key-here"
 
+LOST_SID = "SM" + "f" * 32
+"""Of a send that the carrier's script answers otherwise."""
+
 
 def dialpad(name: str = "main") -> Dialpad:
     """Its reports name only its own id."""
@@ -21,6 +24,7 @@ def dialpad(name: str = "main") -> Dialpad:
 async def post(rig: Rig, posted: Posted, name: str = "main") -> int:
     """A request to the status webhook; the status of the answer."""
     hooks = rig.engine.service.hooks
+    assert hooks is not None
     taken = await hooks.take(name, HookKind.STATUS, None, "POST", posted.target, posted.headers, posted.body)
     return taken.status
 
@@ -28,8 +32,9 @@ async def post(rig: Rig, posted: Posted, name: str = "main") -> int:
 async def twilio_says(rig: Rig, n: int, word: str, code: int | None = None) -> None:
     """A receipt about the carrier's n-th send, at the address that this send named."""
     form = rig.carrier.sends[n][1]
-    sid = next((taken["sid"] for taken in rig.carrier.taken if taken["Body"] == form["Body"]), "SM" + "f" * 32)
-    posted = twilio_report(form["StatusCallback"], form.get("sid", sid), word, code)
+    url = form["StatusCallback"]
+    sid = next((taken["sid"] for taken in rig.carrier.taken if taken["StatusCallback"] == url), LOST_SID)
+    posted = twilio_report(url, sid, word, code)
     assert await post(rig, posted, rig.carrier.names[n]) == 200
 
 

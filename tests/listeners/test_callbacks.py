@@ -138,6 +138,9 @@ async def test_pages(rig: Rig, queue: Queue) -> None:
         path = f"/v1/callbacks?limit=2&cursor={page['next_cursor']}"
         await queue.box.callback_told([seen[-1]])  # what is told meanwhile takes nothing from the next page
     assert (seen, page["next_cursor"]) == (ids, None)
+    await queue.add(2, "bank")
+    full = (await as_(rig, "bank", "GET", "/v1/callbacks?limit=2")).json
+    assert (len(full["items"]), full["next_cursor"]) == (2, None)
     assert (await as_(rig, "shop", "GET", "/v1/callbacks?limit=1001")).codes == [("limit", "invalid_value")]
 
 

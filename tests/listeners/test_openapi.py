@@ -169,7 +169,8 @@ def test_statuses_stand_only_where_they_can_happen() -> None:
     }
     providers = {"post /v1/providers/{provider}/pause", "post /v1/providers/{provider}/resume"}
     lists = {"put /v1/suppressions/{number}", "delete /v1/suppressions/{number}"}
-    assert described(507) == {*described(409), *providers, *lists, "post /v1/backup"}
+    queues = {"post /v1/backup", "post /v1/callbacks/replay"}
+    assert described(507) == {*described(409), *providers, *lists, *queues}
     assert {"get /v1/ping", "get /v1/providers", "get /v1/events"}.isdisjoint(described(503))
 
 

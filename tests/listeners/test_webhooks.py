@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import pytest
 import structlog
 
+from smsd.core.account import ProviderRules
+from smsd.core.pacing import Pace
 from smsd.engine.hooks import Hooks, Taken
+from smsd.engine.lane import Setting
 from smsd.engine.registering import HookKind
 from smsd.listeners.http import openapi
 from smsd.listeners.http.access import Access
 from smsd.listeners.http.door import HttpLimits
 from smsd.listeners.http.webhooks import HookLimits
+from smsd.providers.base import Hook, InboundText, Report
 from smsd.store import StoreError
+from tests.engine.test_registering import Calling
 from tests.listeners.house import House, until
 from tests.listeners.http_rig import MIB, Rig, request, serving
 
 BODY = HookLimits().body
 SECRET = "a-secret-that-nobody-logs"
+
+
+@dataclass(frozen=True)
+class Quiet(Calling):
+    """A dialect that reads nothing out of anything."""
+
+    def read(self, hook: Hook) -> tuple[Report | InboundText, ...]:
+        return ()
 
 
 @dataclass
@@ -84,6 +97,13 @@ async def test_a_request_is_passed_on_as_it_was_sent(rig: Rig, hooked: Hooked) -
     assert taken.body == b"a=1&b=%20"
     assert taken.headers["x-signature"] == "AbC="
     assert all(name == name.lower() for name in taken.headers)
+
+
+@pytest.mark.parametrize("query", ["", "?", "?a=1&&b=%7E;c", "?a=b?c=%2f"])
+async def test_a_query_is_not_tidied_up(rig: Rig, hooked: Hooked, query: str) -> None:
+    await rig.ask("GET", f"/webhooks/m%61in/status{query}")
+    assert hooked.taken[0].target == f"/webhooks/m%61in/status{query}"
+    assert hooked.taken[0].name == "main"
 
 
 async def test_a_get_and_a_secret_path(rig: Rig, hooked: Hooked) -> None:
@@ -249,3 +269,15 @@ async def test_who_hangs_up_is_taken_all_the_same(rig: Rig, hooked: Hooked) -> N
     await until(lambda: rig.door.connections == 0)
     hooked.gate.set()
     await until(lambda: hooked.under_way == 0)
+
+
+async def test_the_secret_path_of_a_provider_that_does_not_sign(house: House) -> None:
+    """By the real hooks: without its secret, with another one, and with the right one."""
+    service = house.engine.service
+    secret = replace(Setting("quiet", Quiet("quiet"), ProviderRules(Pace())), webhook_secret=SECRET)
+    service.hooks.rule([secret], "")
+    async with serving(house, Access()) as rig:
+        for path, status in (("", 404), (f"/{SECRET[:-1]}", 404), (f"/{SECRET}", 200), ("/%C3%A4", 404)):
+            assert (await rig.ask("POST", f"/webhooks/quiet/inbound{path}", b"x")).status == status, path
+        assert service.meters.webhooks_refused == {"quiet": 3}
+        assert (await rig.ask("POST", "/webhooks/main/inbound", b"x")).status == 404, "a sandbox calls nobody"

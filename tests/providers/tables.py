@@ -13,9 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from smsd.core.receipt import ReceiptReading
 from smsd.core.units import duration_ms
 from smsd.core.verdict import Category, Fate, Scope, Verdict
-from smsd.providers.base import Call, ReceiptReading, Response
+from smsd.providers.base import Call, Response
 from smsd.providers.readings import Reading
 from tests.providers.calls import call
 

@@ -488,7 +488,11 @@ def examples() -> dict[str, str]:
 
 def test_the_examples_load_as_they_stand(tmp_path: Path) -> None:
     texts = examples()
-    loaded = load(tmp_path, texts["acme"] + texts["box"], {"ACME_TOKEN": "hush-hush", "BOX": "hush-hush"})
+    loaded = load(
+        tmp_path,
+        texts["acme"] + texts["box"],
+        {"ACME_TOKEN": "hush-hush", "ACME_SIGNING_KEY": "s3cret", "BOX": "hush-hush"},
+    )
     acme, box = (each.adapter for each in loaded.providers)
     assert "hush" not in describe(loaded)
     assert isinstance(acme, Http) and isinstance(box, Http)

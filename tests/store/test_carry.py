@@ -157,6 +157,20 @@ async def test_who_opted_out_since_the_backup_has_opted_out(opening: Opening, pa
     assert await accept(box, draft(7)) == [Suppressed((EVERY,))]
 
 
+async def test_a_url_that_is_gone_is_told_nothing_more(opening: Opening, path: Path, tmp_path: Path) -> None:
+    url = "https://shop.example/hook"
+    box = (await opening()).box
+    await sent(box, 1, callback_url=url)
+    await box.snapshot(tmp_path / "backup.db")
+    assert await box.url_gone("shop", url, LATER) == 1
+    await box.close()
+    restore(tmp_path / "backup.db", path.parent, pending="hold")
+    box = (await opening()).box
+    assert [each.subject for each in await box.callbacks(None, False, None, 9)] == [draft(1).id], "as in the backup"
+    await sent(box, 2, callback_url=url)
+    assert [each.subject for each in await box.callbacks(None, True, None, 9)] == [draft(2).id]
+
+
 async def test_an_outbox_of_version_2_gives_what_it_knew(opening: Opening, path: Path, tmp_path: Path) -> None:
     """It has no suppressions: those of the backup stay."""
     box = (await opening()).box

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +14,7 @@ from smsd.core.message import State
 from smsd.core.receipt import ReceiptReading, Status
 from smsd.core.units import DAY
 from smsd.core.verdict import Category
-from smsd.store import Claim, Query, Stored, Tracking, kept, receiving, tracks
+from smsd.store import Claim, Query, Stored, StoreError, Tracking, kept, receiving, tracks
 from smsd.store.connection import Handle
 from smsd.store.kept import SWEPT_AT_ONCE, Kept, read, written
 from smsd.store.migrate import migrate
@@ -104,6 +105,24 @@ async def test_it_waits_for_a_day(opening: Opening, waited: int, state: State) -
     await sent(box, 1)
     [message] = (await box.page(Query())).items
     assert message.state is state
+
+
+async def test_one_whose_transaction_was_rolled_back_still_waits(opening: Opening) -> None:
+    """The answer that brings its id shares its commit with something that cannot be stored, and is written anew."""
+    box = (await opening()).box
+    await box.receive([by_id(Status.DELIVERED)], NOW)
+    [stored] = await accept(box, draft(1))
+    assert isinstance(stored, Stored)
+    await box.begin([Claim(stored.seq, 0, "main", "s")], NOW)
+    bad = box._change(lambda db, _: db.execute("INSERT INTO keys VALUES (1, 1, 1, NULL)").rowcount)
+    taken = settlement(stored.seq, Event.TAKEN, pmid="SM1")
+    answers = await asyncio.gather(
+        box.settle(taken, attempt(provider_message_id="SM1")), bad, return_exceptions=True
+    )  # fmt: skip
+    assert answers[0] is True
+    assert isinstance(answers[1], StoreError)
+    [message] = (await box.page(Query())).items
+    assert message.state is State.DELIVERED
 
 
 # --- what is tracked -------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ from smsd.listeners.http.routes import HookRoute, Map, OpenRoute, WrongMethodErr
 from smsd.listeners.http.sse import EventStreams
 from smsd.listeners.http.turns import Turns
 from smsd.listeners.http.visits import Visits
-from smsd.listeners.http.webhooks import NOWHERE, Webhooks, shown_path
+from smsd.listeners.http.webhooks import Webhooks, shown_path
 from smsd.store import StoreError
 
 __all__ = ["HttpDoor", "HttpLimits"]
@@ -160,8 +160,6 @@ class HttpDoor:
         if isinstance(route, OpenRoute):
             return await route.perform(self, request)
         if isinstance(route, HookRoute):
-            if self.service.hooks is None:
-                raise ProblemError(NOWHERE)
             return await self.webhooks.answer(self.service.hooks, request, path)
         caller = self.access.caller(request.headers)
         route.operation.admit(caller)

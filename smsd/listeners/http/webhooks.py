@@ -16,21 +16,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 import structlog
 from aiohttp import web
 
 from smsd.core.acceptance import Fault
+from smsd.engine.hooks import Taken
 from smsd.engine.registering import HookKind
 from smsd.listeners.callers import ProblemError
 from smsd.listeners.http.bodies import Bodies, check_plain
 from smsd.listeners.http.problems import problem, reply
 from smsd.listeners.http.turns import Turns
 from smsd.store import StoreError
-
-if TYPE_CHECKING:
-    from smsd.engine.hooks import Taken
 
 log = structlog.get_logger("smsd.http")
 

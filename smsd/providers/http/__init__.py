@@ -1,8 +1,8 @@
 """How does one speak with a gateway that smsd has no dialect for?
 
 A dialect that the configuration describes: which request sends a message, what an accepted answer looks like, where the
-id stands in it, what errors mean and, if the gateway can be asked, how. It knows no gateway, opens no socket and keeps
-nothing between calls. All that is described is read and judged at the start.
+id stands in it, what errors mean, how the gateway can be asked, and what it says when it calls back (see `hooks`). It
+knows no gateway, opens no socket and keeps nothing between calls. All of it is read and judged at the start.
 
 An answer is read in this order: the first of `errors` whose conditions hold, except that one with `match` cannot turn
 an accepted answer into an error (an answer may repeat the message's text); then `success`, which also needs the id;
@@ -19,6 +19,7 @@ A gateway that takes JSON::
     url = "https://api.acme.example/v2/messages"
     auth = "bearer"
     token = {env = "ACME_TOKEN"}
+    signing_key = {env = "ACME_SIGNING_KEY"}
     fields = {to = "{to}", from = "{from}", text = "{text}", reference = "{id}", options = {ttl = "{validity_s}"}}
     id_path = "data.0.id"
     segments_path = "data.0.parts"
@@ -36,6 +37,22 @@ A gateway that takes JSON::
     where = {reference = "{id}"}
     id_path = "id"
     page_size = 20
+    [providers.acme.signature]
+    scheme = "hmac"
+    header = "X-Acme-Signature"
+    [providers.acme.reports]
+    items = "data"
+    id = "id"
+    reference = "reference"
+    status = "state"
+    statuses = {delivered = ["delivered"], undelivered = ["failed", "expired"], sent = ["sent"]}
+    code = "error.code"
+    [providers.acme.inbound]
+    items = "data"
+    from = "from"
+    to = "to"
+    text = "text"
+    id = "id"
 
 A gateway that takes a form and answers in words::
 

@@ -34,13 +34,12 @@ class Inbound:
 
     def read(self, entry: Entry) -> InboundText:
         """What it says. An empty text is one, no text at all is none. Raises HookUnreadableError."""
-        text = entry.text(self.places["text"])
-        if text is None and not entry.mentions(self.places["text"]):
+        if not entry.mentions(self.places["text"]):
             raise HookUnreadableError("nothing stands where inbound.text says")
         return InboundText(
             sender=address_of(entry.text(self.places["from"]), "from whom it comes (inbound.from)"),
             recipient=address_of(entry.text(self.places["to"]), "to which number it was sent (inbound.to)"),
-            text=text or "",
+            text=entry.text(self.places["text"]) or "",
             provider_message_id=an_id(entry.text(self.places.get("id"))),
             at=instant_of(entry.text(self.places.get("at"))),
         )

@@ -63,7 +63,7 @@ class Settings:
     id_match: str | None = None
     """Instead of id_path, where the answer is no JSON: a regular expression whose one group is the id."""
     ids: bool = True
-    """false: its answers carry no id. Then success must look at more than the status, and no report can be matched."""
+    """false: its answers carry no id. Then success must look at more than the status, and reports must name ours."""
     price_path: str | None = None
     segments_path: str | None = None
     error_code_path: str | None = None
