@@ -392,7 +392,7 @@ def test_an_attempt() -> None:
     assert as_json(wire.attempt_view(attempt)) == {
         "n": 1, "started_at": rfc3339(AT), "latency_ms": 40, "provider": "main", "outcome": "refuse",
         "http_status": 400, "code": "21211", "category": "INVALID_RECIPIENT", "provider_message_id": None,
-        "trace": "400",
+        "trace": "400", "receipt": None, "receipt_code": None, "receipt_at": None,
     }  # fmt: skip
 
 

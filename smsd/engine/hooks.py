@@ -79,15 +79,18 @@ class Hooks:
         self._bus = bus
         self._clock = clock
         self._meters = meters
-        self._settings: Mapping[str, Setting] = {}
+        self._known: Mapping[str, tuple[Setting, Webhooks]] = {}
         self._public_url = ""
         self._refusals: dict[str, _Refusals] = {}
 
     def rule(self, settings: Iterable[Setting], public_url: str) -> None:
         """These providers may call back from now on, at this URL (scheme, host and port; empty: it is not known)."""
-        self._settings = {setting.name: setting for setting in settings if isinstance(setting.provider, Webhooks)}
+        # Looked at once: what a protocol asks for takes longer to check than all else that a request meets here.
+        self._known = {
+            setting.name: (setting, setting.provider) for setting in settings if isinstance(setting.provider, Webhooks)
+        }
         self._public_url = public_url
-        self._refusals = {name: kept for name, kept in self._refusals.items() if name in self._settings}
+        self._refusals = {name: kept for name, kept in self._refusals.items() if name in self._known}
 
     async def take(
         self,
@@ -103,11 +106,10 @@ class Hooks:
 
         Raises StoreError: nothing of it is kept, and the provider is to repeat it.
         """
-        setting = self._settings.get(name)
-        if setting is None:
+        known = self._known.get(name)
+        if known is None:
             return _NOT_FOUND
-        dialect = setting.provider
-        assert isinstance(dialect, Webhooks)
+        setting, dialect = known
         if kind not in dialect.hooks or not self._comes_by_its_path(setting, dialect, secret):
             return _NOT_FOUND
         _, _, query = target.partition("?")

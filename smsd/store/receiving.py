@@ -154,7 +154,9 @@ class Receiving:
                 self.kept.keep(db, receipt, now)
             return Received(receipt, None)
         received = self._apply(db, deltas, receipt, about, now, spread)
-        if receipt.provider_message_id is not None and about.provider_message_id is None and received.news:
+        if receipt.provider_message_id is not None and about.provider_message_id is None:
+            if not received.news:  # its word is known, and the id is not
+                db.execute(sql.BIND_ATTEMPT, (receipt.provider_message_id, about.message.seq, about.tried.n))
             known = Known(receipt.provider, receipt.provider_message_id, about.message.seq, about.tried.n)
             self._became_known(db, deltas, [known], now)
         return received

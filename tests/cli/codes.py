@@ -35,8 +35,7 @@ otherwise for single codes (smsd help retry). "The provider is halted" and
 """
 
 RECEIPTS = """\
-In delivery receipts (this version takes no receipts yet; the table is what
-[retry.codes.{kind}] will start from):
+In delivery receipts ([retry.codes.{kind}] says otherwise for single ones):
 """
 
 OWN_STATUSES = "Its HTTP statuses, where neither a code nor its words say more:\n"
