@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -156,7 +157,8 @@ def test_what_it_shows_of_the_configuration_is_one(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     smallest = re.sub(r"\{env = [^}]*\}", '"AC0123456789abcdef0123456789abcdef"', smallest)
     file.write_text("\n".join([smallest, tokens, *others]))
-    found = config.load(file)
+    found = config.load(file, {"SHOP_CALLBACK_SECRET": "whsec_" + b64encode(bytes(32)).decode()})
+    assert found.callbacks.urls == {"web": "https://shop.example.com/sms-events"}
     assert found.http.tokens[0].tenant == "shop"
     assert found.tenants["shop"].senders == ("+15005550006",)
     assert [str(rule.per) for rule in found.limits] == ["recipient", "recipient", "user"]
