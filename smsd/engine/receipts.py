@@ -13,17 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from smsd.clock import Clock
 from smsd.core.events import Kind, about
 from smsd.core.message import Instant, Message, State
-from smsd.core.receipt import Receipt, Status
+from smsd.core.receipt import SOURCE, Receipt, Status
 from smsd.core.schedule import Schedule
 from smsd.core.suppression import shown
 from smsd.engine.bus import Bus
 from smsd.engine.feeder import Feeder
 from smsd.engine.lane import Lane
 from smsd.store import Outbox, Received
-
-SOURCE = "receipt"
-"""Where a suppression comes from that a receipt brought."""
-
 
 class Receipts:
     """Lets receipts count."""
@@ -92,6 +88,8 @@ class Receipts:
 
     def _apply(self, each: Received, message: Message) -> None:
         now = self._clock.wall()
+        if each.suppressed:
+            self._tell_suppressed(each, message, now)
         if each.before is message.state and not each.resent:
             return
         self._withdraw(message.id)
@@ -112,8 +110,6 @@ class Receipts:
             self._bus.publish(Kind.MESSAGE_DELIVERED, now, **fields, since_sent_ms=max(0, now - sent_at))
         elif each.resent or message.state is State.UNDELIVERED:
             self._tell_missed(each, message, fields, now)
-        if each.suppressed:
-            self._tell_suppressed(each, message, now)
 
     def _tell_missed(self, each: Received, message: Message, fields: dict[str, object], now: Instant) -> None:
         error = message.error
