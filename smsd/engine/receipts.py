@@ -21,6 +21,7 @@ from smsd.engine.feeder import Feeder
 from smsd.engine.lane import Lane
 from smsd.store import Outbox, Received
 
+
 class Receipts:
     """Lets receipts count."""
 
