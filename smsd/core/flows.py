@@ -54,7 +54,7 @@ class Hold(IntEnum):
 class Ticket:
     """One pending message in the window: what scheduling needs, never its text."""
 
-    __slots__ = ("attempt", "due", "flow", "gone", "key", "ready", "segments", "seq", "taken")
+    __slots__ = ("again", "attempt", "due", "flow", "gone", "key", "ready", "segments", "seq", "taken")
 
     def __init__(self, seq: int, attempt: int, due: Instant, segments: int, flow: Flow) -> None:
         self.seq = seq
@@ -66,6 +66,8 @@ class Ticket:
         self.ready = False
         self.taken = False
         self.gone = False
+        self.again: tuple[Flow, Supply] | None = None
+        """Taken, and its message is pending again before its call is over: as what it comes back."""
 
     def __lt__(self, other: Ticket) -> bool:
         """Only two of one message meet in a heap with the same key: all but one are gone."""
@@ -91,6 +93,7 @@ class Flow:
         "last",
         "later",
         "offered",
+        "owed",
         "priority",
         "ready",
         "route",
@@ -142,6 +145,8 @@ class Flow:
         self.eating = False
         self.offered: list[Supply] = []
         """Offers that arrived while the flow was being fed; looked at when the slice is in."""
+        self.owed = 0
+        """Tickets of other rounds, still taken, that come back here (`Ticket.again`)."""
 
     @property
     def held_up(self) -> Hold:

@@ -158,15 +158,24 @@ class Schedule(Window):
         return Work(tuple(taken), min(wakes, default=None), tuple(crowded))
 
     def free(self, ticket: Ticket) -> None:
-        """The ticket's attempt is over. If the message is pending again, `add` it after this."""
+        """The ticket's attempt is over. If the message is pending again by that, `add` it after this; if by something
+        else that came before, it is held now."""
         if self._tickets.get(ticket.seq) is ticket:
             del self._tickets[ticket.seq]
+        if ticket.again is not None:
+            self._repay(ticket, *ticket.again)
         self._forget_idle(ticket.flow)
 
     def drop(self, seq: int) -> None:
         """The message left `pending` by another way (cancelled, expired): its ticket, if held and not taken, goes."""
         ticket = self._tickets.get(seq)
-        if ticket is None or ticket.taken:
+        if ticket is None:
+            return
+        if ticket.taken:
+            if ticket.again is not None:
+                flow, _ = ticket.again
+                self._forgive(ticket)
+                self._forget_idle(flow)
             return
         del self._tickets[seq]
         self._lanes[ticket.flow.lane].discard(ticket)

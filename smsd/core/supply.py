@@ -65,7 +65,7 @@ class Window:
         return flow in self._flows
 
     def _forget_idle(self, flow: Flow) -> None:
-        if flow.held or flow.beyond is not None or flow.eating or flow.offered:
+        if flow.held or flow.beyond is not None or flow.eating or flow.offered or flow.owed:
             return
         if self._flows.get(flow.id) is not flow:
             return  # forgotten before; one of the same id may have come since, and its hunger is its own
@@ -124,14 +124,37 @@ class Window:
 
     def _hold(self, flow: Flow, supply: Supply) -> None:
         known = self._tickets.get(supply.seq)
+        if known is not None and known.taken:
+            if supply.attempt > known.attempt:  # else it was read before it was claimed
+                self._owe(known, flow, supply)
+            return
         if known is not None:
-            if known.taken or known.due <= supply.due:
+            if known.due <= supply.due:
                 return
             self._lanes[known.flow.lane].discard(known)  # it was brought forward
         ticket = Ticket(supply.seq, supply.attempt, supply.due, supply.segments, flow)
         self._tickets[supply.seq] = ticket
         flow.last = max(flow.last, ticket.key)
         self._lanes[flow.lane].push(ticket)
+
+    def _owe(self, taken: Ticket, flow: Flow, supply: Supply) -> None:
+        """The message is pending again though its call is not over (a receipt outran the answer): once it is over."""
+        self._forgive(taken)
+        taken.again = (flow, supply)
+        flow.owed += 1
+
+    @staticmethod
+    def _forgive(taken: Ticket) -> None:
+        """It is not pending again after all."""
+        if taken.again is not None:
+            taken.again[0].owed -= 1
+            taken.again = None
+
+    def _repay(self, taken: Ticket, flow: Flow, supply: Supply) -> None:
+        """The call is over."""
+        self._forgive(taken)
+        self._offer(flow, supply, supply.due)
+        self._appetite(flow)
 
     def _appetite(self, flow: Flow) -> None:
         """Note whether the flow wants to be fed."""

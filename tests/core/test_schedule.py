@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -415,3 +416,48 @@ def test_lanes_come_and_go_and_their_flows_wait_elsewhere_meanwhile() -> None:
         box.feed_all()
         taken += [ticket.seq for ticket in box.take(300)]
     assert taken == list(range(10, 300))
+
+
+def retaken() -> tuple[Schedule, Ticket]:
+    """A schedule of one flow whose only message is in a call."""
+    schedule = Schedule([LANE])
+    schedule.know_flow(1, LANE, LANE, Priority.NORMAL, next_due=None)
+    schedule.add(1, Due(7, 0, NOW, 1), NOW)
+    [ticket] = schedule.take(NOW, only(LANE, 9)).tickets
+    return schedule, ticket
+
+
+@pytest.mark.parametrize("due", [NOW + 1_000, NOW + 10 * LOOKAHEAD_MS])
+def test_what_is_pending_again_before_its_call_is_over_goes_after_it(due: int) -> None:
+    """A receipt that outran the call's own answer has it sent again."""
+    schedule, ticket = retaken()
+    schedule.add(1, Due(7, 1, due, 1), NOW)
+    assert schedule.take(due, only(LANE, 9)).tickets == ()
+    if due - NOW > LOOKAHEAD_MS:
+        outbox = FakeOutbox(schedule)
+        outbox.pending[7] = Row(7, due, 1)
+        while (meal := schedule.next_meal(due)) is not None:
+            schedule.feed(meal, (Due(7, 1, due, 1),), complete=True, next_due=None, now=due)
+    schedule.free(ticket)
+    [again] = schedule.take(due, only(LANE, 9)).tickets
+    assert (again.seq, again.attempt) == (7, 1)
+    schedule.free(again)
+    assert schedule.flows == 0
+
+
+def test_what_was_read_before_it_was_claimed_does_not_come_back() -> None:
+    schedule, ticket = retaken()
+    schedule.add(1, Due(7, 0, NOW, 1), NOW)
+    schedule.free(ticket)
+    assert schedule.take(NOW, only(LANE, 9)).tickets == ()
+    assert schedule.flows == 0
+
+
+def test_what_left_before_its_call_is_over_does_not_come_back() -> None:
+    schedule, ticket = retaken()
+    schedule.add(1, Due(7, 1, NOW + 1, 1), NOW)
+    schedule.add(1, Due(7, 2, NOW + 2, 1), NOW)
+    schedule.drop(7)
+    schedule.free(ticket)
+    assert schedule.take(NOW + 9, only(LANE, 9)).tickets == ()
+    assert schedule.flows == 0
