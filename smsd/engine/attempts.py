@@ -26,7 +26,7 @@ from smsd.engine.exchange import Answer
 from smsd.engine.lane import Lane
 from smsd.engine.learning import Heard
 from smsd.engine.settler import RetryBook, Settler
-from smsd.engine.trace import without_private
+from smsd.engine.trace import hiding, without_private
 from smsd.providers.base import Call, NoAnswer, Provider, Request, Response, read
 from smsd.store import OutcomeUnknownError, StoreBrokenError
 
@@ -124,7 +124,7 @@ class Attempts:
 
     def _prepare(self, lane: Lane, message: Message) -> Request | None:
         try:
-            return lane.provider.prepare(self._call(lane, message))
+            return hiding(lane.provider.prepare(self._call(lane, message)), lane.webhook_secret)
         except Exception:
             log.exception("the adapter could not prepare the call; nothing was sent", id=message.id)
             return None

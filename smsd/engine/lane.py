@@ -86,7 +86,7 @@ class Lane:
         self.provider = setting.provider
         self.rules = setting.rules
         self.needs_sender = setting.needs_sender
-        self.status_url = setting.status_url
+        self.status_url, self.webhook_secret = setting.status_url, setting.webhook_secret
         self._fingerprint = setting.fingerprint()
         self._clock = clock
         self.health = health = self._as_configured(health)
@@ -275,7 +275,7 @@ class Lane:
             self._fingerprint = fingerprint
             self._learning.renewed()
         self.provider, self.rules, self.needs_sender = setting.provider, setting.rules, setting.needs_sender
-        self.status_url = setting.status_url
+        self.status_url, self.webhook_secret = setting.status_url, setting.webhook_secret
         self._learning.rules = setting.rules
         self.follow_rate()
         was_broken = self.health.broken_since is not None

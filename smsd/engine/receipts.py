@@ -103,6 +103,8 @@ class Receipts:
             "attempt": each.n,
             "provider_message_id": each.receipt.provider_message_id,
         }
+        if not each.proved and each.before is not None:
+            fields["was"] = each.before.label
         if each.proved and each.before is not None:
             since = now - message.created_at
             self._bus.publish(Kind.MESSAGE_RECONCILED, now, **fields, since_accepted_ms=since, was=each.before.label)

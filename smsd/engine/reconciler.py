@@ -31,7 +31,7 @@ from smsd.engine.fleet import LOOKUPS_PER_PROVIDER
 from smsd.engine.lane import Lane, Setting
 from smsd.engine.learning import Heard
 from smsd.engine.settler import RetryBook, Settler
-from smsd.engine.trace import without_private
+from smsd.engine.trace import hiding, without_private
 from smsd.providers.base import Absent, Call, Found, Response, Unanswered, read
 from smsd.providers.base import Finding as Report
 from smsd.store import Records, StoreError
@@ -260,7 +260,7 @@ class Reconciler:
         self._retries.called(wall)
         lane.begin_call(message, started)
         try:
-            request = setting.provider.prepare(self._call(setting, message))
+            request = hiding(setting.provider.prepare(self._call(setting, message)), setting.webhook_secret)
             answer = await self._carrier.send(setting.provider, request, rules.timeout_ms, self._dice())
             verdict = without_private(read(setting.provider, answer.outcome), answer.request)
         except Exception:

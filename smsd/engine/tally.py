@@ -30,6 +30,11 @@ _BACKLOG: Final = {
 """What each does to the number of messages that are not final. A table: events come by the ten thousand."""
 
 
+_SETTLED: Final = frozenset({Kind.MESSAGE_DELIVERED, Kind.MESSAGE_UNDELIVERED})
+"""By a receipt. Of a message that still waited, they say what it `was`."""
+
+_WAITED: Final = frozenset({State.PENDING.label, State.PROCESSING.label})
+
 _WAS_FAILED: Final = State.FAILED.label
 """Of a message that was held and is proven sent after all: it left the backlog when it failed."""
 
@@ -140,7 +145,9 @@ class Tally:
         if event.fields.get("was") != _WAS_FAILED:
             self.backlog += _BACKLOG.get(kind, 0)
         if kind is Kind.MESSAGE_RETRY_SCHEDULED and "undelivered" in event.fields:
-            self.backlog += 1  # it had left when it was sent
+            self.backlog += event.fields.get("was") not in _WAITED  # it had left when it was sent
+        elif kind in _SETTLED and event.fields.get("was") in _WAITED:
+            self.backlog -= 1
         if kind in _SENT:
             now = self._now()
             self._of_tenants.add(now, str(event.fields.get("tenant")))

@@ -114,6 +114,13 @@ def _end_of(text: str, start: int) -> int:
     return len(text)
 
 
+def hiding(request: Request, secret: str) -> Request:
+    """The request, with `secret` private to it too: a callback URL may hold one, and an error may repeat the URL."""
+    if secret:
+        request.private = (*request.private, secret)
+    return request
+
+
 def without_private(verdict: Verdict, request: Request) -> Verdict:
     """The verdict on an answer to `request`, its message and code without what is private to that request.
 

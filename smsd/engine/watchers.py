@@ -21,6 +21,8 @@ SETTLED: Final = frozenset(
     {
         Kind.MESSAGE_SENT,
         Kind.MESSAGE_RECONCILED,
+        Kind.MESSAGE_DELIVERED,
+        Kind.MESSAGE_UNDELIVERED,
         Kind.MESSAGE_FAILED,
         Kind.MESSAGE_EXPIRED,
         Kind.MESSAGE_CANCELLED,
