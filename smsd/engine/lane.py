@@ -95,6 +95,8 @@ class Lane:
         self._learning = Learning(self.experience, setting.rules, clock)
         self.rests = Rests()
         self.in_flight = 0
+        self._resumed_at: Instant = 0
+        """When it was resumed last in this run."""
         """Attempts claimed and not settled."""
         self.calls_to: Counter[tuple[str, str]] = Counter()
         """(recipient, text) of calls under way: an answer may bind the provider id that a look-up sees as free."""
@@ -361,9 +363,10 @@ class Lane:
             self.health.pause(reason, self._clock.wall()), (Kind.PROVIDER_PAUSED, {"reason": reason, "by": by})
         )
 
-    async def halt(self, reason: str) -> None:
-        """What the provider said after the call: that it refuses us. It waits for a person, as after such an answer."""
-        if self.health.halted is None:
+    async def halt(self, reason: str, called_at: Instant) -> None:
+        """What the provider said after a call, begun at `called_at`: that it refuses us. It waits for a person, as after
+        such an answer; but what was called before somebody resumed it says nothing of how it is since."""
+        if self.health.halted is None and called_at >= self._resumed_at:
             health = self._learning.halted(self.health, reason)
             await self._learnt(health, (Kind.PROVIDER_HALTED, {"reason": reason}))
 
@@ -371,6 +374,7 @@ class Lane:
         """An operator's word; lifts pause, halt, cooldown, an open breaker and the rests of pairs. Raises StoreError as
         `pause` does."""
         self.rests.clear()
+        self._resumed_at = self._clock.wall()
         if self.health.standing(self.now()) is not Standing.OPEN:
             self.experience.begin_slowly()
         news: list[News] = [(Kind.PROVIDER_RESUMED, {"by": by})]

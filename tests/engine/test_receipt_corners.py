@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from smsd.core.codes import CodeBook, CodeRule
+from smsd.core.health import Standing
 from smsd.engine.hooks import status_url
 from tests.engine.rig import Rig, answer, setting, twilio
 from tests.engine.way_back import PUBLIC, twilio_says
@@ -73,6 +74,28 @@ def test_a_secret_path_that_a_provider_repeats_is_not_shown(rig: Rig) -> None:
         assert message.error is not None
         assert "[private]" in message.error.message
         assert SECRET not in repr((message, attempts, [event.fields for event in rig.events]))
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_a_late_receipt_of_what_was_called_before_a_resume_halts_nothing(rig: Rig) -> None:
+    async def story() -> None:
+        rig.public_url = PUBLIC
+        await rig.start()
+        ids = [await rig.accepted(text=f"text {n}") for n in range(2)]
+        await rig.seconds(1)
+        await twilio_says(rig, 0, "undelivered", 30002)
+        assert rig.engine.service.providers()[0].state is Standing.HALTED
+        await rig.engine.service.resume("main")
+        await rig.seconds(1)
+        await twilio_says(rig, 1, "undelivered", 30002)
+        assert rig.engine.service.providers()[0].state is Standing.OPEN
+        assert [await rig.state(id) for id in ids] == ["undelivered", "undelivered"]
+        await rig.accepted(text="after it")
+        await rig.seconds(1)
+        await twilio_says(rig, 2, "undelivered", 30002)
+        assert rig.engine.service.providers()[0].state is Standing.HALTED
         await rig.stop()
 
     rig.run(story)
