@@ -57,10 +57,17 @@ class Setting:
     """As whom it sends if it owns no sender and nobody names one: `[messages] from`."""
     webhook_secret: str = field(default="", repr=False)
     """What the paths of its webhooks end with; empty: they have none."""
+    older_secrets: tuple[str, ...] = field(default=(), repr=False)
+    """What the paths of URLs that went out earlier end with; they are accepted as well."""
     answer_words: str | None = None
     """Who answers STOP, START and HELP: provider | smsd; None: as its dialect says."""
     status_url: str | None = field(default=None, repr=False)
     """Where it is to report what becomes of a message (hooks.status_url); None: nowhere."""
+
+    @property
+    def webhook_secrets(self) -> tuple[str, ...]:
+        """All that are accepted; empty: none is needed."""
+        return (self.webhook_secret, *self.older_secrets) if self.webhook_secret else ()
 
     def fingerprint(self) -> str:
         """A digest that changes with all that may be the cause of a halt and can be mended by configuration: account,
@@ -86,7 +93,7 @@ class Lane:
         self.provider = setting.provider
         self.rules = setting.rules
         self.needs_sender = setting.needs_sender
-        self.status_url, self.webhook_secret = setting.status_url, setting.webhook_secret
+        self.status_url, self.webhook_secrets = setting.status_url, setting.webhook_secrets
         self._fingerprint = setting.fingerprint()
         self._clock = clock
         self.health = health = self._as_configured(health)
@@ -277,7 +284,7 @@ class Lane:
             self._fingerprint = fingerprint
             self._learning.renewed()
         self.provider, self.rules, self.needs_sender = setting.provider, setting.rules, setting.needs_sender
-        self.status_url, self.webhook_secret = setting.status_url, setting.webhook_secret
+        self.status_url, self.webhook_secrets = setting.status_url, setting.webhook_secrets
         self._learning.rules = setting.rules
         self.follow_rate()
         was_broken = self.health.broken_since is not None
@@ -364,8 +371,8 @@ class Lane:
         )
 
     async def halt(self, reason: str, called_at: Instant) -> None:
-        """What the provider said after a call, begun at `called_at`: that it refuses us. It waits for a person, as after
-        such an answer; but what was called before somebody resumed it says nothing of how it is since."""
+        """What the provider said after a call, begun at `called_at`: that it refuses us. It waits for a person, as when
+        an answer says so; but what was called before somebody resumed it says nothing of how it is since."""
         if self.health.halted is None and called_at >= self._resumed_at:
             health = self._learning.halted(self.health, reason)
             await self._learnt(health, (Kind.PROVIDER_HALTED, {"reason": reason}))
