@@ -260,7 +260,7 @@ class Reconciler:
         self._retries.called(wall)
         lane.begin_call(message, started)
         try:
-            request = hiding(setting.provider.prepare(self._call(setting, message)), setting.webhook_secret)
+            request = hiding(setting.provider.prepare(self._call(setting, message)), setting.webhook_secrets)
             answer = await self._carrier.send(setting.provider, request, rules.timeout_ms, self._dice())
             verdict = without_private(read(setting.provider, answer.outcome), answer.request)
         except Exception:
@@ -350,10 +350,14 @@ class Reconciler:
                 return Looked(Finding.UNANSWERED, None, detail)
 
     async def _bind(self, setting: Setting, message: Message, ids: tuple[str, ...]) -> Looked:
-        """The first candidate that is not another message's: equal texts to one number look alike to the provider."""
+        """The first candidate that is not another call's. Equal texts to one number look alike to the provider: those
+        of other messages, and those of this one's other calls (a receipt may have had it sent again)."""
         if any(each.calls_alike(message) for each in self._lanes.values()):
             return Looked(Finding.UNANSWERED, None, "a call with the same text to the same number is under way")
         taken = await self._records.bound(ids, self._askable.strangers(setting))
+        if message.attempt > 1:
+            others = await self._records.attempts(message.seq)
+            taken |= {each.provider_message_id or "" for each in others if each.n != message.attempt}
         carrier = carrier_of(setting.provider)
         for id in ids:
             if id not in taken and (carrier, id) not in self._promised:

@@ -9,7 +9,7 @@ import pytest
 from smsd.core.codes import CodeBook, CodeRule
 from smsd.core.health import Standing
 from smsd.engine.hooks import status_url
-from tests.engine.rig import Rig, answer, setting, twilio
+from tests.engine.rig import LOST, TO, Rig, answer, setting, twilio
 from tests.engine.way_back import PUBLIC, twilio_says
 
 SECRET = "s3cr3t-in-the-path-0123456789"
@@ -96,6 +96,31 @@ def test_a_late_receipt_of_what_was_called_before_a_resume_halts_nothing(rig: Ri
         await rig.seconds(1)
         await twilio_says(rig, 2, "undelivered", 30002)
         assert rig.engine.service.providers()[0].state is Standing.HALTED
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_a_look_up_does_not_find_the_call_before(rig: Rig) -> None:
+    """What is sent again has the same text and number: the id of its first call proves nothing of the second, also
+    when a thousand others were sent since."""
+    rig.providers = [(twilio(), rig.rules(max_in_flight=400))]
+
+    async def story() -> None:
+        rig.public_url = PUBLIC
+        await rig.start()
+        id = await rig.accepted()
+        await rig.seconds(0.1)
+        for n in range(1_100):
+            await rig.accepted(to=f"+1415556{n:04d}", text=f"another {n}")
+        await rig.seconds(10)
+        await twilio_says(rig, 0, "undelivered", 30001)
+        rig.carrier.script = [LOST]
+        await rig.seconds(300)
+        calls = [fields for _, fields in rig.carrier.sends if fields["To"] == TO]
+        assert len(calls) == 3, "the second was lost: what the list shows is the first"
+        assert await rig.state(id) == "sent"
+        assert (await rig.message(id)).provider_message_id != rig.carrier.taken[0]["sid"]
         await rig.stop()
 
     rig.run(story)
