@@ -103,7 +103,6 @@ def test_receipts_and_callbacks_survive_kills(site: Site, receiver: Receiver, re
     until(lambda: finals <= receiver.ids(), "the end of every message is told", 60)
     until(lambda: not waiting(site), "no callback waits", 60)
     assert site.stop() == 0
-    __import__("pathlib").Path("/tmp/h8_site.log").write_text(site.log())
     check(site, receiver, ends)
     refused = {status for status in reporter.statuses if status not in {0, 200, 503}}
     assert refused == set(), reporter.statuses

@@ -1,8 +1,8 @@
 """Who calls the daemon back, and whom does it call?
 
 A Reporter sends receipts as the two providers do and repeats each until it is answered 200, whatever becomes of the
-daemon meanwhile. A Receiver is an application: it verifies each callback with the Standard Webhooks library, keeps every
-body it is told, and is not always well.
+daemon meanwhile. A Receiver is an application: it verifies each callback with the Standard Webhooks library, keeps
+every body it is told, and is not always well.
 """
 
 from __future__ import annotations
@@ -52,6 +52,13 @@ class Told:
         return found
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Kills cut calls off; that is what they are for."""
+
+
 class Receiver:
     """An application on loopback. It notes what it is told before it answers, or fails to."""
 
@@ -72,9 +79,7 @@ class Receiver:
             def log_message(self, format: str, *args: Any) -> None:
                 """Nothing is told."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._server.handle_error = lambda request, client: None  # type: ignore[method-assign]  # kills cut calls off
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/told"

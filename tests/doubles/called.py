@@ -34,7 +34,10 @@ def telling(engine: type[Engine], application: Application) -> type[Engine]:
 
     def compose(self: Engine) -> None:
         engine._compose_way_back(self)
-        made: Callable[[Sequence[Network]], Callout] = lambda allowed: Called(application)
+
+        def made(allowed: Sequence[Network]) -> Callout:
+            return Called(application)
+
         way_back = self.way_back
         callbacks = way_back.callbacks = Callbacks(
             self._store, self._store, self._bus, self._clock, self._dice, self.meters.callback, made

@@ -90,6 +90,7 @@ REGISTERED: Document = {
     "needs": [],
     "done": False,
     "text": "Enter these at the provider.",
+    "calls": {"taken": 0, "refused": 0, "unreadable": 0, "taken_at": None, "wrong_at": None, "wrong": None},
 }
 
 
@@ -317,7 +318,7 @@ class FakeDaemon:
         return STATS
 
     def _providers(self, request: Document) -> Document:
-        return {"providers": [PROVIDER]}
+        return {"providers": [PROVIDER], "disabled": []}
 
     def _pause(self, request: Document) -> Document:
         return {"provider": {**self._provider(request), "state": "paused", "reason": "paused by root"}}

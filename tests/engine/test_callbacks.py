@@ -18,13 +18,15 @@ from pathlib import Path
 import pytest
 from standardwebhooks import WebhookVerificationError
 
-from smsd.core.callback import Callback, CallbackRules
+from smsd.core.callback import Callback, CallbackRules, place_of
 from smsd.core.events import Event, Kind
 from smsd.core.message import Instant
 from smsd.core.units import DAY, HOUR, MINUTE, SECOND
 from smsd.engine.bus import Bus
-from smsd.engine.callbacks import IN_FLIGHT, ORIGINS, READ, Callbacks, _Origin
-from smsd.engine.callout import Callout, Look, Reply
+from smsd.engine.callbacks import IN_FLIGHT, READ, Callbacks
+from smsd.engine.callout import Callout, Look
+from smsd.engine.places import REMEMBERED, Host, Places
+from smsd.engine.tries import Moment
 from smsd.store import AcceptResult, Stored, StoreError, Tracking
 from smsd.store.sqlite import SqliteOutbox
 from tests.doubles.builders import draft
@@ -92,14 +94,15 @@ class Post:
 
     def fill(self, count: int, url: str) -> None:
         """So many callbacks as the outbox would have written them; it is closed."""
-        origin, now = url.removesuffix("/told"), self.clock.wall()
+        now, place = self.clock.wall(), place_of("shop", url)
         with closing(sqlite3.connect(self.path)) as db, db:
             db.execute(
                 "WITH n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT ?) "
-                "INSERT INTO callbacks (id, event, tenant, subject, url, origin, payload, created_at, due) "
+                "INSERT INTO callbacks (id, event, tenant, subject, url, place, payload, created_at, due) "
                 "SELECT 'evt_' || n, 'message.sent', 'shop', n, ?, ?, ?, ?, ? FROM n",
-                (count, url, origin, '{"metadata": "' + "x" * 2_000 + '"}', now, now),
+                (count, url, place, '{"metadata": "' + "x" * 2_000 + '"}', now, now),
             )
+            db.execute("INSERT INTO callback_places (place, due) VALUES (?, ?)", (place, now))
             db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('callbacks_waiting', ?)", (count,))
 
     async def open(self, rules: CallbackRules = RULES) -> None:
@@ -159,6 +162,10 @@ class Post:
         """Until nothing is called and nothing is left to read."""
         mine, box = self.callbacks, self.outbox
         await until(lambda: not (mine._calls or mine._look or mine._line) and box.asked == box.reads)
+
+    async def idle_but(self, calls: int) -> None:
+        """Until no more than these are called."""
+        await until(lambda: len(self.callbacks._calls) == calls)
 
     async def waiting(self) -> list[Callback]:
         return list(await self.outbox.callbacks(None, False, None, 1_000))
@@ -541,18 +548,19 @@ async def test_twenty_thousand_waiting_are_not_in_memory(tmp_path: Path, receive
 async def test_one_that_is_slow_holds_up_no_other(post: Post, receiver: Receiver) -> None:
     slow = await Receiver(never).start()
     await post.happens(200, slow.url, "slow")
-    await until(lambda: slow.open_now == RULES.per_host)
+    alone = RULES.per_host - 1
+    await until(lambda: slow.open_now == alone)
     await post.happens(50, receiver.url)
     await until(lambda: len(receiver.got) == 50)
-    assert len(slow.got) == RULES.per_host
-    counts = await post.callbacks.counts()
-    assert counts.in_flight == RULES.per_host
+    assert len(slow.got) == alone
+    await post.idle_but(alone)
+    assert (await post.callbacks.counts()).in_flight == alone
     await post.end(0)
     await slow.stop()
 
 
 async def test_many_slow_ones_leave_room_in_the_end(post: Post, receiver: Receiver) -> None:
-    slow = [await Receiver(never).start() for _ in range(20)]
+    slow = [await Receiver(never).start() for _ in range(24)]
     post.callbacks.rule(replace(RULES, timeout_ms=300))
     for n, each in enumerate(slow):
         await post.happens(8, each.url, f"slow{n}")
@@ -583,15 +591,157 @@ async def test_while_one_rests_nothing_is_read_again_and_again(post: Post, recei
     assert (await post.callbacks.counts()).resting == 1
 
 
-async def test_only_so_many_origins_are_remembered(post: Post) -> None:
-    heard = post.callbacks._heard
+def test_only_so_many_places_are_remembered() -> None:
+    made, places = Callback("evt", Kind.MESSAGE_SENT, "shop", "1", "http://x", "x", "{}", 1, 1), Places()
+    for n in range(REMEMBERED + 50):
+        place = places.of(replace(made, tenant=f"t{n // 2}", origin=f"o{n}"))
+        place.rest.failed(0)
+        places.failed(place)
+        places.forget(place)
+    assert len(places) == len(list(places.hosts)) == REMEMBERED
+    assert [next(iter(places)).name, place.name] == ["t25 o50", f"t{(REMEMBERED + 49) // 2} o{REMEMBERED + 49}"]
+
+
+# -- one host, several tenants -----------------------------------------------------------------------------------------
+
+
+def shop_fails(bad: bytes | Callable[[Got], Awaitable[bytes]]) -> Callable[[Got], bytes | Awaitable[bytes]]:
+    """The URL /told/shop does."""
+
+    def answer(got: Got) -> bytes | Awaitable[bytes]:
+        if "/shop" not in got.line:
+            return OK
+        return bad if isinstance(bad, bytes) else bad(got)
+
+    return answer
+
+
+def of_bank(receiver: Receiver) -> int:
+    return sum(got.event["data"]["tenant"] == "bank" for got in receiver.got)
+
+
+@pytest.mark.parametrize("bad", [status(500), never], ids=["answers 500", "hangs"])
+async def test_one_tenants_mistake_is_no_others_at_the_same_host(
+    bad: bytes | Callable[[Got], Awaitable[bytes]], post: Post, receiver: Receiver
+) -> None:
+    receiver.answer = shop_fails(bad)
+    await post.happens(60, f"{receiver.url}/shop")
+    await until(lambda: len(receiver.got) >= RULES.per_host - 1)
+    for _ in range(3):
+        before, at = of_bank(receiver), time.monotonic()
+        await post.happens(20, receiver.url, "bank")
+        await until(lambda: of_bank(receiver) == before + 20)  # noqa: B023 - awaited at once
+        assert time.monotonic() - at < 2
+    assert receiver.most_at_once <= RULES.per_host
+    assert post.results["told"] >= 60 - RULES.per_host
+    if bad is not never:
+        assert (await post.callbacks.counts()).resting == 1, "the shop's, and nobody else's"
+    await post.end(0)
+
+
+async def test_a_host_is_called_by_all_together_no_more_often_than_it_may_be(post: Post, receiver: Receiver) -> None:
+    receiver.answer = shop_fails(never)
+    await post.happens(20, f"{receiver.url}/shop")
+    await until(lambda: receiver.open_now == 3)
+    for tenant in ("a", "b", "c"):
+        await post.happens(40, receiver.url, tenant)
+    await until(lambda: post.results["told"] == 120)
+    assert receiver.most_at_once == RULES.per_host
+    await post.end(0)
+
+
+def test_turns_at_a_host() -> None:
+    places, per_host = Places(), 6
     made = Callback("evt", Kind.MESSAGE_SENT, "shop", "1", "http://x", "x", "{}", 1, 1)
-    for n in range(ORIGINS + 50):
-        origin = post.callbacks._origins[f"o{n}"] = _Origin(f"o{n}")
-        heard(origin, made, Reply(error="refused"))
-    post.callbacks._forget(origin)
-    assert len(post.callbacks._origins) == ORIGINS
-    assert "o0" not in post.callbacks._origins and f"o{ORIGINS + 49}" in post.callbacks._origins
+
+    def begun(host: Host) -> list[str]:
+        names = []
+        while (place := host.next(0, per_host)) is not None:
+            place.begin()
+            names.append(place.name)
+        return names
+
+    for _ in range(10):
+        places.of(made).add(made, Moment(0, 0))
+    shop = places.of(made)
+    assert begun(shop.host) == ["shop x"] * 5, "the last is for others"
+    other = replace(made, tenant="bank")
+    for _ in range(10):
+        places.of(other).add(other, Moment(0, 0))
+    assert begun(shop.host) == ["bank x"]
+    shop.ended()
+    assert begun(shop.host) == [], "the last again"
+    shop.ended()
+    assert begun(shop.host) == ["bank x"]
+    shop.ended()
+    assert begun(shop.host) == ["bank x"], "now each has half"
+    shop.let_go(lambda callback: False)
+    places.of(other).ended()
+    assert begun(shop.host) == ["bank x"]
+    shop.ended()
+    assert begun(shop.host) == ["bank x"], "nobody else waits"
+    assert (shop.calls, places.of(other).calls, shop.host.calls) == (1, 4, 5)
+    per_host = 1
+    alone = places.of(replace(made, origin="y"))
+    alone.add(made, Moment(0, 0))
+    assert begun(alone.host) == ["shop y"], "where there is one, it is nobody's"
+
+
+# -- the clock ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_step_of_the_clock_says_nothing_of_the_age_of_what_is_called(post: Post, receiver: Receiver) -> None:
+    held = receiver.answer = Held(status(500))
+    await post.happens(1, receiver.url)
+    await until(lambda: receiver.open_now == 1)
+    post.clock.step(4 * DAY)
+    held.free.set()
+    await until(lambda: post.results["failed"] == 1)
+    await post.idle()
+    (kept,) = await post.waiting()
+    assert kept.due == post.clock.wall() + 5 * SECOND
+    assert post.events == []
+
+
+async def test_while_the_outbox_follows_a_step_nothing_is_read(post: Post, receiver: Receiver) -> None:
+    post.outbox.answering.clear()
+    await post.happens(2, receiver.url)
+    await until(lambda: post.outbox.asked > post.outbox.reads)
+    post.callbacks.hold(True)
+    reads = post.outbox.reads
+    post.outbox.answering.set()
+    await until(lambda: post.outbox.reads > reads)
+    post.callbacks.wake()
+    await asyncio.sleep(0.1)
+    assert (receiver.got, post.outbox.asked) == ([], post.outbox.reads), "what was read meanwhile counts for nothing"
+    post.callbacks.hold(False)
+    await post.all_told()
+    assert len(receiver.got) == 2
+
+
+# -- what nobody foresaw -----------------------------------------------------------------------------------------------
+
+
+async def test_no_call_ends_the_daemon(tmp_path: Path, receiver: Receiver) -> None:
+    """Whatever its URL or its receiver brings about in whatever carries it."""
+
+    async def look(host: str) -> Sequence[str]:
+        if host == "odd.example":
+            raise ValueError("http://odd.example/?token=hush")
+        return ["127.0.0.1"]
+
+    post = Post(tmp_path)
+    post.look = look
+    await post.open()
+    await post.happens(1, callback_url="http://odd.example/?token=hush")
+    await until(lambda: post.results["failed"] == 1)
+    await post.happens(1, receiver.url)
+    await until(lambda: post.results["told"] == 1)
+    (kept,) = await post.waiting()
+    assert kept.error == "smsd could not make the call (ValueError): see its log"
+    assert not post.task.done()
+    await post.end()
+    await post.outbox.close()
 
 
 # -- the outbox, and the end -------------------------------------------------------------------------------------------

@@ -1,9 +1,10 @@
 """Is every final state right when ten thousand receipts come in any order, doubled, early and late?
 
 Virtual time, the real engine, outbox and dialects. A carrier takes calls and lets receipts come whenever it likes:
-before the call is answered, seconds after it, an hour later, each perhaps twice. What must become of each message is worked
-out a second time by Ledger, some lines that know the contract and nothing of how smsd does it. Once by a dialect whose
-receipts name our id and attempt, once by one that names only its own id, so that an early receipt has no message yet.
+before the call is answered, seconds after it, an hour later, each perhaps twice. What must become of each message is
+worked out a second time by Ledger, some lines that know the contract and nothing of how smsd does it. Once by a dialect
+whose receipts name our id and attempt, once by one that names only its own id, so that an early receipt has no message
+yet.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import json
 import sqlite3
 from collections import Counter
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from random import Random
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -111,6 +114,7 @@ class Sent:
     n: int
     id: str
     url: str
+    at: int
     answered: bool = False
     lost: bool = False
     early: list[tuple[str, str]] = field(default_factory=list)
@@ -141,7 +145,7 @@ class Storm:
         ledger = self.ledgers[text]
         ledger.called(self.rig.clock.wall())
         id = f"SM{len(self.calls):032d}" if self.by_our_id else str(5_000_000_000_000_000 + len(self.calls))
-        call = self.calls[id] = Sent(text, ledger.calls, id, fields.get("StatusCallback", ""))
+        call = self.calls[id] = Sent(text, ledger.calls, id, fields.get("StatusCallback", ""), self.rig.clock.wall())
         latency_ms = self.random.randint(5, 4_000)
         call.lost = self.random.random() < 0.03
         loop = asyncio.get_running_loop()
@@ -156,7 +160,16 @@ class Storm:
     def _listed(self, request: Request) -> Outcome:
         to = parse_qs(urlsplit(request.url).query)["To"][0]
         calls = [call for call in self.calls.values() if number(int(call.text)) == to]
-        return answer(200, messages=[{"sid": call.id, "body": call.text, "status": "sent"} for call in calls])
+        rows = [
+            {
+                "sid": call.id,
+                "body": call.text,
+                "status": "sent",
+                "date_created": formatdate(call.at // 1_000, usegmt=True),
+            }
+            for call in calls
+        ]
+        return answer(200, messages=rows)
 
     def _answered(self, call: Sent) -> None:
         call.answered, ledger = True, self.ledgers[call.text]
@@ -250,11 +263,15 @@ async def check(rig: Rig, storm: Storm, ids: dict[str, str]) -> None:
     assert wrong == {}
     found = read(rig, "SELECT m.id, m.state FROM messages AS m")
     states = ("pending", "processing", "sent", "delivered", "undelivered", "failed")
-    differ = {ids[id]: (states[n], storm.ledgers[ids[id]]) for id, n in found if states[n] != storm.ledgers[ids[id]].state}
+    differ = {
+        ids[id]: (states[n], storm.ledgers[ids[id]]) for id, n in found if states[n] != storm.ledgers[ids[id]].state
+    }
     assert differ == {}
     words = read(rig, "SELECT m.id, a.n, a.receipt FROM attempts AS a JOIN messages AS m USING (seq)")
     kept = {(ids[id], n): None if rank is None else RANKS[rank] for id, n, rank in words}
-    expected = {(text, n): ledger.words.get(n) for text, ledger in storm.ledgers.items() for n in range(1, ledger.calls + 1)}
+    expected = {
+        (text, n): ledger.words.get(n) for text, ledger in storm.ledgers.items() for n in range(1, ledger.calls + 1)
+    }
     assert kept == expected
     with sqlite3.connect(rig.path) as database:
         assert look.recount(database) == []
@@ -274,7 +291,7 @@ KINDS = {
 TOLD = frozenset(KINDS.values())
 
 
-def read(rig: Rig, query: str) -> list[tuple[object, ...]]:
+def read(rig: Rig, query: str) -> list[Any]:
     """Straight from the file."""
     database = sqlite3.connect(rig.path)
     try:

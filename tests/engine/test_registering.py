@@ -71,6 +71,8 @@ class Setup(Signed):
             return Request("GET", API, {}, b"")
         if known[first].status == 401:
             raise HookUnreadableError("The key must be an administrator's.")
+        if known[first].status != 200:
+            raise HookUnreadableError(f"HTTP {known[first].status}")
         if second not in known:
             return Request("POST", API, {}, url.encode())
         return f"Webhook {known[second].body.decode()} was made for {url}."
@@ -149,6 +151,14 @@ async def test_a_dialects_calls_are_made_in_order_until_it_is_done() -> None:
     assert SECRET not in repr(found)
 
 
+async def test_none_of_several_secrets_is_shown_and_the_first_is_told() -> None:
+    carrier = Performing([Response(200, {}, b"7"), Response(200, {}, b"an-older-secret")])
+    made = registering(carrier, replace(setting("main", Setup("main"), SECRET), older_secrets=("an-older-secret",)))
+    found = await made.register("main")
+    assert carrier.sent[1].body.endswith(SECRET.encode())
+    assert found.text.startswith("Webhook <webhook_secret> was made for")
+
+
 async def test_a_provider_without_such_an_api_is_not_called() -> None:
     carrier = Performing()
     found = await registering(carrier, setting("main", Signed("main"))).register("main")
@@ -158,18 +168,20 @@ async def test_a_provider_without_such_an_api_is_not_called() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "text"),
+    ("outcome", "text", "refused"),
     [
-        (NoConnection("refused"), "No connection to the provider: refused. Repeat it."),
-        (NoAnswer("reset"), "The provider gave no readable answer: reset. Repeat it."),
-        (Response(401, {}, b""), "The key must be an administrator's."),
+        (NoConnection("refused"), "No connection to the provider: refused. Repeat it.", False),
+        (NoAnswer("reset"), "The provider gave no readable answer: reset. Repeat it.", False),
+        (Response(401, {}, b""), "The key must be an administrator's.", True),
+        (Response(503, {}, b""), "HTTP 503", False),
+        (Response(429, {}, b""), "HTTP 429", False),
     ],
 )
-async def test_what_goes_wrong_is_told(outcome: Outcome, text: str) -> None:
+async def test_what_goes_wrong_is_told(outcome: Outcome, text: str, refused: bool) -> None:
     carrier = Performing([outcome])
     with pytest.raises(NotRegisteredError) as caught:
         await registering(carrier, setting("main", Setup("main"))).register("main")
-    assert (str(caught.value), len(carrier.sent)) == (text, 1)
+    assert (str(caught.value), caught.value.refused, len(carrier.sent)) == (text, refused, 1)
 
 
 async def test_a_dialect_without_an_end_is_ended() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from smsd.core.events import Event, Kind
+from smsd.core.verdict import Category
 from smsd.providers.base import HookKind
 from smsd.providers.dialpad import Dialpad
 from tests.doubles.reporting import Posted, by_dialpad, by_twilio
@@ -60,3 +62,15 @@ def dialpad_report(id: str, word: str, result: str | None, wall: int, name: str 
         "text": "",
     }
     return by_dialpad(f"{PUBLIC}/webhooks/{name}/status", KEY, **claims)
+
+
+def of(rig: Rig, kind: Kind) -> list[Event]:
+    """What was told under this name."""
+    return [event for event in rig.events if event.kind is kind]
+
+
+async def error(rig: Rig, id: str) -> tuple[str, Category | None, str | None]:
+    """State, category and code."""
+    message = await rig.message(id)
+    found = message.error
+    return (message.state.label, None, None) if found is None else (message.state.label, found.category, found.code)

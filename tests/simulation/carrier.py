@@ -143,6 +143,8 @@ class Network:
         """Providers that are out of service."""
         self.made: set[tuple[str, int]] = set()
         """Attempts called."""
+        self.taken: Callable[[Call], None] = lambda call: None
+        """Told of every call that a provider took."""
 
     def line(self, life: int, alive: Callable[[], bool]) -> Line:
         """The carrier of one life of the daemon."""
@@ -194,6 +196,7 @@ class Network:
             call.over_limit = True
         elif fate in {"taken", "lost answer", "slow"} or (fate == "garbled" and self.random.random() < 0.5):
             account.take(call, now)
+            self.taken(call)
 
     def believe(self, call: Call) -> None:
         """What the engine made of the answer, at the instant it was given."""

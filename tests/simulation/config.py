@@ -27,6 +27,7 @@ from smsd.engine.settler import RetryBook
 from tests.simulation.carrier import Account
 from tests.simulation.dialects import DIALECTS
 from tests.simulation.governed import UNGOVERNED, Governed
+from tests.simulation.way_back import SILENT, Back
 
 SECOND_US = 1_000_000
 DAY_MS = 86_400_000
@@ -57,6 +58,8 @@ class Provider:
     enabled: bool = True
     slowed: int = 1
     """So many times fewer than the rules say are allowed in each window just now."""
+    back: str = ""
+    """How its receipts name a message; empty: it sends none."""
 
     @property
     def pace(self) -> Pace:
@@ -65,7 +68,7 @@ class Provider:
 
     def setting(self) -> Setting:
         """What the engine is given of it."""
-        dialect = DIALECTS[self.lookup](self.name, f"credentials-{self.credentials}")
+        dialect = DIALECTS[self.lookup](self.name, f"credentials-{self.credentials}", self.back)
         return Setting(self.name, dialect, replace(self.rules, pace=self.pace))
 
 
@@ -96,6 +99,7 @@ class World:
     shared_slowed: int = 1
     budget: float | None = 0.2
     governed: Governed = UNGOVERNED
+    back: Back = SILENT
 
     @property
     def accounts(self) -> dict[str, Pace]:
@@ -113,6 +117,7 @@ class World:
             max_attempts=self.retry.max_attempts,
             profiles={name: each.max_attempts for name, each in profiles.items()},
             quiet=self.governed.quiet,
+            callbacks=self.back.rules,
         )
         return Plan(
             settings=settings,
@@ -125,6 +130,7 @@ class World:
             routing=self.routing,
             accounts=self.accounts,
             admission=AdmissionRules(self.governed.rules, self.governed.quiet, profiles, self.retry),
+            public_url="https://sim.example",
         )
 
 

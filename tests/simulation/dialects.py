@@ -11,8 +11,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from smsd.core.receipt import ReceiptReading, Status
 from smsd.core.verdict import Category, Fate, Scope, Verdict, accepted
-from smsd.providers.base import Absent, Call, Finding, Found, Request, Response, Unanswered
+from smsd.providers.base import (
+    Absent,
+    Call,
+    Finding,
+    Found,
+    Hook,
+    HookAnswer,
+    HookKind,
+    InboundText,
+    Report,
+    Request,
+    Response,
+    Unanswered,
+)
 
 DEFER, REFUSE = Fate.DEFER, Fate.REFUSE
 
@@ -26,6 +40,14 @@ READINGS: dict[str, Callable[[], Verdict]] = {
 }
 """Word -> what it means."""
 
+RECEIPTS: dict[str, ReceiptReading] = {
+    "D1": ReceiptReading(Category.INVALID_RECIPIENT, "final"),
+    "D2": ReceiptReading(Category.RATE_LIMITED, "resend", (2_000, 40_000), 3),
+    "D3": ReceiptReading(Category.OPTED_OUT, "suppress"),
+    "D4": ReceiptReading(Category.AUTH_FAILED, "halt"),
+}
+"""Code of a receipt -> what it means."""
+
 
 @dataclass(frozen=True)
 class Scripted:
@@ -33,9 +55,14 @@ class Scripted:
 
     name: str
     credentials: str = "first"
+    back: str = ""
+    """How its receipts name a message: "marked" (our id and attempt), "id" (its own id); empty: there are none."""
 
     type: ClassVar[str] = "scripted"
     lookup: ClassVar[str] = "none"
+    signs: ClassVar[bool] = True
+    answers_words: ClassVar[bool] = True
+    hook_answer: ClassVar[HookAnswer] = HookAnswer()
 
     def prepare(self, call: Call) -> Request:
         said = [call.id, call.recipient, call.text, call.sender, call.segments]
@@ -72,6 +99,26 @@ class Scripted:
 
     def fingerprint(self) -> str:
         return f"{self.name}:{self.credentials}"
+
+    @property
+    def hooks(self) -> frozenset[HookKind]:
+        return frozenset([HookKind.STATUS] if self.back else ())
+
+    @property
+    def reports_by_id(self) -> bool:
+        return self.back == "id"
+
+    def verify(self, hook: Hook) -> None:
+        """Nobody forges anything here."""
+
+    def read(self, hook: Hook) -> tuple[Report | InboundText, ...]:
+        word, pmid, id, attempt, code = json.loads(hook.body)
+        if self.back == "id":
+            return (Report(Status(word), pmid, code=code),)
+        return (Report(Status(word), pmid, id, attempt, code),)
+
+    def receipt_reading(self, code: str) -> ReceiptReading | None:
+        return RECEIPTS.get(code)
 
 
 @dataclass(frozen=True)

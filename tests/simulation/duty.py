@@ -126,6 +126,12 @@ class Duty:
         if (self.rules.on_auth_failure == "halt" or halt) and began_us > self.renewed_us and not self.halted:
             self._halt(now_us)
 
+    def reported(self, now_us: int) -> None:
+        """A receipt said that every message would end so."""
+        self._learnt_us = now_us
+        if not self.halted:
+            self._halt(now_us)
+
     def _halt(self, now_us: int) -> None:
         self.halted, self.broken, self.out_us = True, False, now_us
         self.probe_from_us = now_us + HALT_PROBE_MS * 1_000 if self.rules.halt_probe else None

@@ -23,9 +23,11 @@ from tests.simulation.history import Claimed, History, Move
 T = TypeVar("T")
 
 WATCH = """
-CREATE TEMP TABLE moves (seq INTEGER, before INTEGER, after INTEGER, attempt_before INTEGER, attempt_after INTEGER);
+CREATE TEMP TABLE moves (
+    seq INTEGER, before INTEGER, after INTEGER, attempt_before INTEGER, attempt_after INTEGER, id TEXT, round INTEGER
+);
 CREATE TEMP TRIGGER watch AFTER UPDATE OF state ON main.messages BEGIN
-    INSERT INTO moves VALUES (old.seq, old.state, new.state, old.attempt, new.attempt);
+    INSERT INTO moves VALUES (old.seq, old.state, new.state, old.attempt, new.attempt, new.id, new.round);
 END;
 CREATE TEMP TABLE claims (seq INTEGER, round INTEGER, sender TEXT, at_us INTEGER, wall INTEGER);
 CREATE TEMP TRIGGER claim AFTER UPDATE OF state ON main.messages WHEN old.state = 0 AND new.state = 1 BEGIN
@@ -194,7 +196,7 @@ class Links:
 def moves(database: sqlite3.Connection) -> list[Move]:
     """All changes of state that were committed in a writer's life."""
     found = database.execute("SELECT * FROM moves ORDER BY rowid").fetchall()
-    return [Move(seq, State(before), State(after), n, m) for seq, before, after, n, m in found]
+    return [Move(seq, State(before), State(after), *rest) for seq, before, after, *rest in found]
 
 
 def watched(database: sqlite3.Connection, history: History) -> None:

@@ -12,6 +12,7 @@ from smsd.core.message import Attempt, Message, State
 from smsd.core.pacing import Pace
 from tests.simulation.duty import Duty
 from tests.simulation.governed import UNGOVERNED, Governed
+from tests.simulation.way_back import SILENT, Back, Report, Told
 
 
 @dataclass(slots=True)
@@ -48,6 +49,8 @@ class Letter:
     """Wall time, as the submission or the last operator's retry says."""
     rounds: list[int] = field(default_factory=list)
     """True times at which an operator's retry was asked for."""
+    resends: list[int] = field(default_factory=list)
+    """True times at which a receipt said that it did not arrive, and that it is sent again."""
 
     asked_at: int | None = None
     """`send_at` as the submission says."""
@@ -128,6 +131,8 @@ class Move:
     after: State
     attempt_before: int
     attempt_after: int
+    id: str
+    round: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +238,11 @@ class History:
     """What is wrong with what the engine made of refusals without a reason."""
     proofs: list[tuple[str, int]] = field(default_factory=list)
     """(message, true time) of receipts that proved it was taken."""
+    back: Back = SILENT
+    reports: list[Report] = field(default_factory=list)
+    """Every receipt that a carrier has sent, or will send."""
+    told: list[Told] = field(default_factory=list)
+    """Every callback that an application heard."""
     lives: list[tuple[int, str]] = field(default_factory=list)
     """Starts of the daemon: (true time, how the one before ended)."""
     store_failures: list[int] = field(default_factory=list)
@@ -245,6 +255,8 @@ class History:
     """What the engine still held when all was quiet."""
     overdue: list[str] = field(default_factory=list)
     """Messages seen pending too long after their end of life."""
+    forgotten: set[str] = field(default_factory=set)
+    """Messages that were due for long in fair weather, while no call was made."""
     most_held: int = 0
     """Tickets in memory at most, without those being sent."""
     capacity: int = 0

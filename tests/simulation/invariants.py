@@ -15,10 +15,10 @@ from smsd.core.limits import Action
 from smsd.core.message import FINAL, Message, State
 from smsd.core.pacing import Pace
 from smsd.core.verdict import Category
-from tests.simulation import limits, verdicts
+from tests.simulation import limits, receipts, verdicts
 from tests.simulation.config import DEFAULT_SENDER
 from tests.simulation.history import Call, History, Letter, Rested
-from tests.simulation.rounds import by_provider, cut_off, doubtful, rounds, rules_of
+from tests.simulation.rounds import TAKEN, by_provider, cut_off, doubtful, rounds, rules_of, sent_again
 
 Invariant = Callable[[History], list[str]]
 
@@ -70,6 +70,11 @@ def ended(history: History) -> list[str]:
         return []
     waiting = [message for message in history.outbox if message.state not in FINAL]
     return [f"{m.id[:8]} is still {m.state.label} (due {m.due}, {m.error})" for m in waiting]
+
+
+def remembered(history: History) -> list[str]:
+    """What is due goes out when nothing hinders it; its end of life is not what ends it then."""
+    return [f"{id[:8]} was due and nobody called" for id in history.forgotten]
 
 
 def answered(history: History) -> list[str]:
@@ -131,16 +136,16 @@ def told_truly(history: History) -> list[str]:
     found, messages = [], _messages(history)
     owners: dict[tuple[str, str], Call] = {(c.provider, c.pmid): c for c in history.calls if c.pmid is not None}
     for message in history.outbox:
-        if message.state is State.SENT:
+        if message.state in TAKEN:
             call = owners.get((message.provider or "", message.provider_message_id or ""))
             if call is None or (call.recipient, call.text) != (message.recipient, message.text):
                 found.append(f"{message.id[:8]} is sent as {message.provider_message_id}, which is not its text")
-    bound = Counter(m.provider_message_id for m in history.outbox if m.state is State.SENT)
+    bound = Counter(m.provider_message_id for m in history.outbox if m.state in TAKEN)
     found += [f"{name} is bound to {count} messages" for name, count in bound.items() if count > 1]
     for letter, calls in rounds(history):
         told = [call for call in calls if call.answer == "accepted" and not doubtful(history, call)]
         known = messages.get(letter.id)
-        if told and (known is None or known.state is not State.SENT):
+        if told and (known is None or known.state not in TAKEN) and not sent_again(letter, told[0].start_us):
             found.append(f"{letter.id[:8]} was taken by call {told[0].n}, and is {known and known.state.label}")
         if known is not None and known.state is State.FAILED and calls[-1].start_us > max([-1, *letter.rounds]):
             found += _denied(history, known, calls)
@@ -399,7 +404,7 @@ def legal(history: History) -> list[str]:
     found = []
     for move in history.moves:
         live = move.before in {State.PENDING, State.PROCESSING}  # a limit refuses it; its outcome stays unknown
-        allowed = {*TABLE[move.before].values(), *({move.before} if live else ())}
+        allowed = {*TABLE[move.before].values(), *({move.before} if live else ()), *receipts.by_receipt(move.before)}
         if move.after not in allowed:
             found.append(f"message {move.seq} went from {move.before.label} to {move.after.label}")
         step = move.attempt_after - move.attempt_before
@@ -427,7 +432,7 @@ def failed_with_reason(history: History) -> list[str]:
     return [
         f"{m.id[:8]} is {m.state.label} without a reason"
         for m in history.outbox
-        if m.state in {State.FAILED, State.EXPIRED} and m.error is None
+        if m.state in {State.FAILED, State.EXPIRED, State.UNDELIVERED} and m.error is None
     ] + [
         f"{m.id[:8]} is exhausted without its last error"
         for m in history.outbox
@@ -456,6 +461,7 @@ ALL: dict[str, Invariant] = {
     for each in (
         kept,
         ended,
+        remembered,
         answered,
         one_message_a_key,
         sent_once,
@@ -481,6 +487,7 @@ ALL: dict[str, Invariant] = {
         unhurt,
         *verdicts.ALL,
         *limits.ALL,
+        *receipts.ALL,
     )
 }
 

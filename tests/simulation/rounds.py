@@ -7,17 +7,27 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from smsd.core.account import ProviderRules
+from smsd.core.message import State
 from tests.simulation.history import Call, History, Letter
+
+TAKEN = frozenset({State.SENT, State.DELIVERED, State.UNDELIVERED})
+"""What a message can be that a provider has taken, unless it is sent again."""
+
+
+def sent_again(letter: Letter, since_us: int) -> bool:
+    """Whether it was to be sent again after that, by an operator's word or by a receipt's."""
+    return any(at_us >= since_us for at_us in (*letter.rounds, *letter.resends))
 
 
 def rounds(history: History) -> Iterator[tuple[Letter, list[Call]]]:
-    """A letter's calls, one list for each of its rounds; an operator's retry opens the next."""
+    """A letter's calls, one list for each of its rounds; an operator's retry opens the next, and so does a receipt by
+    which it is sent again."""
     calls: dict[str, list[Call]] = defaultdict(list)
     for call in history.calls:
         calls[call.id].append(call)
     for id, made in calls.items():
         letter = history.by_id[id]
-        edges = [-1, *letter.rounds, 1 << 62]
+        edges = sorted([-1, *letter.rounds, *letter.resends, 1 << 62])
         for begin, end in pairwise(edges):
             part = [call for call in made if begin <= call.start_us < end]
             if part:

@@ -47,6 +47,14 @@ from tests.simulation.limit_bugs import (
     StaysBehind,
     WakesEverybody,
 )
+from tests.simulation.receipt_bugs import (
+    ForgetsEarlyOnes,
+    IgnoresLateDeliveries,
+    KeepsQuiet,
+    LetsWordsFall,
+    MakesNewIds,
+    SendsAgainAnyway,
+)
 from tests.simulation.stories import (
     Contest,
     DiesOfAText,
@@ -555,6 +563,7 @@ class Case:
 CASES = [
     Case(AcknowledgesBeforeCommit, "kept"),
     Case(DropsTickets, "ended", first=35),
+    Case(DropsTickets, "remembered", first=37),
     Case(MissesLateExpiry, "expired_in_time", LateAnswer),
     Case(AnswersOnlySuccess, "answered"),
     Case(ReplaysAnew, "one_message_a_key"),
@@ -585,6 +594,12 @@ CASES = [
     Case(FailsForOurFault, "not_for_our_fault", first=40),
     Case(ForgetsCrashes, "parked", DiesOfAText),
     Case(ForgetsProofs, "proved", first=86),
+    Case(LetsWordsFall, "words_kept"),
+    Case(ForgetsEarlyOnes, "words_kept", first=6),
+    Case(IgnoresLateDeliveries, "ends_as_reported", first=7),
+    Case(SendsAgainAnyway, "not_after_delivery", first=3),
+    Case(KeepsQuiet, "told_all", first=3),
+    Case(MakesNewIds, "told_as_it_was", first=6),
     Case(HasNoLimits, "limits_kept"),
     Case(ForgetsCharges, "limits_kept"),
     Case(ChargesAgain, "charged_once", first=12),
@@ -596,7 +611,7 @@ CASES = [
     Case(ExplainsWithThePast, "explained"),
     Case(LastComesFirst, "in_order"),
     Case(LosesItsPlace, "in_order", FullAtTheClaim),
-    Case(CancelsAnything, "legal"),
+    Case(CancelsAnything, "legal", first=6),
     Case(CountsNothing, "counted"),
     Case(ExplainsNothing, "explained"),
     Case(AlwaysTheSameExcuse, "explained"),

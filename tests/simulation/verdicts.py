@@ -13,7 +13,7 @@ from smsd.core.message import State
 from smsd.core.pacing import Pace
 from smsd.core.verdict import Category
 from tests.simulation.history import Call, History, Letter, Opening
-from tests.simulation.rounds import cut_off, doubtful, rounds, rules_of
+from tests.simulation.rounds import TAKEN, cut_off, doubtful, rounds, rules_of, sent_again
 
 OUT_OF_ORDER = frozenset({"broken", "being tried"})
 
@@ -248,7 +248,9 @@ def proved(history: History) -> list[str]:
     for call in history.calls:
         calls[call.id].append(call)
     for id, at_us in history.proofs:
-        if states[id] is not State.SENT:
+        if sent_again(history.by_id[id], at_us):
+            continue
+        if states[id] not in TAKEN:
             found.append(f"{id[:8]} was proved to be taken and is {states[id].label}")
         later = [call for call in calls[id] if call.start_us > at_us + CLAIMED_US and not call.again]
         found += [f"call {call.n} is for {id[:8]}, which was proved to be taken" for call in later]

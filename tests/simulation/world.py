@@ -36,13 +36,15 @@ from smsd.engine.bus import Bus
 from smsd.engine.engine import Engine
 from smsd.engine.intake import Accepted, Answer
 from smsd.engine.service import Seen, Service
+from smsd.providers.base import HookKind
 from smsd.store import Query, StoreError
 from smsd.store import statements as sql
 from smsd.store.migrate import migrate
 from smsd.store.rows import ATTEMPT_VIEW, MESSAGE_COLUMNS, attempt, message
 from smsd.store.sqlite import SqliteOutbox
 from smsd.store.statements import arrays, grouped
-from tests.simulation import config, governed, look, script
+from tests.doubles.called import telling
+from tests.simulation import config, governed, look, script, way_back
 from tests.simulation.carrier import Network, Weather
 from tests.simulation.clock import SimulatedClock
 from tests.simulation.duty import Duty
@@ -50,6 +52,7 @@ from tests.simulation.faults import Disk, Links, watched
 from tests.simulation.history import Call, History, Letter, Opening, Rested, Suppressed
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.script import Act
+from tests.simulation.way_back import Application, Report
 
 FAR_MS = 20 * 86_400_000
 """What is to be sent later than this is still waiting at the end, and rightly so."""
@@ -69,6 +72,10 @@ SOUND = Parts()
 
 REPEATED = ("recipient", "text", "tenant", "priority", "sender", "pin", "max_attempts", "key", "campaign", "user")
 """What a client says again when it repeats a submission, beside `send_at`."""
+
+IDLE_MS = 100 * 60_000
+"""What is due, and nobody calls for so long in fair weather, is forgotten: the longest window after a reboot, and the
+longest rest, are over by then."""
 
 LATE_US = 40_000_000
 """A message is expired at the latest when the daemon next looks at the clock anyhow, which is after 30 s."""
@@ -118,13 +125,17 @@ class Run:
         self.random = Random(seed)
         self.more = Random(seed + 10**8)
         """The dice for what limits and quiet hours bring: without them a seed means what it always meant."""
+        self.later = Random(seed + 2 * 10**8)
+        """The dice for what comes back."""
         self.config = self.configure()
         self.acts, self.horizon = self.write()
         self.parts = parts
         self.loop = loop
         self.path = directory / "outbox.db"
         self.clock = SimulatedClock(loop, self.random.randrange(10**6, 10**12))
-        self.history = History(capacity=self.config.capacity, governed=self.config.governed)
+        self.history = History(capacity=self.config.capacity, governed=self.config.governed, back=self.config.back)
+        self.application = Application(self.later, lambda: loop.now_us)
+        self.history.told = self.application.told
         self.network = Network(loop, self.clock, self.random, self.history)
         self.disk = Disk(lambda: loop.now_us, self.clock.wall)
         self.history.store_failures = self.disk.failures
@@ -140,6 +151,7 @@ class Run:
         self._clients: set[asyncio.Task[None]] = set()
         self._reloading = asyncio.Lock()
         self.network.health = self._health
+        self.network.taken = self._taken
         self.network.disabled = self._disabled
         self.history.failover = self.config.routing.failover_after_ms is not None
         self.history.budget = self.config.budget
@@ -158,7 +170,11 @@ class Run:
 
     def configure(self) -> config.World:
         """What is configured."""
-        return replace(config.configure(self.random), governed=governed.draw(self.more))
+        made = replace(config.configure(self.random), governed=governed.draw(self.more))
+        made.back = way_back.draw(self.later, [*made.providers])
+        for name, mode in made.back.modes.items():
+            made.providers[name].back = mode
+        return made
 
     def write(self) -> tuple[list[Act], int]:
         """What happens, and until when."""
@@ -260,9 +276,8 @@ class Run:
         )
         self._store = store
         line = self.network.line(n, lambda: links.alive)
-        engine = self.parts.engine(
-            self.config.plan(), store, line, self.clock, bus, self.random.random, self._new_id, self._died
-        )
+        kind = telling(self.parts.engine, self.application)
+        engine = kind(self.config.plan(), store, line, self.clock, bus, self.random.random, self._new_id, self._died)
         for each in self.history.duties.values():
             each.restarted(self.clock.wall(), self.loop.now_us)
         self._count()
@@ -306,6 +321,8 @@ class Run:
         if not event.kind.startswith("provider."):
             return
         duty = self.history.duties[str(fields["provider"])]
+        if event.kind is Kind.PROVIDER_HALTED and "receipt" in str(fields["reason"]):
+            duty.reported(self.loop.now_us)
         duty.keep(event.kind.value, self.clock.wall(), self.loop.now_us)
         duty.unsure = duty.unsure or self.broken.is_set() or self.disk.failed_lately()
 
@@ -315,6 +332,9 @@ class Run:
     def _retried(self, event: Event) -> None:
         """A message goes again: within the budget, or after the rest that its sender, or the two of them, were told."""
         fields, history = event.fields, self.history
+        if fields.get("undelivered"):
+            history.by_id[str(fields["id"])].resends.append(self.loop.now_us)
+            return
         if fields.get("category") == Category.LIMIT_EXCEEDED:
             return
         due, provider = event.at + cast(int, fields["delay_ms"]), str(fields["provider"])
@@ -523,7 +543,8 @@ class Run:
             self._client(partial(self._retry, self._service(), force=self.random.random() < 0.5))
 
     async def _retry(self, service: Service, *, force: bool) -> None:
-        ended, _ = await service.page(Query(states=(State.FAILED, State.EXPIRED), limit=20))
+        states = (State.FAILED, State.EXPIRED, *((State.UNDELIVERED,) if self.config.back.modes else ()))
+        ended, _ = await service.page(Query(states=states, limit=20))
         if not ended:
             return
         letter = self.history.by_id[self.random.choice(ended).message.id]
@@ -565,6 +586,40 @@ class Run:
         [received] = await service.receipts.take([receipt])
         if received.proved:
             self.history.proofs.append((call.id, self.loop.now_us))
+
+    # -- the way back ------------------------------------------------------------------------------------------------
+
+    def _taken(self, call: Call) -> None:
+        """A provider took a call, and reports of it from now on."""
+        if call.provider not in self.config.back.modes:
+            return
+        for delay_s, report in way_back.plan(self.later, call):
+            self.history.reports.append(report)
+            self.loop.call_later(delay_s, self._send_report, report)
+
+    def _send_report(self, report: Report) -> None:
+        """It is repeated until it is answered."""
+        if self.life is not None:
+            self._client(partial(self._report, self.life, report))
+        if report.answered_us is None:
+            self.loop.call_later(self.later.uniform(3, 40), self._repeat, report)
+
+    def _repeat(self, report: Report) -> None:
+        if report.answered_us is None:
+            self._send_report(report)
+
+    async def _report(self, life: Life, report: Report) -> None:
+        name = report.call.provider
+        hooks = life.engine.service.hooks
+        assert hooks is not None
+        target, body = f"/webhooks/{name}/status", way_back.request_of(report)
+        taken = await hooks.take(name, HookKind.STATUS, None, "POST", target, {}, body)
+        if not life.links.alive:
+            return
+        if taken.status != 200:
+            self.history.faults.append(f"a receipt of call {report.call.n} was answered {taken.status}")
+        report.answered_us = report.answered_us or self.loop.now_us
+        self.note(f"  {name} reports {report.word} {report.code} of {report.call.id[:8]} #{report.call.attempt}")
 
     async def _act_suppress(self, act: Act) -> None:
         if self.life is not None:
@@ -756,6 +811,7 @@ class Run:
     async def _make_peace(self) -> None:
         self.note("peace")
         self.disk.full, self.disk.fail_commit, self.disk.busy, self.disk.fail_reads = False, "", 0, 0
+        self.application.well = True
         for account in self.network.accounts.values():
             account.weather, account.limit = Weather(), None
         slowed = self.config.shared_slowed > 1
@@ -776,13 +832,30 @@ class Run:
         while self.loop.now_us < end:
             await self._until(self.loop.now_us + 20_000_000)
             self._audit()
+            self._audit_forgotten()
+            for name in [name for name, duty in self.history.duties.items() if duty.halted]:
+                await self._resume(self._service(), name)  # a late receipt said that all would end so
             assert self.life is not None
             database = self.life.links.database
             far = self.clock.wall() + FAR_MS
             live = "SELECT count(*) FROM messages WHERE state IN (0, 1) AND NOT (state = 0 AND due > ?)"
-            if database.execute(live, (far,)).fetchone()[0] == 0:
+            told = database.execute("SELECT count(*) FROM callbacks").fetchone()[0] == 0
+            heard = all(report.answered_us is not None for report in self.history.reports)
+            if told and heard and database.execute(live, (far,)).fetchone()[0] == 0:
                 self.history.quiet = True
                 return
+
+    def _audit_forgotten(self) -> None:
+        """Note what is due since long although its provider has nothing else to do and nothing hinders it."""
+        calls = self.history.calls
+        if self.config.governed.quiet is not None or (
+            calls and self.loop.now_us - calls[-1].start_us < IDLE_MS * 1_000
+        ):
+            return
+        assert self.life is not None
+        query = "SELECT id FROM messages WHERE state = 0 AND due <= ? AND held IS NULL"
+        found = self.life.links.database.execute(query, (self.clock.wall() - IDLE_MS,)).fetchall()
+        self.history.forgotten |= {id for (id,) in found}
 
     async def _look_back(self) -> None:
         await self._until(self.loop.now_us + 60_000_000)
