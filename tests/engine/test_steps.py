@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import pytest
 
+from smsd.core.callback import CallbackRules
 from smsd.core.pacing import Pace, Window
 from smsd.core.units import rfc3339
+from smsd.engine.callout import Reply
 from smsd.providers.base import Outcome
 from smsd.store import DiskFullError, Step
 from smsd.store.sqlite import SqliteOutbox
@@ -18,6 +20,8 @@ HOUR = 3_600_000
 DAY_S = 86_400
 SLACK_S = 31
 """However quiet it is, the clocks are looked at every 30 s."""
+
+TOLD = CallbackRules(urls={"shop": "https://shop.example/told"}, secret=("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",))
 
 JUMPS: dict[str, Callable[[Rig], None]] = {
     "an hour back": lambda rig: rig.clock.step(-HOUR),
@@ -293,6 +297,39 @@ def test_a_thousand_retries_do_not_come_at_once(rig: Rig) -> None:
         assert len(calls.made) == 400
         seconds = [int(at) for at, _ in calls.made[200:]]
         assert max(seconds.count(second) for second in seconds) <= 45
+        await rig.stop()
+
+    rig.run(story)
+
+
+@pytest.mark.parametrize("by", [-4 * 24 * HOUR, 4 * 24 * HOUR], ids=["back", "ahead"])
+def test_what_is_to_be_told_is_told_as_soon_as_without_a_step(rig: Rig, by: int) -> None:
+    """Ahead by more than a callback's life for some minutes, or back by as much, and then right again."""
+    up, told = [False], list[float]()
+
+    async def application(url: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        if up[0]:
+            told.append(rig.clock.boot() / 1e6)
+        return Reply(204) if up[0] else Reply(error="connection refused")
+
+    rig.application = application
+    rig.messages = type(rig.messages)(callbacks=TOLD)
+
+    async def story() -> None:
+        await rig.start()
+        await rig.accepted()
+        await rig.seconds(60)
+        rig.clock.step(by)
+        await rig.accepted(text="by a clock that is wrong")
+        await rig.seconds(400)
+        rig.clock.step(-by)
+        await rig.seconds(60)
+        counts = await rig.engine.way_back.callbacks.counts()
+        assert (counts.waiting, counts.failed) == (2, 0)
+        up[0], since = True, rig.clock.boot() / 1e6
+        await rig.seconds(1_000)
+        assert len(told) == 2
+        assert told[-1] - since < 900, "the wait of ten minutes at most, and a rest"
         await rig.stop()
 
     rig.run(story)

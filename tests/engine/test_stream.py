@@ -13,6 +13,7 @@ from smsd.engine.bus import Bus
 from smsd.engine.stream import Batch, Stream, UnknownKindError, Wanted, visible, wanted
 from tests.doubles.builders import draft
 from tests.engine.rig import LOST, TO, Rig, answer
+from tests.engine.way_back import PUBLIC, twilio_says
 
 RUN = "0123abcd"
 ALL = Wanted(None)
@@ -227,6 +228,7 @@ def test_every_event_about_a_message_says_whose_it_is(rig: Rig) -> None:
             LOST,
             answer(429, {"Retry-After": "1"}),
         ]
+        rig.public_url = PUBLIC
         await rig.start()
         for n in range(4):
             await rig.accepted(text=f"Your secret {n}")
@@ -242,6 +244,10 @@ def test_every_event_about_a_message_says_whose_it_is(rig: Rig) -> None:
         failed = next(event for event in rig.events if event.kind is Kind.MESSAGE_FAILED)
         await rig.engine.service.retry(str(failed.fields["id"]), None, ttl=None, expires_at=None, force=False)
         await rig.seconds(5)
+        for n, (word, code) in enumerate((("delivered", None), ("undelivered", 30006))):
+            await rig.accepted(text=f"Your secret {8 + n}")
+            await rig.seconds(1)
+            await twilio_says(rig, len(rig.carrier.sends) - 1, word, code)
         rig.carrier.script = [answer(401, code=20003, message="Authenticate")]
         await rig.accepted(text="Your secret 7")
         await rig.seconds(5)

@@ -255,7 +255,7 @@ def test_an_opt_out_fails_at_once_and_suppresses(rig: Rig) -> None:
         assert (message.state, message.error and message.error.category) == (State.FAILED, Category.OPTED_OUT)
         assert Kind.SUPPRESSION_ADDED in rig.kinds()
         assert await rig.refused(to=gone, text="new") == "recipient_suppressed"
-        assert (await rig.submit()).__class__.__name__ == "Receipt"
+        assert (await rig.submit()).__class__.__name__ == "Accepted"
         kept = await rig.engine.service.suppressions_of(gone)
         assert [(each.scope, each.code) for each in kept] == [("main", "21610")]
         assert await rig.state(scheduled) == "pending"
