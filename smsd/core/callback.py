@@ -46,7 +46,7 @@ class CallbackRules:
     """`allow_private`: private addresses that may be called all the same."""
     timeout_ms: int = 10 * SECOND
     per_host: int = 4
-    """Calls to one host at a time."""
+    """Calls to one host at a time, of all tenants together."""
     give_up_ms: int = 3 * DAY
     """How long one is tried."""
 
@@ -78,6 +78,11 @@ class Callback:
     http_status: int | None = None
     tried_at: Instant | None = None
 
+    @property
+    def place(self) -> str:
+        """See place_of."""
+        return f"{self.tenant} {self.origin}"
+
 
 def event_id(message: Message, state: State | None = None) -> str:
     """The id of the fact that the message is in `state` (None: the one it is in) in its present round."""
@@ -98,6 +103,13 @@ def origin_of(url: str) -> str:
         return url
     scheme = match[1].lower()
     return f"{scheme}://{match[2].lower()}:{match[3] or _PORTS[scheme]}"
+
+
+def place_of(tenant: str, url: str) -> str:
+    """Whose callbacks go where: the tenant and the origin of the URL. What does not work is left alone by it, and what
+    waits is shared out by it, so that at a host that serves many the mistake of one tenant is no other's. Of no two
+    tenants the same: their names have no spaces."""
+    return f"{tenant} {origin_of(url)}"
 
 
 def happened_at(message: Message, at: Instant) -> Instant:

@@ -1,7 +1,8 @@
-"""When is a callback tried again, and when is its whole origin left alone?
+"""When is a callback tried again, and when is all that goes to its place left alone?
 
-Two waits, one for each of two facts. A callback that failed waits by a schedule of its own, for three days. An origin
-that does not answer is one fact, however many callbacks wait for it: it rests, and is then tried by one call. Told the
+Two waits, one for each of two facts. A callback that failed waits by a schedule of its own, for three days. A place, a
+tenant's callbacks to one origin, that does not answer is one fact, however many callbacks wait for it: it rests, and is
+then tried by one call. Told the
 time and the draw; it refuses to know how a call is made and what is kept.
 """
 
@@ -26,7 +27,7 @@ MOST_ASKED_MS: Final = HOUR
 """A receiver that asks for a longer wait (Retry-After) is tried after this all the same."""
 
 TOLERATED: Final = 5
-"""Failures in a row after which an origin rests."""
+"""Failures in a row after which a place rests."""
 
 FIRST_REST_US: Final = 5_000_000
 LONGEST_REST_US: Final = 600_000_000
@@ -48,7 +49,7 @@ def next_due(callback: Callback, give_up_ms: int, now: Instant, draw: float, ask
 
 
 class Rest:
-    """How an origin has done lately. Times are boot time in microseconds."""
+    """How a place has done lately. Times are boot time in microseconds."""
 
     __slots__ = ("failures", "until_us")
 

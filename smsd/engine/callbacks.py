@@ -1,12 +1,14 @@
 """Which callback is called next, and how many at a time?
 
 The loop of the callbacks' queue. What waits lies in the outbox; here are only what is called now and the next of it, a
-bounded number, read when the outbox says that there is something new, when the next is due or when an origin's rest
-ends: nobody polls. An origin (scheme, host and port) has `per_host` calls at a time, so one that is slow holds up no
-other, and one that does not work rests (`core.calling`): nothing of it is read or held meanwhile, however much waits.
+bounded number, read when the outbox says that there is something new, when the next is due or when a rest ends: nobody
+polls. What is read, and what rests when it does not work (`core.calling`), is a place: a tenant and an origin (scheme,
+host and port), so that at a host that serves many the mistake of one tenant is no other's. Of a place that rests
+nothing is read or held, however much waits.
 
 What became of a call is written after it: who is killed in between, or stops, calls again, with the same id and body
-(at least once). It refuses to know what a try is and what follows from it (`tries`), and how a call is made.
+(at least once). It refuses to know whose turn it is at a host (`places`), what a try is
+and what follows from it (`tries`), and how a call is made.
 """
 
 from __future__ import annotations
@@ -24,11 +26,11 @@ import structlog
 from smsd.clock import Clock
 from smsd.core.callback import Callback, CallbackRules
 from smsd.core.callee import Network
-from smsd.core.calling import Rest
 from smsd.core.message import Instant
 from smsd.engine.bus import Bus
 from smsd.engine.callout import Callout, Reply
-from smsd.engine.tries import GONE, TRY_AGAIN_S, Tries
+from smsd.engine.places import Host, Place, Places
+from smsd.engine.tries import GONE, TRY_AGAIN_S, Moment, Tries
 from smsd.store import Outbox, Records, StoreError
 
 log = structlog.get_logger("smsd.callbacks")
@@ -37,10 +39,7 @@ IN_FLIGHT: Final = 64
 """Calls at the same time."""
 
 READ: Final = 256
-"""Callbacks read at once, a quarter of them of one origin; while more than these wait here, no more are read."""
-
-ORIGINS: Final = 1_000
-"""Origins whose failures are remembered. Of more, that which has failed least recently is forgotten and tried anew."""
+"""Callbacks read at once, a quarter of them of one place; while more than these wait here, no more are read."""
 
 GRACE_S: Final = 3.0
 """At the end calls in flight are given this long."""
@@ -65,23 +64,7 @@ class Counts:
     """Of those that wait."""
     in_flight: int
     resting: int
-    """Origins that are left alone for now."""
-
-
-class _Origin:
-    """What is called and what is next at one origin."""
-
-    __slots__ = ("calls", "lined_up", "more", "name", "rest", "waiting")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.rest = Rest()
-        self.calls = 0
-        self.waiting: deque[Callback] = deque()
-        self.lined_up = False
-        """It stands in the line of those that may begin a call."""
-        self.more = False
-        """Something of it may be due that was left in the outbox."""
+    """Places (tenant and origin) that are left alone for now."""
 
 
 class Callbacks:
@@ -101,9 +84,8 @@ class Callbacks:
         self._records = records
         self._clock = clock
         self._tries = Tries(outbox, bus, clock, dice, ended, callout)
-        self._origins: dict[str, _Origin] = {}
-        """In the order in which they last failed."""
-        self._line: deque[_Origin] = deque()
+        self._places = Places()
+        self._line: deque[Host] = deque()
         self._held = 0
         self._calls: dict[str, asyncio.Task[None]] = {}
         """By the callback's id."""
@@ -114,6 +96,9 @@ class Callbacks:
         self._rests: list[int] = []
         self._next: Instant | None = None
         self._look = True
+        self._on_hold = False
+        self._holds = 0
+        """How often it was put on hold."""
         self._kick = asyncio.Event()
         self._closing = False
         self._fault: BaseException | None = None
@@ -123,8 +108,14 @@ class Callbacks:
     def rule(self, rules: CallbackRules) -> None:
         """These rules count from the next try on."""
         self._tries.rule(rules)
-        for origin in self._origins.values():
-            self._line_up(origin)
+        for host in self._places.hosts:
+            self._line_up(host)
+        self.wake()
+
+    def hold(self, held: bool) -> None:
+        """While held nothing is read: the clock was stepped, and the times in the outbox are yet to follow it."""
+        self._on_hold = held
+        self._holds += held
         self.wake()
 
     def wake(self) -> None:
@@ -135,7 +126,7 @@ class Callbacks:
     async def counts(self) -> Counts:
         """Raises StoreError."""
         kept, now = await self._records.callback_counts(), self._clock.boot()
-        resting = sum(origin.rest.room(now, 1) == 0 for origin in self._origins.values())
+        resting = sum(place.rest.room(now, 1) == 0 for place in self._places)
         return Counts(kept.waiting, kept.failed, kept.oldest_due, len(self._calls), resting)
 
     async def run(self) -> None:
@@ -166,7 +157,7 @@ class Callbacks:
 
     @property
     def _has_room(self) -> bool:
-        return not self._closing and self._held < READ and len(self._calls) < IN_FLIGHT
+        return not (self._closing or self._on_hold) and self._held < READ and len(self._calls) < IN_FLIGHT
 
     def _may_find_some(self) -> bool:
         """Whether there may be callbacks in the outbox that can be called now."""
@@ -178,100 +169,90 @@ class Callbacks:
 
     async def _read(self) -> None:
         await asyncio.sleep(GATHER_S)
-        busy = [origin for origin in self._origins.values() if self._is_busy(origin)]
-        for origin in busy:
-            origin.more = True
+        now, holds = Moment(self._clock.wall(), self._clock.boot()), self._holds
+        busy = [place for place in self._places if self._is_busy(place)]
+        for place in busy:
+            place.more = True
         self._look, self._next = False, None
         self._passed.clear()
-        names = [origin.name for origin in busy]
         try:
-            found, following = await self._records.callbacks_due(self._clock.wall(), READ, names)
+            found, following = await self._records.callbacks_due(now.wall, READ, [place.name for place in busy])
         except StoreError as error:
             log.error("callbacks could not be read; trying again", error=str(error))
             self._look = True
             await asyncio.sleep(TRY_AGAIN_S)
             return
+        if self._on_hold or holds != self._holds:
+            self._look = True  # by which clock this was read nobody knows
+            return
         if following is not None:
             self._note(following)
         for callback in found:
-            self._hold(callback)
+            self._keep(callback, now)
 
     def _note(self, due: Instant) -> None:
         """A callback is due then."""
         if self._next is None or due < self._next:
             self._next = due
 
-    def _is_busy(self, origin: _Origin) -> bool:
+    def _is_busy(self, place: Place) -> bool:
         """Whether nothing more of it can be used now."""
-        return bool(origin.waiting) or origin.calls >= self._room(origin)
+        return bool(place.waiting) or place.calls >= self._room(place)
 
-    def _room(self, origin: _Origin) -> int:
-        return origin.rest.room(self._clock.boot(), self._tries.rules.per_host)
+    def _room(self, place: Place) -> int:
+        return place.rest.room(self._clock.boot(), self._tries.rules.per_host)
 
-    def _hold(self, callback: Callback) -> None:
-        place = (callback.tenant, callback.url)
-        if callback.id in self._calls or callback.id in self._passed or place in self._passed or place in self._going:
+    def _keep(self, callback: Callback, read: Moment) -> None:
+        url = (callback.tenant, callback.url)
+        if callback.id in self._calls or callback.id in self._passed or url in self._passed or url in self._going:
             return
-        origin = self._origins.get(callback.origin)
-        if origin is None:
-            origin = self._origins[callback.origin] = _Origin(callback.origin)
-        if self._room(origin):
-            origin.waiting.append(callback)
+        place = self._places.of(callback)
+        if self._room(place):
+            place.add(callback, read)
             self._held += 1
-            self._line_up(origin)
+            self._line_up(place.host)
 
-    def _let_go(self, origin: _Origin, keep: Callable[[Callback], bool] = lambda callback: False) -> None:
+    def _let_go(self, place: Place, keep: Callable[[Callback], bool] = lambda callback: False) -> None:
         """What waits here is left to the outbox."""
-        kept = deque(filter(keep, origin.waiting))
-        self._held -= len(origin.waiting) - len(kept)
-        origin.waiting = kept
+        self._held -= place.let_go(keep)
 
-    def _line_up(self, origin: _Origin) -> None:
-        if origin.waiting and not origin.lined_up and origin.calls < self._room(origin):
-            origin.lined_up = True
-            self._line.append(origin)
+    def _line_up(self, host: Host) -> None:
+        if host.line and not host.lined_up:
+            host.lined_up = True
+            self._line.append(host)
 
     def _begin(self) -> None:
-        """Begin calls, one of each origin in turn."""
+        """Begin calls, one of each host in turn, and of each a place's whose turn it is."""
         while self._line and len(self._calls) < IN_FLIGHT and not self._closing:
-            origin = self._line.popleft()
-            origin.lined_up = False
-            if not origin.waiting or origin.calls >= self._room(origin):
+            host = self._line.popleft()
+            host.lined_up = False
+            place = host.next(self._clock.boot(), self._tries.rules.per_host)
+            if place is None:
                 continue
-            callback = origin.waiting.popleft()
+            callback, read = place.begin()
             self._held -= 1
-            origin.calls += 1
-            task = asyncio.get_running_loop().create_task(self._call(origin, callback), name=f"smsd {callback.id}")
+            call = self._call(place, callback, read)
+            task = asyncio.get_running_loop().create_task(call, name=f"smsd {callback.id}")
             self._calls[callback.id] = task
-            task.add_done_callback(partial(self._call_ended, origin, callback))
-            self._line_up(origin)
+            task.add_done_callback(partial(self._call_ended, place, callback))
+            self._line_up(host)
 
-    def _call_ended(self, origin: _Origin, callback: Callback, task: asyncio.Task[None]) -> None:
+    def _call_ended(self, place: Place, callback: Callback, task: asyncio.Task[None]) -> None:
         del self._calls[callback.id]
         self._passed.add(callback.id)
-        if (place := (callback.tenant, callback.url)) in self._going:
-            self._going.discard(place)
-            self._passed.add(place)
-        origin.calls -= 1
+        if (url := (callback.tenant, callback.url)) in self._going:
+            self._going.discard(url)
+            self._passed.add(url)
+        place.ended()
         if not task.cancelled() and task.exception() is not None:
             self._fault = task.exception()
-        self._line_up(origin)
-        if origin.more and not self._is_busy(origin):
-            origin.more = False
+        self._line_up(place.host)
+        if place.more and not self._is_busy(place):
+            place.more = False
             self._look = True
-        self._forget(origin)
+        self._places.forget(place)
         self._begin()
         self._kick.set()
-
-    def _forget(self, origin: _Origin) -> None:
-        """An origin of which nothing is to be remembered, and beyond the bound the one that failed longest ago."""
-        if not origin.calls and not origin.waiting and not origin.rest.failures:
-            self._origins.pop(origin.name, None)
-        while len(self._origins) > ORIGINS:
-            idle = next((each for each in self._origins.values() if not each.calls and not each.waiting), None)
-            if idle is None:
-                return
-            del self._origins[idle.name]
 
     async def _sleep(self) -> None:
         """Until there is something to do; without room only the end of a call makes some."""
@@ -289,25 +270,25 @@ class Callbacks:
 
     # -- one call ----------------------------------------------------------------------------------------------------
 
-    async def _call(self, origin: _Origin, callback: Callback) -> None:
-        due = await self._tries.perform(callback, partial(self._heard, origin, callback))
+    async def _call(self, place: Place, callback: Callback, read: Moment) -> None:
+        due = await self._tries.perform(callback, read, partial(self._heard, place, callback))
         if due is not None:
             self._note(due)
 
-    def _heard(self, origin: _Origin, callback: Callback, reply: Reply) -> None:
-        """What the answer says of the origin. One that refuses this call in its own words works."""
+    def _heard(self, place: Place, callback: Callback, reply: Reply) -> None:
+        """What the answer says of the place. One that refuses this call in its own words works."""
         if reply.status == GONE:
-            self._url_gone(origin, callback.tenant, callback.url)
+            self._url_gone(place, callback.tenant, callback.url)
         if reply.status is not None and reply.status < 500 and reply.status not in _NOT_WORKING:
-            origin.rest.answered()
+            place.rest.answered()
             return
-        origin.rest.failed(self._clock.boot())
-        self._origins[origin.name] = self._origins.pop(origin.name, origin)
-        if self._room(origin) == 0:
-            self._let_go(origin)
-            heappush(self._rests, origin.rest.until_us)
+        place.rest.failed(self._clock.boot())
+        self._places.failed(place)
+        if self._room(place) == 0:
+            self._let_go(place)
+            heappush(self._rests, place.rest.until_us)
 
-    def _url_gone(self, origin: _Origin, tenant: str, url: str) -> None:
+    def _url_gone(self, place: Place, tenant: str, url: str) -> None:
         """Nothing more is called there; what waits for it is given up in the outbox."""
         self._going.add((tenant, url))
-        self._let_go(origin, lambda each: (each.tenant, each.url) != (tenant, url))
+        self._let_go(place, lambda each: (each.tenant, each.url) != (tenant, url))

@@ -282,6 +282,7 @@ class Engine:
         """The wall clock was stepped: the ends of blocks are void, and after a step ahead what is due by mistake."""
         self.limits.forget()
         self.schedule.unblock_all()
+        self.way_back.callbacks.hold(True)
         if ahead:
             self.dispatcher.hold(True)
 
@@ -289,6 +290,7 @@ class Engine:
         """What is due has followed the clock."""
         now = self._clock.wall()
         self.dispatcher.hold(False)
+        self.way_back.callbacks.hold(False)
         self.reconciler.doubt(now)
         self.janitor.notice(now)
         self._due_anew()

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from traceback import extract_tb
 from typing import Final, TypeVar
 
 import structlog
@@ -39,6 +40,14 @@ GONE: Final = 410
 """The answer of a URL that takes no more callbacks."""
 
 UNSIGNED: Final = "its tenant has no secret to sign with: set [callbacks] secret or the tenant's callback_secret"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """By both clocks."""
+
+    wall: Instant
+    boot_us: int
 
 
 class Tries:
@@ -83,22 +92,21 @@ class Tries:
         for callout in (*self._old, self._callout):
             await callout.close()
 
-    async def perform(self, callback: Callback, heard: Callable[[Reply], None]) -> Instant | None:
-        """Try it once. Returns when it is tried next, None: never. `heard` is told the answer before anything is
-        written; not of one that may not be sent."""
+    async def perform(self, callback: Callback, read: Moment, heard: Callable[[Reply], None]) -> Instant | None:
+        """Try it once. Returns when it is tried next, None: never. `read`: when it was read from the outbox. `heard` is
+        told the answer before anything is written; not of one that may not be sent."""
         rules = self.rules
         secrets = rules.secrets_of(callback.tenant)
         if not secrets:
             await self._give_up(callback, Reply(error=UNSIGNED), "refused")
             return None
-        headers, body = signed(callback, secrets, self._clock.wall()), callback.payload.encode()
-        reply = await self._callout.call(callback.url, headers, body, rules.timeout_ms)
+        reply = await self._called(callback, secrets, rules.timeout_ms)
         if reply.refused:
             await self._give_up(callback, reply, "refused")
             return None
         heard(reply)
         if reply.status is None or not (200 <= reply.status < 300 or reply.status == GONE):
-            return await self._failed(callback, reply, rules.give_up_ms)
+            return await self._failed(callback, reply, rules.give_up_ms, read)
         if reply.status == GONE:
             await self._gone(callback)
         else:
@@ -106,13 +114,28 @@ class Tries:
             await self._write(lambda: self._outbox.callback_told([callback.id]))
         return None
 
-    async def _failed(self, callback: Callback, reply: Reply, give_up_ms: int) -> Instant | None:
-        now = self._clock.wall()
-        due = next_due(callback, give_up_ms, now, self._dice(), reply.wait_ms)
+    async def _called(self, callback: Callback, secrets: Sequence[str], timeout_ms: int) -> Reply:
+        """Whatever a URL or a receiver brings about ends this try, not the daemon."""
+        try:
+            headers = signed(callback, secrets, self._clock.wall())
+            return await self._callout.call(callback.url, headers, callback.payload.encode(), timeout_ms)
+        except Exception as error:
+            # Not the error's own words, nor a traceback with them: the URL may be in them, and secrets in that.
+            what, where = type(error).__name__, extract_tb(error.__traceback__)[-1]
+            place = f"{where.filename}:{where.lineno}"
+            log.error("a callback could not be called", callback=callback.id, error=what, where=place)
+            return Reply(error=f"smsd could not make the call ({what}): see its log")
+
+    async def _failed(self, callback: Callback, reply: Reply, give_up_ms: int, read: Moment) -> Instant | None:
+        # Its times are of the clock by which it was read: a step since then says nothing of its age.
+        was = read.wall + (self._clock.boot() - read.boot_us) // 1_000
+        due = next_due(callback, give_up_ms, was, self._dice(), reply.wait_ms)
         if due is None:
             await self._give_up(callback, reply, "given_up")
             return None
         self._ended("failed")
+        now = self._clock.wall()
+        due += now - was
         tried = _tried(callback, reply, now, due)
         log.debug("a callback failed", callback=callback.id, origin=callback.origin, tries=tried.tries, why=tried.error)
         await self._write(lambda: self._outbox.callback_failed(tried))

@@ -204,14 +204,6 @@ class Recovery:
 
 
 @dataclass(frozen=True, slots=True)
-class Proved:
-    """The message after a proof from outside, and its state before. Both states are the same: it was news to nobody."""
-
-    message: Message
-    before: State
-
-
-@dataclass(frozen=True, slots=True)
 class Tracking:
     """What is to be written down for the way back; all of it costs something for each message sent."""
 
@@ -468,24 +460,16 @@ class Outbox(Protocol):
         only with `force`. A due time and expiry anew, crashes forgotten; history stays."""
         ...
 
-    async def prove(
-        self, id: str, attempt: int, provider: str, provider_message_id: str, now: Instant
-    ) -> Proved | None:
-        """A proof from outside (a receipt) that the provider took attempt `attempt` as `provider_message_id`.
-
-        pending, processing, failed -> sent, as if the provider had answered so; the attempt learns the id. What ended
-        otherwise (sent and beyond, cancelled, expired) stays as it is. What was counted of a failure stays counted.
-        None, and nothing changes: no such message; no such attempt at this provider; the attempt has another id, or
-        the id another message (looked for among all that look-ups found, and among the newest 20,000 calls).
-        """
-        ...
-
     async def receive(self, receipts: Sequence[Receipt], now: Instant, spread: float = 0.0) -> list[Received]:
-        """Apply delivery receipts, in one transaction; one result each, in order.
+        """Apply delivery receipts, in one transaction; one result each, in order. Many at once hold up all others.
 
-        By our id and attempt, else by the provider's id (Tracking.ids). One of nothing that is known and that has the
-        provider's id is kept for a day; settle() and prove() apply it when the id becomes known, and tell `received`
-        of notify(). The rules are `core.receipt.judge`. `spread`: a draw from [0, 1) that scatters what is sent again.
+        By our id and attempt, else by the provider's id (Tracking.ids). The attempt learns the provider's id, unless it
+        has another one, or a look-up found that for another message. An id that an answer gave to another message is
+        believed: our id was told to this provider with this message only.
+
+        One of nothing that is known and that has the provider's id is kept for a day; settle() and another receipt
+        apply it when the id becomes known, and tell `received` of notify(). The rules are `core.receipt.judge`.
+        `spread`: a draw from [0, 1) that scatters what is sent again.
         """
         ...
 
@@ -587,8 +571,9 @@ class Records(Protocol):
     async def callbacks_due(
         self, now: Instant, limit: int, without: Collection[str] = ()
     ) -> tuple[tuple[Callback, ...], Instant | None]:
-        """Callbacks that are due, at most `limit`, fairly by origin (of each at most `limit` / 4, earliest first); and
-        when the next of all others is due. `without`: none of these origins."""
+        """Callbacks that are due, at most `limit`, fairly by place (of each at most `limit` / 4, earliest first, and
+        the place first whose first has been due longest); and when the next of all others is due. `without`: none of these
+        places (`Callback.place`). What it costs is bounded by `limit` and `without`, however much waits."""
         ...
 
     async def callbacks(self, tenant: str | None, failed: bool, after: str | None, limit: int) -> tuple[Callback, ...]:

@@ -1,8 +1,10 @@
 """Whose is a provider's message id already?
 
-An id that a message has is never given to another: not to one that a look-up asks for, not to one that a receipt
-proves. Ids that look-ups found are indexed. Those that an answer gave are not (sql/sqlite/0001_initial.sql says why):
-they are looked for among the newest calls, backward, as far as a call of theirs can lie. Nothing here writes.
+An id that a message has is never given to another one that a look-up asks for. Ids that look-ups found are indexed.
+Those that an answer gave are not (sql/sqlite/0001_initial.sql says why): they are looked for among the newest calls,
+backward, as far as a call of theirs can lie. That takes milliseconds, which a look-up has and a receipt has not: one
+that names our id is the provider's own word on whose its id is, and is compared only with what look-ups found, for they
+may have mixed up two equal texts. Nothing here writes.
 """
 
 from __future__ import annotations
@@ -22,9 +24,6 @@ BINDING_SLACK_MS = 60_000
 
 MAX_INTEGER = 2**63 - 1
 """SQLite's largest; above every number and time."""
-
-STRETCHES = 20
-"""Stretches of ATTEMPTS_AT_ONCE calls, newest first, among which the owner of a proving id is looked for: 10 ms."""
 
 
 def bound(db: Handle, ids: Sequence[str], without: Collection[str] = ()) -> set[str]:
@@ -69,16 +68,6 @@ def stretches(db: Handle, since: Instant) -> Iterator[tuple[int, int]]:
         high = row[0]
 
 
-def bound_to_another(db: Handle, seq: int, provider: str, pmid: str, since: Instant) -> bool:
-    """Whether the id is another message's of this provider.
-
-    One that an answer gave was settled after the proved call began.
-    """
-    if db.execute(sql.BOUND_TO_OTHER_BY_LOOKUP, (pmid, seq, provider)).fetchone() is not None:
-        return True
-    for n, (low, high) in enumerate(stretches(db, since - BINDING_SLACK_MS)):
-        if n == STRETCHES:
-            break
-        if db.execute(sql.BOUND_TO_OTHER_BY_ANSWER, (low, high, pmid, seq, provider)).fetchone() is not None:
-            return True
-    return False
+def found_for_another(db: Handle, seq: int, provider: str, pmid: str) -> bool:
+    """Whether a look-up found the id of this provider for another message than `seq`."""
+    return db.execute(sql.BOUND_TO_OTHER_BY_LOOKUP, (pmid, seq, provider)).fetchone() is not None

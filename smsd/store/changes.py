@@ -1,7 +1,7 @@
 """What does one message's, or one provider's, own change do to the rows?
 
 The rare transitions, one message or one slice at a time, each a function of the open transaction: expire, cancel,
-reopen, a provider's health, the beat. The daily flow, set-wise, is `transitions`; a proof from outside is `proof`.
+reopen, a provider's health, the beat. The daily flow, set-wise, is `transitions`; what receipts do is `receiving`.
 """
 
 from __future__ import annotations

@@ -3,10 +3,12 @@
 A receipt finds its attempt by our id, which a provider was told and says again, or else by the provider's own. What it
 does to the message is `core.receipt.judge`'s word; this writes it down: the attempt keeps its greatest word, the
 message its new state, and whatever is counted or promised follows, in one transaction. A receipt whose id nobody knows
-is kept (`kept`), and applied by the transaction by which the id becomes known: a settlement, a proof, another receipt.
+is kept (`kept`), and applied by the transaction by which the id becomes known: a settlement, another receipt.
 
-An open call has no row of its own yet; it is written down as overtaken first (`proof` says why). Its own answer, which
-comes too late for the message, then finds another state or another attempt, and changes nothing but that row.
+A receipt may prove that the provider took a call whose answer never came, or is still under way. A call that is open
+has no row of its own yet; it is written down as overtaken first, at the cost of its segments: a crash before its end
+must neither free its place in the windows nor its provider's id. Its own answer, which comes too late for the message,
+then finds another state or another attempt, and only takes the place of that row (`transitions`).
 """
 
 from __future__ import annotations
@@ -16,12 +18,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from smsd.core.lifecycle import Event
-from smsd.core.message import Instant, Message, State
+from smsd.core.message import Attempt, Instant, Message, State
 from smsd.core.receipt import Judgement, Receipt, Tried, charged_after, in_call, judge
 from smsd.core.verdict import Fate
-from smsd.store import Proved, Received, proof, rows
+from smsd.store import Received, rows
 from smsd.store import statements as sql
-from smsd.store.binding import bound_to_another
+from smsd.store.binding import found_for_another
 from smsd.store.changes import find
 from smsd.store.charges import Charges
 from smsd.store.connection import Handle
@@ -31,7 +33,7 @@ from smsd.store.kept import Kept
 from smsd.store.limiting import waits_no_more
 from smsd.store.operations import Settle
 from smsd.store.optouts import OptOuts
-from smsd.store.statements import arrays, expect
+from smsd.store.statements import arrays, change, expect
 from smsd.store.telling import Teller
 from smsd.store.tracks import Known, Tracks
 
@@ -104,18 +106,6 @@ class Receiving:
         """See Outbox.receive."""
         return [self._receive(db, deltas, storable(receipt, now), now, spread) for receipt in receipts]
 
-    def prove(
-        self, db: Handle, deltas: Deltas, id: str, attempt: int, provider: str, pmid: str, now: Instant
-    ) -> Proved | None:
-        """See Outbox.prove."""
-        proved = proof.prove(db, deltas, self._charges, id, attempt, provider, pmid, now)
-        if proved is not None and proved.before is not proved.message.state:
-            self._teller.tell(db, [proved.message.seq], now)
-            self.tracks.sent(db, [(provider, proved.message.seq, now)])
-            known = Known(provider, proved.message.provider_message_id or "", proved.message.seq, attempt)
-            self._became_known(db, deltas, [known], now)
-        return proved
-
     def settled(self, db: Handle, deltas: Deltas, settles: Sequence[Settle], providers: Mapping[int, str]) -> None:
         """These were written, in time or late: keep what is tracked, and apply what waited for their ids. `providers`:
         by message, of those in time."""
@@ -162,11 +152,11 @@ class Receiving:
         return received
 
     def _find(self, db: Handle, receipt: Receipt) -> About | None:
-        """By our id, unless the provider's id belongs to another attempt; else by that."""
+        """By our id, unless a look-up found the provider's id for another message; else by that."""
         message = None if receipt.id is None else find(db, receipt.id, None)
         if message is not None:
             about = tried(db, message, receipt, receipt.attempt)
-            if about is not None and not takes_anothers_id(db, about, receipt.provider, receipt.provider_message_id):
+            if about is not None and not takes_anothers_id(db, about, receipt):
                 return about
         if receipt.provider_message_id is None:
             return None
@@ -182,7 +172,7 @@ class Receiving:
             return Received(receipt, message, message.state, n)
         if judgement.events:
             if in_call(message):
-                proof.write_down(db, message, self._charges.line.boot, now)
+                write_down(db, message, self._charges.line.boot, now)
             message = self._change(db, deltas, receipt, about, judgement, now)
         word = (int(receipt.status), receipt.code, now, receipt.provider_message_id)
         expect(bool(db.execute(RECORD, (*word, message.seq, n, receipt.provider)).rowcount), True)
@@ -265,11 +255,20 @@ def attempts(db: Handle, message: Message, provider: str) -> list[About]:
     return found
 
 
-def takes_anothers_id(db: Handle, about: About, provider: str, pmid: str | None) -> bool:
-    """Whether the receipt would give the attempt an id that is another message's."""
+def takes_anothers_id(db: Handle, about: About, receipt: Receipt) -> bool:
+    """Whether the receipt would give the attempt an id that a look-up found for another message."""
+    pmid = receipt.provider_message_id
     if pmid is None or about.provider_message_id is not None:
         return False
-    return bound_to_another(db, about.message.seq, provider, pmid, about.tried.since)
+    return found_for_another(db, about.message.seq, receipt.provider, pmid)
+
+
+def write_down(db: Handle, message: Message, boot: int, now: Instant) -> None:
+    """The open call, as overtaken."""
+    overtaken = Attempt(
+        message.attempt, message.provider or "", message.claimed_at or now, None, message.segments, None, rows.OVERTAKEN
+    )
+    change(db, sql.INSERT_ATTEMPTS, [rows.attempt_row(message.seq, now, boot, overtaken)])
 
 
 def changed(about: About, receipt: Receipt, judgement: Judgement, now: Instant) -> Message:

@@ -36,7 +36,6 @@ from smsd.store import (
     Page,
     Person,
     PersonCounts,
-    Proved,
     Query,
     Received,
     Recovery,
@@ -80,6 +79,9 @@ SYNCHRONOUS = ("full", "normal", "extra")
 
 PURGES = 10
 """Of one beat, at most: they take away what 2,000 charges a second leave behind."""
+
+RECEIPT_ROWS = 5
+"""That one receipt writes at most, counts aside: its open call and what it says of it, message, id and callback."""
 
 
 def ignore_full(full: bool) -> None:
@@ -320,20 +322,12 @@ class SqliteOutbox:
             lambda db, deltas: changes.reopen(db, deltas, flows, id, tenant, now, expires_at, force)
         )
 
-    async def prove(
-        self, id: str, attempt: int, provider: str, provider_message_id: str, now: Instant
-    ) -> Proved | None:
-        """See Outbox.prove."""
-        receiving = self._ledger.receiving
-        return await self._change(
-            lambda db, deltas: receiving.prove(db, deltas, id, attempt, provider, provider_message_id, now)
-        )
-
     async def receive(self, receipts: Sequence[Receipt], now: Instant, spread: float = 0.0) -> list[Received]:
         """See Outbox.receive."""
         receiving = self._ledger.receiving
         return await self._change(
-            lambda db, deltas: receiving.receive(db, deltas, receipts, now, spread), size=len(receipts)
+            lambda db, deltas: receiving.receive(db, deltas, receipts, now, spread),
+            size=RECEIPT_ROWS * len(receipts),
         )
 
     def notify(
@@ -473,18 +467,8 @@ class SqliteOutbox:
     async def callbacks_due(
         self, now: Instant, limit: int, without: Collection[str] = ()
     ) -> tuple[tuple[Callback, ...], Instant | None]:
-        """See Records.callbacks_due. Several short reads where there are many origins."""
-        origins = untold.Origins(now, limit, without)
-        await self._see_origins(origins.see)
-        if not origins.chosen:
-            return (), origins.next_due
-        return await self._read(lambda db: untold.take(db, origins.chosen, now, limit, origins.next_due))
-
-    async def _see_origins(self, see: Callable[[Sequence[untold.Head]], None]) -> None:
-        after: str | None = ""
-        while after is not None:
-            heads, after = await self._read(partial(untold.heads, after=after))
-            see(heads)
+        """See Records.callbacks_due."""
+        return await self._read(lambda db: untold.due(db, now, limit, without))
 
     async def callbacks(self, tenant: str | None, failed: bool, after: str | None, limit: int) -> tuple[Callback, ...]:
         """See Records.callbacks. Several short reads where few of many are the tenant's."""
@@ -502,9 +486,7 @@ class SqliteOutbox:
 
     async def callback_counts(self) -> CallbackCounts:
         """See Records.callback_counts."""
-        dues: list[Instant] = []
-        await self._see_origins(lambda heads: dues.extend(min(heads)[:1] if heads else ()))
-        return await self._read(lambda db: untold.counts(db, min(dues, default=None)))
+        return await self._read(untold.counts)
 
     async def inbound(
         self,

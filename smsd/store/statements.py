@@ -301,23 +301,9 @@ LIFT_SUPPRESSION = "DELETE FROM suppressions WHERE scope = ? AND number = ?"
 
 # --- proving ---------------------------------------------------------------------------------------------------------
 
-ATTEMPT_TO_PROVE = "SELECT provider, started_at, provider_message_id FROM attempts WHERE seq = ? AND n = ? ORDER BY nr"
-
 BOUND_TO_OTHER_BY_LOOKUP = (
     "SELECT 1 FROM attempts "
     "WHERE outcome IN ('unknown', 'crashed') AND provider_message_id = ? AND seq <> ? AND +provider = ?"
-)
-
-BOUND_TO_OTHER_BY_ANSWER = (
-    "SELECT 1 FROM attempts WHERE nr >= ? AND nr < ? AND +provider_message_id = ? AND +seq <> ? AND provider = ?"
-)
-
-PROVE = (
-    f"UPDATE messages SET state = 2, {LET_GO}, due = ?, charged = ?, provider = ?, provider_message_id = ?, "
-    "uncertain = 0, "
-    "sender = coalesce(sender, asked_sender), "
-    "uncertain_since = NULL, lookups = 0, sent_at = ?, processed_at = ?, error_category = NULL, error_message = NULL, "
-    "error_at = NULL, error_code = NULL, error_provider = NULL, error_cause = NULL WHERE seq = ? AND state = ?"
 )
 
 # --- keeping counts --------------------------------------------------------------------------------------------------

@@ -11,9 +11,13 @@ between. How far it has come is written down with each piece: a process that die
 difference between wall and boot time is written down too, so a step made while smsd was down is found at its start; in
 another boot there is only the latest time written down, which the clock may be behind.
 
-Back, rows are walked in rising order of their due times, ahead in falling order: a row that moved is never met again.
-What is written by the new clock meanwhile moves back with the rest if it lies ahead of the walk: it comes early, which
-harms nobody. Ahead, only rows move whose error or doubt shows that the old clock wrote them.
+Callbacks that wait move too, and with them the time from which their life is counted: an hour of trying is an hour.
+They are walked by their numbers, up to the highest when the walk began: a life must not move twice, nor one that the
+new clock began.
+
+Back, messages are walked in rising order of their due times, ahead in falling order: a row that moved is never met
+again. What is written by the new clock meanwhile moves back with the rest if it lies ahead of the walk: it comes early,
+which harms nobody. Ahead, only rows move whose error or doubt shows that the old clock wrote them.
 """
 
 from __future__ import annotations
@@ -27,12 +31,23 @@ from smsd.store import Step
 from smsd.store import statements as sql
 from smsd.store.connection import Handle
 from smsd.store.deltas import Deltas
+from smsd.store.places import keep_first_due
 from smsd.store.statements import arrays, change, expect, grouped, listed
 
 PIECE = 2_000
 """Rows looked at in one transaction at most: some ten milliseconds."""
 
 FLOWS_AT_ONCE = 500
+
+CALLBACKS_AT_ONCE = 500
+"""Of callbacks, which are moved row by row with all that they carry."""
+
+JUST_NOW_MS = 10_000
+"""A callback that seems to have been made so long after a step back was made between the step and the walk. If not, its
+life is too long, by the step."""
+
+CALLBACKS = 2
+"""The part that is walked first. The others were there before it."""
 
 NOTICED_MS = 500
 """Less than this is no step: two clocks are not read at the same instant."""
@@ -50,7 +65,8 @@ BEHIND = "clock_behind"
 END = 2**62
 
 Place = tuple[int, int, int, int]
-"""Part (0: uncertain, 1: pending), flow, due, seq: everything before it in the walk is done."""
+"""Part (2: callbacks, then 0: uncertain, then 1: pending), flow, due, seq: everything before it in the walk is done. Of
+callbacks: part, highest number, 0, number."""
 
 UNCERTAIN_BACK = grouped(
     "seq, due, uncertain_since",
@@ -75,6 +91,18 @@ PENDING_AHEAD = grouped(
     "ORDER BY due DESC, seq DESC LIMIT ?)",
 )
 
+HIGHEST_CALLBACK = "SELECT coalesce(max(nr), 0) FROM callbacks"
+
+CALLBACKS_FROM = grouped(
+    "nr, place, created_at, due, tried_at",
+    "(SELECT nr, place, created_at, due, tried_at FROM callbacks WHERE nr > ? AND nr <= ? ORDER BY nr LIMIT ?)",
+)
+
+MOVE_CALLBACKS = (
+    f"UPDATE callbacks SET created_at = v.created, due = v.due FROM {listed('nr, created, due')} "
+    "WHERE callbacks.nr = v.nr AND +callbacks.due IS NOT NULL"
+)
+
 FLOWS_FROM = grouped("id", "(SELECT id FROM flows WHERE pending > 0 AND id >= ? ORDER BY id LIMIT ?)")
 
 MOVE_UNCERTAIN = (
@@ -90,8 +118,7 @@ MOVE_PENDING = (
 
 def follow(db: Handle, deltas: Deltas, step: Step) -> Step | None:
     """Move the next piece of what the step concerns. The rest; None: it is done, and the written offset follows."""
-    place = first_place(step) if step.after is None else step.after
-    rest = _uncertain(db, step, place) if place[0] == 0 else _pending(db, deltas, step, place)
+    rest = _next_piece(db, deltas, step)
     if rest is None:
         db.execute(sql.DROP_META, (UNFINISHED,)).fetchall()
         _shift_offset(db, step.by_ms)
@@ -101,8 +128,44 @@ def follow(db: Handle, deltas: Deltas, step: Step) -> Step | None:
 
 
 def first_place(step: Step) -> Place:
-    """Where the walk begins: back, with what is later than now."""
+    """Where the walk of the messages begins: back, with what is later than now."""
     return (0, 0, step.now, END) if step.by_ms > 0 else (0, 0, END, END)
+
+
+def _next_piece(db: Handle, deltas: Deltas, step: Step) -> Place | None:
+    place = step.after
+    if place is None or place[0] == CALLBACKS:
+        rest = _callbacks(db, step, place)
+        if rest is not None:
+            return rest
+        place = first_place(step)
+    return _uncertain(db, step, place) if place[0] == 0 else _pending(db, deltas, step, place)
+
+
+def _callbacks(db: Handle, step: Step, place: Place | None) -> Place | None:
+    highest, after = (db.execute(HIGHEST_CALLBACK).fetchone()[0], 0) if place is None else (place[1], place[3])
+    found = arrays(db, CALLBACKS_FROM, (after, highest, CALLBACKS_AT_ONCE))
+    moves = [(each[0], each[1], _told_later(step, *each[2:])) for each in found]
+    moved = [(nr, place, *move) for nr, place, move in moves if move is not None]
+    expect(change(db, MOVE_CALLBACKS, [(nr, created_at, due) for nr, _, created_at, due in moved]), len(moved))
+    keep_first_due(db, (place for _, place, *_ in moved))
+    return (CALLBACKS, highest, 0, found[-1][0]) if len(found) == CALLBACKS_AT_ONCE else None
+
+
+def _told_later(
+    step: Step, created_at: Instant, due: Instant | None, tried_at: Instant | None
+) -> tuple[Instant, Instant] | None:
+    """When a callback counts as made, and when it is due; None: it stays."""
+    if due is None:
+        return None
+    if step.by_ms > 0:
+        new = step.now <= created_at < step.now + JUST_NOW_MS
+        return created_at if new else created_at - step.by_ms, min(due, max(due - step.by_ms, step.now))
+    if created_at > step.before:
+        return None
+    # What was due already is due still; what the new clock put off is due by it.
+    stays = due <= step.before or (tried_at is not None and tried_at >= step.now)
+    return created_at - step.by_ms, due if stays else due - step.by_ms
 
 
 def _uncertain(db: Handle, step: Step, place: Place) -> Place | None:

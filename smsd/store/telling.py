@@ -7,7 +7,11 @@ statement is spent on it. A URL that said 410 gets nothing more: what comes for 
 CALLBACKS_KEPT callbacks are kept at most. Beyond them the oldest that were given up go, then the oldest that wait: the
 newest of a receiver that works are told within seconds, so the oldest are those of one that has been down the longest,
 and one receiver that is down must not keep another's from being written. How many went is counted. What was given up
-goes by itself after KEPT_MS. It refuses to know how a callback travels, and when it is tried again.
+goes by itself after KEPT_MS.
+
+Of each place (tenant and origin) that has something waiting, the earliest due time is kept beside, by the same
+transaction, so that whoever looks for what is due steps over no place that has nothing. It refuses to know how a
+callback travels, and when it is tried again.
 """
 
 from __future__ import annotations
@@ -21,15 +25,16 @@ from smsd.core.callback import (
     happened_at,
     inbound_id,
     inbound_payload,
-    origin_of,
     payload,
+    place_of,
 )
 from smsd.core.events import Kind
 from smsd.core.message import Instant, Message
 from smsd.core.units import DAY
-from smsd.store import Inbound, rows
+from smsd.store import Inbound, gone, rows
 from smsd.store import statements as sql
 from smsd.store.connection import Handle
+from smsd.store.places import keep_first_due
 from smsd.store.statements import arrays, change, expect, grouped, listed, look_up, look_up_plain
 
 CALLBACKS_KEPT = 1_000_000
@@ -41,14 +46,11 @@ KEPT_MS = 30 * DAY
 SWEPT_AT_ONCE = 500
 """Rows that one beat deletes at most: some 5 ms."""
 
-GONE_KEPT = 100_000
-"""URLs that said 410. Beyond them the oldest is forgotten: it is asked once more, and says so again."""
-
 PIECE = 500
 """Rows that one transaction gives up, or replays."""
 
 BEFORE_ALL = (-1, -1)
-"""The place (due, number) before all callbacks of an origin."""
+"""The (due, number) before all callbacks of a place."""
 
 GONE_ERROR = "410 Gone: this URL takes no more callbacks. Replay one of them when it does again"
 
@@ -75,32 +77,15 @@ TELLABLE = (
 """Whole messages without their texts, in the order of the rows. The last parameter: the tenants that have a URL."""
 
 INSERT_CALLBACKS = (
-    "INSERT INTO callbacks (id, event, tenant, subject, url, origin, payload, created_at, due, error, http_status, "
+    "INSERT INTO callbacks (id, event, tenant, subject, url, place, payload, created_at, due, error, http_status, "
     "tried_at) VALUES {rows} ON CONFLICT (id) DO NOTHING"
 )
-
-ANY_GONE = "SELECT 1 FROM gone_urls LIMIT 1"
-
-GONE = (
-    "WITH v (tenant, url) AS (VALUES {rows}) "
-    "SELECT g.tenant, g.url FROM v CROSS JOIN gone_urls AS g ON g.tenant = v.tenant AND g.url = v.url"
-)
-
-ADD_GONE = "INSERT OR REPLACE INTO gone_urls (tenant, url, at) VALUES (?, ?, ?)"
-
-COUNT_GONE = "SELECT count(*) FROM gone_urls"
-
-FORGET_OLDEST_GONE = (
-    "DELETE FROM gone_urls WHERE (tenant, url) IN (SELECT tenant, url FROM gone_urls ORDER BY at LIMIT ?)"
-)
-
-LIFT_GONE = "DELETE FROM gone_urls WHERE tenant = ? AND url = ?"
 
 DROP_GIVEN_UP = (
     "DELETE FROM callbacks WHERE nr IN (SELECT nr FROM callbacks WHERE due IS NULL ORDER BY tried_at LIMIT ?)"
 )
 
-DROP_OLDEST = "DELETE FROM callbacks WHERE nr IN (SELECT nr FROM callbacks ORDER BY nr LIMIT ?)"
+DROP_OLDEST = "DELETE FROM callbacks WHERE nr IN (SELECT nr FROM callbacks ORDER BY nr LIMIT ?) RETURNING place"
 """Of those that wait: it is asked only when nothing that was given up is left."""
 
 SWEEP = (
@@ -108,8 +93,8 @@ SWEEP = (
     "(SELECT nr FROM callbacks WHERE due IS NULL AND tried_at < ? ORDER BY tried_at LIMIT ?)"
 )
 
-COUNT_TOLD = (
-    "WITH v (id) AS (VALUES {rows}) SELECT count(*), count(c.due) FROM v CROSS JOIN callbacks AS c ON c.id = v.id"
+TOLD_ONES = (
+    "WITH v (id) AS (VALUES {rows}) SELECT c.place, c.due IS NOT NULL FROM v CROSS JOIN callbacks AS c ON c.id = v.id"
 )
 
 DELETE_TOLD = "DELETE FROM callbacks WHERE id IN (VALUES {rows})"
@@ -119,10 +104,10 @@ KEEP_TRY = (
     "WHERE id = ? AND due IS NOT NULL"
 )
 
-OF_ORIGIN = grouped(
+OF_PLACE = grouped(
     "due, nr, mine",
-    "(SELECT due, nr, tenant = ? AND url = ? AS mine FROM callbacks "
-    "WHERE due IS NOT NULL AND origin = ? AND (due, nr) > (?, ?) ORDER BY due, nr LIMIT ?)",
+    "(SELECT due, nr, url = ? AS mine FROM callbacks "
+    "WHERE due IS NOT NULL AND place = ? AND (due, nr) > (?, ?) ORDER BY due, nr LIMIT ?)",
 )
 
 GIVE_UP = (
@@ -150,6 +135,8 @@ class Teller:
         self._urls: Mapping[str, str] = {}
         self._tenants = ""
         self._rows: list[tuple[object, ...]] = []
+        self._touched: set[str] = set()
+        """Places of which the first due time may be another than the kept one."""
         self._adding = False
         self._added = False
         self._changed = False
@@ -223,7 +210,7 @@ class Teller:
         return [rows.message(row) for row in found]
 
     def _add(self, id: str, event: Kind, tenant: str, subject: str, url: str, body: str, at: Instant) -> None:
-        self._rows.append((id, str(event), tenant, subject, url, origin_of(url), body, at, at, None, None, None))
+        self._rows.append((id, str(event), tenant, subject, url, place_of(tenant, url), body, at, at, None, None, None))
 
     # --- what became of them -----------------------------------------------------------------------------------------
 
@@ -231,24 +218,24 @@ class Teller:
         """See Outbox.callback_told."""
         wanted = [(id,) for id in dict.fromkeys(ids)]
         self._know(db)
-        for every, waiting in look_up_plain(db, COUNT_TOLD, wanted):
-            self._count(waiting=-waiting, failed=waiting - every)
+        for place, waits in look_up_plain(db, TOLD_ONES, wanted):
+            self._touched.add(place)
+            self._count(waiting=-waits, failed=waits - 1)
         change(db, DELETE_TOLD, wanted)
 
     def failed(self, db: Handle, callback: Callback) -> None:
         """See Outbox.callback_failed. One that was given up meanwhile (its URL is gone) stays so."""
         tried = (callback.due, callback.tries, rows.storable(callback.error), callback.http_status, callback.tried_at)
         self._know(db)
-        if db.execute(KEEP_TRY, (*tried, callback.id)).rowcount and callback.due is None:
-            self._count(waiting=-1, failed=1)
+        if db.execute(KEEP_TRY, (*tried, callback.id)).rowcount:
+            self._touched.add(callback.place)
+            if callback.due is None:
+                self._count(waiting=-1, failed=1)
 
     def mark_gone(self, db: Handle, tenant: str, url: str, now: Instant) -> None:
         """What comes for the URL from now on is kept as given up."""
         self._gone = True
-        db.execute(ADD_GONE, (tenant, url, now))
-        over = db.execute(COUNT_GONE).fetchone()[0] - GONE_KEPT
-        if over > 0:
-            db.execute(FORGET_OLDEST_GONE, (over,))
+        gone.mark(db, tenant, url, now)
 
     def give_up(
         self, db: Handle, tenant: str, url: str, now: Instant, after: tuple[Instant, int]
@@ -256,7 +243,9 @@ class Teller:
         """Some of what waits for the URL is given up, behind the place `after` (BEFORE_ALL: all). How many, and
         the place where to go on; None: that was all."""
         self._know(db)
-        found = arrays(db, OF_ORIGIN, (tenant, url, origin_of(url), *after, PIECE))
+        place = place_of(tenant, url)
+        found = arrays(db, OF_PLACE, (url, place, *after, PIECE))
+        self._touched.add(place)
         mine = [(nr, GONE_ERROR, now) for _, nr, is_mine in found if is_mine]
         expect(change(db, GIVE_UP, mine), len(mine))
         self._count(waiting=-len(mine), failed=len(mine))
@@ -268,9 +257,10 @@ class Teller:
         found = look_up(db, GIVEN_UP, [(id,) for id in dict.fromkeys(ids)])
         mine = [(nr, of, url) for nr, of, url in found if tenant in (None, of)]
         for of, url in dict.fromkeys((of, url) for _, of, url in mine):
-            if db.execute(LIFT_GONE, (of, url)).rowcount:
+            if gone.lift(db, of, url):
                 self._gone = None
         expect(change(db, REPLAY, [(nr, now) for nr, _, _ in mine]), len(mine))
+        self._touched.update(place_of(of, url) for _, of, url in mine)
         self._count(waiting=len(mine), failed=-len(mine))
         self._adding = self._adding or bool(mine)
         return len(mine)
@@ -293,6 +283,9 @@ class Teller:
             counts = (WAITING, self._waiting, FAILED, self._failed, DROPPED, self._dropped)
             db.execute(sql.with_rows(SET_NUMBERS, 2, 3), counts)
             self._changed = False
+        if self._touched:
+            keep_first_due(db, self._touched)
+            self._touched.clear()
 
     def committed(self) -> None:
         """What was written is durable."""
@@ -302,6 +295,7 @@ class Teller:
     def undone(self) -> None:
         """The transaction is rolled back."""
         self._rows.clear()
+        self._touched.clear()
         self._adding = self._changed = self._known = self._own = False
         self._gone = None
 
@@ -311,35 +305,35 @@ class Teller:
         return added
 
     def _insert(self, db: Handle) -> None:
-        gone = self._gone_ones(db, [(str(row[2]), str(row[4])) for row in self._rows])
+        refused = self._gone_ones(db, [(str(row[2]), str(row[4])) for row in self._rows])
         waiting, given_up = [], []
         for row in self._rows:
-            if (row[2], row[4]) in gone:
+            if (row[2], row[4]) in refused:
                 given_up.append((*row[:8], None, GONE_ERROR, 410, row[7]))
             else:
                 waiting.append(row)
         self._rows.clear()
         fresh = change(db, INSERT_CALLBACKS, waiting)
+        self._touched.update(str(row[5]) for row in waiting)
         self._adding = self._adding or fresh > 0
         self._count(waiting=fresh, failed=change(db, INSERT_CALLBACKS, given_up))
 
     def _gone_ones(self, db: Handle, urls: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         if self._gone is None:
-            self._gone = db.execute(ANY_GONE).fetchone() is not None
-        if not self._gone:
-            return set()
-        return {(tenant, url) for tenant, url in look_up_plain(db, GONE, list(dict.fromkeys(urls)))}
+            self._gone = gone.any_gone(db)
+        return gone.of(db, urls) if self._gone else set()
 
     def _make_room(self, db: Handle) -> None:
         over = self._waiting + self._failed - self._most
         if over > 0 and self._failed:
-            went = db.execute(DROP_GIVEN_UP, (over,)).rowcount
-            self._failed -= went
-            over -= went
+            dropped = db.execute(DROP_GIVEN_UP, (over,)).rowcount
+            self._failed -= dropped
+            over -= dropped
         if over > 0:
-            went = db.execute(DROP_OLDEST, (over,)).rowcount
-            self._waiting -= went
-            self._dropped += went
+            went = [place for (place,) in db.execute(DROP_OLDEST, (over,)).fetchall()]
+            self._touched.update(went)
+            self._waiting -= len(went)
+            self._dropped += len(went)
 
     def _count(self, *, waiting: int = 0, failed: int = 0) -> None:
         self._waiting += waiting

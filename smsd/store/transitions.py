@@ -1,9 +1,9 @@
 """What does each transition do to the rows?
 
-A Ledger applies many operations inside one open transaction, set-wise: acceptances first, then settlements, claims and
-the rest. Every change of a live message is fenced: it repeats the state and the attempt it was decided for, so news
-that come too late change nothing. BEGIN, COMMIT, failures and waking the callers belong to `writer`; what should happen
-to a message belongs to `core.policy`.
+A Ledger applies many operations inside one open transaction, set-wise: acceptances first, then settlements, whatever
+else is to be changed, and claims last. Every change of a live message is fenced: it repeats the state and the attempt
+it was decided for, so news that come too late change nothing. BEGIN, COMMIT, failures and waking the callers belong to
+`writer`; what should happen to a message belongs to `core.policy`.
 """
 
 from __future__ import annotations
@@ -69,16 +69,18 @@ class Ledger:
     def apply(self, db: Handle, operations: Sequence[Operation]) -> None:
         """Write the operations into the open transaction and leave each its result.
 
-        Claims meet the suppressions that settlements of the same batch bring; acceptances, which come first, do not.
+        Claims come last, whenever they were asked for: nothing that is durable together with a claim may speak against
+        the call. A receipt, a cancellation or a suppression of the same batch keeps it from being made. Acceptances,
+        which come first, do not meet the suppressions of their batch.
         """
         deltas = Deltas()
         self._accept(db, [o for o in operations if isinstance(o, Accept)], deltas)
         for settles in distinct([o for o in operations if isinstance(o, Settle)], key=lambda s: s.settlement.seq):
             self._settle(db, settles, deltas)
-        self._begin(db, [o for o in operations if isinstance(o, Begin)], deltas)
         for operation in operations:
             if isinstance(operation, Change):
                 operation.result = operation.run(db, deltas)
+        self._begin(db, [o for o in operations if isinstance(o, Begin)], deltas)
         deltas.write(db)
         self.teller.write(db)
 

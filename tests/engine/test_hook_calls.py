@@ -61,7 +61,8 @@ def test_no_secret_of_several_is_shown(rig: Rig) -> None:
         rig.public_url = PUBLIC
         rig.settings = with_secrets(rig, NEW, OLD)
         await rig.start()
-        rig.carrier.answers = lambda name, form: answer(400, code=21609, message=f"{NEW} is as bad as {OLD}", status=400)
+        said = answer(400, code=21609, message=f"{NEW} is as bad as {OLD}", status=400)
+        rig.carrier.answers = lambda name, form: said
         id = await rig.accepted()
         await rig.seconds(3)
         message = await rig.message(id)

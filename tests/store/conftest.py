@@ -53,7 +53,7 @@ async def opening(path: Path) -> AsyncIterator[Opening]:
         await box.close()
 
 
-WAY_BACK = ("provider_ids", "receipts", "threads", "inbound", "callbacks", "gone_urls")
+WAY_BACK = ("provider_ids", "receipts", "threads", "inbound", "callbacks", "callback_places", "gone_urls")
 """Tables of version 5."""
 
 

@@ -19,6 +19,7 @@ from smsd.core.crashes import CRASHES_ALLOWED
 from smsd.core.health import Health
 from smsd.core.lifecycle import Event, step
 from smsd.core.message import Attempt, Draft, Error, Message, MessageId, Priority, State
+from smsd.core.receipt import Receipt, ReceiptReading, Status
 from smsd.core.settlement import Settlement
 from smsd.core.suppression import EVERY, Suppression
 from smsd.core.verdict import Category
@@ -33,8 +34,8 @@ from smsd.store import (
     Outbox,
     Person,
     PersonCounts,
-    Proved,
     Query,
+    Received,
     Records,
     Recovery,
     Replay,
@@ -120,6 +121,14 @@ class Bench:
             if page.next_before is None:
                 return found[::-1]
             before = page.next_before
+
+    async def proved(
+        self, number: int = 1, attempt: int | None = 1, provider: str = "main", pmid: str = "", now: int = SOON
+    ) -> Received:
+        """A receipt that this call of the message was taken, as SM<number> if nothing else is said."""
+        receipt = Receipt(provider, Status.SENT, pmid or f"SM{number}", draft(number).id, attempt)
+        [received] = await self.box.receive([receipt], now)
+        return received
 
     async def failed_as(self, category: Category, number: int = 1) -> Message:
         """A message that ended in failed."""
@@ -647,6 +656,40 @@ class OutboxContract:
         assert await bench.accept(draft(4)) == [Suppressed(("main",))]
         await self.check(bench)
 
+    async def test_what_is_durable_with_a_claim_speaks_against_it(self, bench: Bench) -> None:
+        """A receipt, a cancellation, a suppression and an expiry of the same commit come first, whatever was asked for
+        first: whoever may call calls at once."""
+        delivered, again, cancelled, unwanted, expired = seqs = await bench.stored(
+            draft(1), draft(2), draft(3), draft(4, recipient="+14155550199"), draft(5, expires_at=SOON + 9)
+        )
+        await bench.claimed(delivered, again)
+        for seq in (delivered, again):
+            await bench.box.settle(settlement(seq, Event.RETRY), attempt(outcome="unknown"))
+        claims = [Claim(seq, (await bench.by_seq(seq)).attempt, "main", "s") for seq in seqs]
+        resend = ReceiptReading(Category.UNDELIVERED, "resend", (60_000,), 3)
+        reports = [
+            Receipt("main", Status.DELIVERED, "SM1", draft(1).id, 1),
+            Receipt("main", Status.UNDELIVERED, "SM2", draft(2).id, 1, reading=resend),
+        ]
+        found, (arrived, missed), gone, _, (ended, _) = await asyncio.gather(
+            bench.box.begin(claims, SOON),
+            bench.box.receive(reports, SOON),
+            bench.box.cancel(draft(3).id, None, SOON),
+            bench.box.suppress(Suppression(EVERY, "+14155550199", SOON, "api")),
+            bench.box.expire(SOON + 9, 9),
+        )
+        put_off, failed = await bench.by_seq(again), await bench.by_seq(unwanted)
+        assert found == [None, put_off, None, failed, None]
+        assert (put_off.state, put_off.due, failed.state) == (State.PENDING, SOON + 60_000, State.FAILED)
+        assert (arrived.before, missed.before) == (State.PENDING, State.PENDING)
+        assert [arrived.message, missed.message, gone, *ended] == [
+            await bench.by_seq(seq) for seq in (delivered, again, cancelled, expired)
+        ]
+        assert [(await bench.by_seq(seq)).state.label for seq in (delivered, cancelled, expired)] == [
+            "delivered", "cancelled", "expired",
+        ]  # fmt: skip
+        await self.check(bench)
+
     # --- a proof from outside ----------------------------------------------------------------------------------------
 
     async def test_a_proof_settles_what_waits_is_in_doubt_or_failed(self, bench: Bench) -> None:
@@ -657,15 +700,16 @@ class OutboxContract:
             assert await bench.box.settle(settlement(seq, event, error=why), attempt(outcome="unknown"))
         for n, (seq, state) in enumerate(zip(seqs, (State.PENDING, State.PROCESSING, State.FAILED), strict=True), 1):
             before = await bench.by_seq(seq)
-            proved = await bench.box.prove(draft(n).id, 1, "main", f"SM{n}", SOON)
+            received = await bench.proved(n)
             expected = replace(
                 before, state=State.SENT, due=SOON, provider_message_id=f"SM{n}", uncertain=False,
                 uncertain_since=None, error=None, sent_at=SOON, processed_at=SOON,
             )  # fmt: skip
-            assert proved == Proved(expected, state)
+            assert received == Received(received.receipt, expected, state, 1, news=True, proved=True)
             assert await bench.by_seq(seq) == expected
             assert [a.provider_message_id for a in await bench.box.attempts(seq)] == [f"SM{n}"]
-            assert await bench.box.prove(draft(n).id, 1, "main", f"SM{n}", SOON + 1) == Proved(expected, State.SENT)
+            again = await bench.proved(n, now=SOON + 1)
+            assert again == Received(received.receipt, expected, State.SENT, 1)
         totals = await bench.box.totals(0)
         assert totals.categories == {"TIMEOUT": 1}, "a failure that was counted stays counted"
         assert totals.minutes == (MinuteRow(LATER // 60_000, "main", 3, 1, 0),)
@@ -676,17 +720,18 @@ class OutboxContract:
     async def test_a_proof_may_outrun_the_answer(self, bench: Bench) -> None:
         """The open call counts at once, and its own end takes the place of what was written down of it."""
         [seq] = await bench.stored(draft(1, segments=3))
-        [claimed] = await bench.claimed(seq)
-        assert await bench.box.prove(claimed.id, 1, "b", "SM1", LATER) is None, "its call goes to another provider"
-        proved = await bench.box.prove(claimed.id, 1, "main", "SM1", LATER)
-        assert proved is not None
+        await bench.claimed(seq)
+        assert (await bench.proved(provider="b")).message is None, "its call goes to another provider"
+        proved = await bench.proved(now=LATER)
+        assert proved.message is not None
         assert (proved.before, proved.message.state, proved.message.charged) == (State.PROCESSING, State.SENT, 1)
         [overtaken] = await bench.box.attempts(seq)
         assert (overtaken.outcome, overtaken.cost, overtaken.provider_message_id) == ("overtaken", 3, "SM1")
         assert [start.wall for start in await bench.box.starts("main", NOW, 0, 9)] == [LATER]
         late = settlement(seq, Event.DOUBT, error=error(Category.TIMEOUT))
         assert not await bench.box.settle(late, attempt(outcome="unknown"))
-        assert await bench.box.attempts(seq) == [attempt(outcome="unknown", provider_message_id="SM1")]
+        ended = attempt(outcome="unknown", provider_message_id="SM1", receipt=int(Status.SENT), receipt_at=LATER)
+        assert await bench.box.attempts(seq) == [ended]
         assert await bench.by_seq(seq) == proved.message
         await self.check(bench)
         assert (await bench.crash()).reopened == 0
@@ -709,8 +754,8 @@ class OutboxContract:
         await bench.claimed(seq)
         await bench.box.settle(settlement(seq, Event.RETRY), attempt(outcome="unknown"))
         await bench.claimed(seq, provider="b", now=LATER)
-        proved = await bench.box.prove(draft(1).id, 1, "main", "SM1", LATER)
-        assert proved is not None
+        proved = await bench.proved(now=LATER)
+        assert proved.message is not None
         assert (proved.message.provider, proved.message.attempt) == ("main", 2)
         tried = [(a.n, a.provider, a.outcome, a.provider_message_id) for a in await bench.box.attempts(seq)]
         assert tried == [(1, "main", "unknown", "SM1"), (2, "b", "overtaken", None)]
@@ -721,25 +766,44 @@ class OutboxContract:
         await self.check(bench)
 
     async def test_what_proves_nothing_changes_nothing(self, bench: Bench) -> None:
-        """No such message, attempt or provider; an id of another message, by an answer or a look-up; another id."""
-        answered, looked_up, asked, known = seqs = await bench.stored(*(draft(n) for n in range(1, 5)))
+        """No such message, attempt or provider; another id; an id that a look-up found for another message, which is
+        what the proof is about then."""
+        looked_up, asked, known = seqs = await bench.stored(*(draft(n) for n in range(2, 5)))
         await bench.claimed(*seqs)
-        await bench.box.settle(settlement(answered, Event.TAKEN, pmid="SM1"), attempt(provider_message_id="SM1"))
         for seq in (looked_up, asked):
             await bench.box.settle(settlement(seq, Event.DOUBT), attempt(outcome="unknown"))
         await bench.box.settle(settlement(looked_up, Event.TAKEN, pmid="SM2", at=SOON), None)
         await bench.box.settle(settlement(known, Event.FAIL), attempt(outcome="refuse", provider_message_id="SM4"))
         before = await bench.everything()
         tried = [await bench.box.attempts(seq) for seq in seqs]
-        for wrong in (
-            ("nobody", 1, "main", "SM9"), (draft(3).id, 0, "main", "SM9"), (draft(3).id, 2, "main", "SM9"),
-            (draft(3).id, 1, "b", "SM9"), (draft(3).id, 1, "main", "SM1"), (draft(3).id, 1, "main", "SM2"),
-            (draft(4).id, 1, "main", "SM9"),
-        ):  # fmt: skip
-            assert await bench.box.prove(*wrong, SOON) is None, wrong
+        wrongs: list[tuple[int, int | None, str, str]] = [
+            (9, 1, "main", "SM9"), (3, 0, "main", "SM9"), (3, 2, "main", "SM9"), (3, 1, "b", "SM9"),
+            (3, None, "b", "SM9"), (4, 1, "main", "SM9"),
+        ]  # fmt: skip
+        for wrong in wrongs:
+            assert (await bench.proved(*wrong)).message is None, wrong
         assert await bench.everything() == before
         assert [await bench.box.attempts(seq) for seq in seqs] == tried
-        assert await bench.box.prove(draft(4).id, 1, "main", "SM4", SOON) is not None
+        for n in (1, None):
+            mixed_up = await bench.proved(3, n, "main", "SM2")
+            assert mixed_up.message is not None
+            assert (mixed_up.message.seq, mixed_up.proved) == (looked_up, False)
+        assert await bench.everything() == before
+        assert (await bench.proved(4)).proved
+
+    @pytest.mark.parametrize("n", [1, None])
+    async def test_an_id_that_an_answer_gave_to_another_is_believed(self, bench: Bench, n: int | None) -> None:
+        """The receipt names our id, which was told to the provider with that message only."""
+        [answered, asked] = seqs = await bench.stored(draft(1), draft(2))
+        await bench.claimed(*seqs)
+        await bench.box.settle(settlement(answered, Event.TAKEN, pmid="SM1"), attempt(provider_message_id="SM1"))
+        await bench.box.settle(settlement(asked, Event.DOUBT), attempt(outcome="unknown"))
+        before = await bench.by_seq(answered)
+        received = await bench.proved(2, n, pmid="SM1")
+        assert received.message == await bench.by_seq(asked)
+        assert (received.before, received.proved) == (State.PROCESSING, True)
+        assert await bench.by_seq(answered) == before
+        await self.check(bench)
 
     async def test_an_id_that_a_look_up_found_long_ago_proves_nothing(self, bench: Bench) -> None:
         """However many calls were made since."""
@@ -751,8 +815,10 @@ class OutboxContract:
         taken = (settlement(seq, Event.TAKEN, at=early) for seq in many)
         await asyncio.gather(*(bench.box.settle(one, attempt(at=early)) for one in taken))
         await bench.box.settle(settlement(asked, Event.DOUBT), attempt(outcome="unknown"))
-        assert await bench.box.prove(draft(2).id, 1, "main", "SM1", SOON) is None
-        assert await bench.box.prove(draft(2).id, 1, "main", "SM2", SOON) is not None
+        mixed_up = await bench.proved(2, pmid="SM1")
+        assert mixed_up.message is not None
+        assert (mixed_up.message.seq, mixed_up.proved) == (found, False)
+        assert (await bench.proved(2)).proved
 
     async def test_a_proof_does_not_revive_what_was_cancelled(self, bench: Bench) -> None:
         [seq] = await bench.stored(draft(1))
@@ -760,7 +826,8 @@ class OutboxContract:
         await bench.box.settle(settlement(seq, Event.RETRY), attempt(outcome="unknown"))
         message = await bench.box.cancel(draft(1).id, None, LATER)
         assert isinstance(message, Message)
-        assert await bench.box.prove(draft(1).id, 1, "main", "SM1", SOON) == Proved(message, State.CANCELLED)
+        received = await bench.proved()
+        assert received == Received(received.receipt, message, State.CANCELLED, 1, news=True)
         assert await bench.by_seq(seq) == message
 
     # --- crashes -----------------------------------------------------------------------------------------------------
@@ -1265,9 +1332,9 @@ class Walk:
             case 5:
                 pmid = f"SM{message.seq - (self.dice.random() < 0.1)}"
                 n = self.dice.randrange(message.attempt + 2)
-                proved = await self.bench.box.prove(message.id, n, "main", pmid, self.now)
-                if proved is not None and proved.before is not proved.message.state:
-                    self.sent[message.tenant, self.now // 60_000] += 1
+                [received] = await self.bench.box.receive([Receipt("main", Status.SENT, pmid, message.id, n)], self.now)
+                if received.message is not None and received.before is not received.message.state:
+                    self.sent[received.message.tenant, self.now // 60_000] += 1
             case 0:
                 await self.bench.box.cancel(message.id, None, self.now)
             case 1:

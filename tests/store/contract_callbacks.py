@@ -258,7 +258,7 @@ class CallbacksContract:
 
     # --- what is due -------------------------------------------------------------------------------------------------
 
-    async def test_due_callbacks_are_shared_out_by_origin(self, bench: Bench) -> None:
+    async def test_due_callbacks_are_shared_out_by_place(self, bench: Bench) -> None:
         await waiting(bench, 20, callback_url=SHOP)
         await waiting(bench, 2, callback_url=OWN)
         await waiting(bench, 1, callback_url="http://late.example/")
@@ -267,14 +267,14 @@ class CallbacksContract:
         found, following = await bench.box.callbacks_due(LATER, 8)
         assert Counter(each.url for each in found) == {SHOP: 2, OWN: 2}
         assert following == LATER  # others wait, and are due
-        found, following = await bench.box.callbacks_due(LATER, 8, without=[found[0].origin, found[-1].origin])
+        found, following = await bench.box.callbacks_due(LATER, 8, without=[found[0].place, found[-1].place])
         assert (found, following) == ((), LONG)
         assert await bench.box.callbacks_due(LATER - 1, 8) == ((), LATER)
         found, following = await bench.box.callbacks_due(LONG, 400)
         assert (len(found), following) == (23, None)
         assert len((await bench.box.callbacks_due(LONG, 1))[0]) == 1
 
-    async def test_the_earliest_of_an_origin_and_the_longest_due_origin_go_first(self, bench: Bench) -> None:
+    async def test_the_earliest_of_a_place_and_the_longest_due_place_go_first(self, bench: Bench) -> None:
         some = await waiting(bench, 6, callback_url=SHOP)
         other = await waiting(bench, 1, callback_url="https://a.example/")
         for n, each in enumerate(some):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from smsd.core.message import Message, State
+from smsd.core.receipt import Receipt, Status
 from smsd.core.suppression import Suppression
 from smsd.store import Claim, Person, Query, Recovery, Replay, StoreError
 from smsd.store.migrate import APPLICATION_ID, Migration, migrate, migrations, split, version
@@ -152,8 +153,8 @@ async def test_an_outbox_of_version_2_goes_on(opening: Opening, path: Path) -> N
     assert isinstance(moved, Message)
     assert isinstance(failed, Message)
     assert (moved.state, moved.route, failed.state) == (State.PENDING, "b", State.FAILED)
-    proved = await opened.box.prove(messages[5].id, 1, "main", "SM5", LATER)
-    assert proved is not None
+    [proved] = await opened.box.receive([Receipt("main", Status.SENT, "SM5", messages[5].id, 1)], LATER)
+    assert proved.message is not None
     assert (proved.before, proved.message.state) == (State.PROCESSING, State.SENT)
     [again] = await accept(opened.box, draft(70, tenant="a", idempotency_key="k2", content_hash=b"h" * 32))
     assert isinstance(again, Replay)

@@ -23,7 +23,7 @@ ONE_ROW = {
 """Statements that walk an index in its order and stop at the first row (LIMIT 1)."""
 
 FENCED = [
-    "CLAIM", "CLAIMABLE", "SETTLE", "SETTLEABLE", "REROUTE", "TURN_AWAY", "EXPIRE", "CANCEL", "REOPEN", "PROVE",
+    "CLAIM", "CLAIMABLE", "SETTLE", "SETTLEABLE", "REROUTE", "TURN_AWAY", "EXPIRE", "CANCEL", "REOPEN",
     "HOLD_NEW", "HOLD_UP", "REFUSE", "RESCHEDULE", "RELEASE",
 ]  # fmt: skip
 
@@ -94,13 +94,11 @@ def test_no_statement_walks_a_table(db: sqlite3.Connection, name: str) -> None:
         ("FLOOR_OF_FAILED_PAGE", "messages_failed (seq<?)"),
         ("BOUND_BY_LOOKUP", "attempts_found (provider_message_id=?)"),
         ("ATTEMPTS_OF", "attempts_message (seq=?)"),
-        ("ATTEMPT_TO_PROVE", "attempts_message (seq=? AND n=?)"),
         ("BIND_ATTEMPT", "attempts_message (seq=? AND n=?)"),
         ("OVERTAKEN_ONES", "attempts_message (seq=? AND n=?)"),
         ("FORGET_OVERTAKEN", "attempts_message (seq=? AND n=?)"),
         ("KEEP_RECEIPT", "attempts_message (seq=? AND n=?)"),
         ("BOUND_TO_OTHER_BY_LOOKUP", "attempts_found (provider_message_id=?)"),
-        ("BOUND_TO_OTHER_BY_ANSWER", "PRIMARY KEY (rowid>? AND rowid<?)"),
         ("LAST_STRAW", "messages_processing (uncertain=?)"),
         ("COUNT_CRASH", "messages_processing (uncertain=?)"),
         ("SUPPRESSED", "suppressions_number (number=?)"),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
+from smsd.core.callback import Callback
 from smsd.core.lifecycle import Event
 from smsd.core.message import Draft, Message, Priority
 from smsd.store import Claim, Recovery, Step, Stored, steps
@@ -282,3 +285,92 @@ def test_pieces_are_found_by_an_index_and_in_its_order(name: str, index: str) ->
     assert any(step.endswith(index) for step in plan), plan
     assert not [step for step in plan if "TEMP B-TREE" in step], plan
     db.close()
+
+
+# --- callbacks -------------------------------------------------------------------------------------------------------
+
+URL = "https://shop.example/hook"
+DAY = 24 * HOUR
+
+
+async def told(box: SqliteOutbox, count: int, *, at: int = NOW, first: int = 1) -> list[Callback]:
+    """So many callbacks, written at that time, of as many origins."""
+    numbers = range(first, first + count)
+    await stored(box, *(draft(n, callback_url=f"https://{n}.example/", expires_at=NOW + 99 * DAY) for n in numbers))
+    for n in numbers:
+        await box.cancel(draft(n).id, None, at)
+    found = {each.subject: each for each in await box.callbacks(None, False, None, 10_000)}
+    return [found[draft(n).id] for n in numbers]
+
+
+async def times(box: SqliteOutbox, callbacks: Sequence[Callback]) -> list[tuple[int, int | None]]:
+    """When each counts as made and is due, relative to NOW; and that the kept first due times are those."""
+    found = {each.id: each for each in await box.callbacks(None, False, None, 10_000)}
+    dues = [each.due for each in found.values() if each.due is not None]
+    assert (await box.callback_counts()).oldest_due == min(dues)
+    assert len((await box.callbacks_due(max(dues), 10_000))[0]) == len(dues)
+    assert (await box.callbacks_due(min(dues) - 1, 1))[1] == min(dues)
+    kept = [found[each.id] for each in callbacks]
+    return [(each.created_at - NOW, None if each.due is None else each.due - NOW) for each in kept]
+
+
+@pytest.mark.parametrize("by", [HOUR, 4 * DAY])
+async def test_set_back_callbacks_are_due_as_soon_and_live_as_long_as_before(opening: Opening, by: int) -> None:
+    box = (await opening()).box
+    fresh, tried, late = some = await told(box, 3, at=NOW - 20_000)
+    await box.callback_failed(replace(tried, due=NOW + 5_000, tries=1, tried_at=NOW))
+    await box.callback_failed(replace(late, due=NOW - 1_000, tries=1, tried_at=NOW - 10_000))
+
+    assert await followed(box, Step(by, NOW - by)) == 2
+
+    assert await times(box, some) == [(-by - 20_000, -by), (-by - 20_000, -by + 5_000), (-by - 20_000, -by)]
+    assert (await box.callbacks_due(NOW - by, 10))[1] == NOW - by + 5_000
+    assert fresh.due is not None
+
+
+@pytest.mark.parametrize("by", [HOUR, 4 * DAY])
+async def test_set_ahead_callbacks_are_due_no_sooner_and_live_as_long_as_before(opening: Opening, by: int) -> None:
+    box = (await opening()).box
+    _, tried, far, new_try = some = await told(box, 4, at=NOW - 20_000)
+    await box.callback_failed(replace(tried, due=NOW + 5_000, tries=1, tried_at=NOW))
+    await box.callback_failed(replace(far, due=NOW + 6 * HOUR, tries=9, tried_at=NOW))
+    await box.callback_failed(replace(new_try, due=NOW + by + 5_000, tries=2, tried_at=NOW + by))
+    some += await told(box, 1, at=NOW + by, first=5)
+
+    await followed(box, Step(-by, NOW + by))
+
+    assert await times(box, some) == [
+        (by - 20_000, -20_000), (by - 20_000, by + 5_000), (by - 20_000, by + 6 * HOUR), (by - 20_000, by + 5_000),
+        (by, by),
+    ]  # fmt: skip
+
+
+async def test_set_back_and_ahead_again_callbacks_are_as_before(opening: Opening) -> None:
+    box = (await opening()).box
+    (one,) = some = await told(box, 1, at=NOW - 20_000)
+    await box.callback_failed(replace(one, due=NOW + 5_000, tries=1, tried_at=NOW))
+    for step in (Step(-4 * DAY, NOW + 4 * DAY), Step(4 * DAY, NOW)):
+        await followed(box, step)
+    assert await times(box, some) == [(-20_000, 5_000)]
+
+
+async def test_callbacks_follow_in_pieces_that_go_on_after_a_crash(
+    opening: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "CALLBACKS_AT_ONCE", 2)
+    box = (await opening()).box
+    some = await told(box, 5, at=NOW - 20_000)
+    given_up = some.pop(1)
+    await box.callback_failed(replace(given_up, due=None, tries=1, tried_at=NOW))
+    rest = await box.follow_step(SET_BACK)
+    assert rest is not None
+    (new,) = await told(box, 1, at=NOW - HOUR + 60_000, first=6)
+    await box.close()
+    again = await opening(now=NOW - HOUR)
+    assert again.recovery.steps == (rest,)
+    pieces = await followed(again.box, rest)
+    assert pieces == 3, "two more of callbacks, with the last of which the messages begin"
+    assert await times(again.box, some) == [(-HOUR - 20_000, -HOUR)] * 4
+    assert await times(again.box, [new]) == [(-HOUR + 60_000, -HOUR + 60_000)], "written by the new clock"
+    (kept,) = await again.box.callbacks(None, True, None, 9)
+    assert kept.created_at == given_up.created_at

@@ -7,17 +7,20 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from smsd.core.callback import Callback
 from smsd.core.lifecycle import Event
 from smsd.core.message import State
 from smsd.core.units import DAY
-from smsd.store import CallbackCounts, Claim, StoreBrokenError, Tracking, telling, untold
+from smsd.store import CallbackCounts, Claim, StoreBrokenError, Tracking, gone, places, telling, untold
 from smsd.store.connection import Connection, ConnectionFactory, Cursor, Handle, open_private
 from smsd.store.migrate import migrate
+from smsd.store.places import keep_first_due
 from smsd.store.telling import BEFORE_ALL, KEPT_MS, PIECE, Teller
 from tests.doubles.builders import NOW, draft
 from tests.doubles.inline_connection import InlineConnection
@@ -147,18 +150,16 @@ async def test_a_batch_is_told_by_few_statements(opening: Opening) -> None:
 
 TEXTS = {
     name: text
-    for module in (telling, untold)
+    for module in (gone, places, telling, untold)
     for name, text in vars(module).items()
     if name.isupper() and isinstance(text, str) and text.split()[0] in {"SELECT", "INSERT", "UPDATE", "DELETE", "WITH"}
 }
 
 WALKED = {
     "ANY_GONE": "SCAN gone_urls",
-    "COUNT_GONE": "SCAN gone_urls",
-    "FORGET_OLDEST_GONE": "SCAN gone_urls",
     "DROP_GIVEN_UP": "SCAN callbacks",
     "DROP_OLDEST": "SCAN callbacks",
-    "HEADS": "SCAN o",
+    "FIRST_PLACES": "SCAN callback_places",
 }
 """What walks a table: a row of it, what is bounded, in the table's own order up to a limit, or what it made itself."""
 
@@ -174,18 +175,21 @@ def db() -> sqlite3.Connection:
 def test_no_statement_walks_a_table(db: sqlite3.Connection, name: str) -> None:
     steps = plan(db, filled(db, TEXTS[name]))
     assert {step.split(" USING ")[0] for step in scans(steps)} <= {WALKED.get(name)}
-    if name != "FORGET_OLDEST_GONE":
-        assert [step for step in steps if "TEMP B-TREE" in step] == []
+    assert [step for step in steps if "TEMP B-TREE" in step] == []
 
 
 @pytest.mark.parametrize(
     ("name", "index"),
     [
-        ("HEADS", "callbacks_due (origin>?)"),
-        ("HEADS", "callbacks_due (origin=? AND due>?)"),
-        ("FIRST_OF_ORIGIN", "callbacks_due (origin=? AND due>? AND due<?)"),
-        ("NEXT_OF_ORIGIN", "callbacks_due (origin=? AND due>?)"),
-        ("OF_ORIGIN", "callbacks_due (origin=? AND due>?)"),
+        ("FIRST_PLACES", "callback_places USING COVERING INDEX callback_places_due"),
+        ("OLDEST_DUE", "callback_places USING COVERING INDEX callback_places_due"),
+        ("FIRST_DUE", "callbacks_due (place=? AND due>?)"),
+        ("FIRST_DUE", "SEARCH p USING PRIMARY KEY (place=?) LEFT-JOIN"),
+        ("FIRST_OF_PLACE", "callbacks_due (place=? AND due>? AND due<?)"),
+        ("NEXT_OF_PLACE", "callbacks_due (place=? AND due>?)"),
+        ("OF_PLACE", "callbacks_due (place=? AND due>?)"),
+        ("FORGET_OLDEST_GONE", "SEARCH gone_urls USING INTEGER PRIMARY KEY (rowid<?)"),
+        ("GONE", "gone_urls_known (tenant=? AND url=?)"),
         ("DROP_GIVEN_UP", "SCAN callbacks USING INDEX callbacks_failed"),
         ("SWEEP", "callbacks_failed (tried_at<?)"),
         ("FAILED_LISTED", "callbacks_given_up (id>? AND id<?)"),
@@ -253,6 +257,11 @@ class Desk:
     def write(self) -> None:
         self.teller.write(self.db)
         self.teller.committed()
+        assert self.db.execute("SELECT place, due FROM callback_places ORDER BY place").fetchall() == (
+            self.db.execute(
+                "SELECT place, min(due) FROM callbacks WHERE due IS NOT NULL GROUP BY place ORDER BY place"
+            ).fetchall()
+        ), "what is kept of each place is what is true"
 
     def kept(self, *, failed: bool = False) -> list[str]:
         where = "IS NULL" if failed else "IS NOT NULL"
@@ -260,9 +269,9 @@ class Desk:
 
     def counts(self) -> CallbackCounts:
         """As they are kept, which are those of the table."""
-        found = untold.counts(self.db, None)
+        found = untold.counts(self.db)
         assert (found.waiting, found.failed) == (len(self.kept()), len(self.kept(failed=True)))
-        return found
+        return replace(found, oldest_due=None)
 
 
 @pytest.fixture
@@ -320,7 +329,7 @@ def test_what_was_given_up_goes_after_a_month_in_small_steps(desk: Desk, monkeyp
 
 
 def test_urls_that_are_gone_are_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telling, "GONE_KEPT", 3)
+    monkeypatch.setattr(gone, "GONE_KEPT", 3)
     for n in range(5):
         desk.teller.mark_gone(desk.db, "shop", f"http://{n}.example/", NOW + n)
     found = [url for (url,) in desk.db.execute("SELECT url FROM gone_urls ORDER BY at").fetchall()]
@@ -349,19 +358,58 @@ def test_a_transaction_that_is_undone_leaves_the_teller_as_it_was(desk: Desk) ->
     assert desk.counts() == CallbackCounts(1, 0, None)
 
 
-def test_all_origins_are_found_over_several_reads(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(untold, "ORIGINS_AT_ONCE", 3)
-    for n in range(7):
-        desk.happened(url=f"http://{n}.example/a", at=NOW + n)
-        desk.happened(url=f"http://{n}.example/b", at=NOW + n + 1)
-    seen: list[untold.Head] = []
-    after: str | None = ""
-    reads = 0
-    while after is not None:
-        found, after = untold.heads(desk.db, after)
-        seen += found
-        reads += 1
-    assert (seen, reads) == ([(NOW + n, f"http://{n}.example:80") for n in range(7)], 3)
-    origins = untold.Origins(NOW + 4, 2, ["http://0.example:80"])
-    origins.see(reversed(seen))
-    assert (origins.chosen, origins.next_due) == (seen[1:3], NOW + 3)
+async def test_what_is_due_costs_no_more_however_many_places_wait(opening: Opening, path: Path) -> None:
+    """And the next due time is right, whatever is left out."""
+    await (await opening()).box.close()
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(
+            "WITH n (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n LIMIT 3000) "
+            "INSERT INTO callbacks (id, event, tenant, subject, url, place, payload, created_at, due) "
+            "SELECT 'evt_' || n, 'message.sent', 'shop', n, 'http://' || n || '.example/', "
+            "'shop http://' || n || '.example:80', '{}', ?, ? + n FROM n",
+            (NOW, NOW),
+        )
+        keep_first_due(db, [place for (place,) in db.execute("SELECT place FROM callbacks")])
+    box = (await opening()).box
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    def due(db: Handle, without: Sequence[str]) -> tuple[tuple[Callback, ...], int | None]:
+        raw = cast(Any, db)
+        raw.set_progress_handler(count, 100)
+        try:
+            return untold.due(db, NOW + 1_000, 8, without)
+        finally:
+            raw.set_progress_handler(None, 0)
+
+    without = [f"shop http://{n}.example:80" for n in range(20)]
+    found, following = await box._read(lambda db: due(db, without))
+    assert [each.subject for each in found] == [str(n) for n in range(20, 28)]
+    assert following == NOW + 28
+    assert steps < 60
+    assert found[0].origin == "http://20.example:80"
+    assert (await box.callback_counts()).oldest_due == NOW
+    assert await box.callbacks_due(NOW - 1, 8) == ((), NOW)
+
+
+def test_a_gone_url_costs_no_more_however_many_are_kept(db: sqlite3.Connection) -> None:
+    db.execute(
+        "WITH n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT 20000) "
+        "INSERT INTO gone_urls (tenant, url, at) SELECT 'shop', 'http://' || n || '.example/', ? FROM n",
+        (NOW,),
+    )
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    db.set_progress_handler(count, 100)
+    gone.mark(db, "shop", URL, NOW)
+    db.set_progress_handler(None, 0)
+    assert steps < 5

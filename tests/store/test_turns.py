@@ -15,11 +15,12 @@ from smsd.core.receipt import Receipt, ReceiptReading, Status
 from smsd.core.suppression import EVERY, Suppression
 from smsd.core.units import HOUR, MINUTE
 from smsd.core.verdict import Category
-from smsd.store import Proved, charges
+from smsd.store import charges
 from smsd.store.sqlite import SqliteOutbox
 from tests.doubles.builders import NOW
 from tests.doubles.clock import ManualClock
 from tests.store.conftest import Opening
+from tests.store.contract import attempt, settlement
 from tests.store.contract_limits import Hall
 
 RULE = Rule(Per.SENDER, 1, MINUTE)
@@ -79,25 +80,22 @@ async def test_whoever_ends_gives_the_turn_of_its_sender_back(hall: Hall, box: S
     assert (await hall.one(late, sender=A)).state is State.PROCESSING
 
 
-@pytest.mark.parametrize("status", [None, Status.UNDELIVERED, Status.DELIVERED])
-async def test_who_is_proved_to_be_sent_waits_for_no_turn(hall: Hall, box: SqliteOutbox, status: Status | None) -> None:
-    """By a proof, or by a receipt, whatever it says; also one by which it is sent again."""
+@pytest.mark.parametrize("status", [Status.SENT, Status.UNDELIVERED, Status.DELIVERED])
+async def test_who_is_proved_to_be_sent_waits_for_no_turn(hall: Hall, box: SqliteOutbox, status: Status) -> None:
+    """By a receipt, whatever it says; also one by which it is sent again."""
     await hall.limit(RULE)
     [seq] = await hall.stored()
     await hall.one(seq, sender=B)
-    await hall.settle(seq, Event.RETRY)
+    now = hall.clock.wall()
+    assert await box.settle(settlement(seq, Event.RETRY, at=now), attempt(at=now, outcome="unknown"))
     await waiting(hall, 0)
     assert (await hall.one(seq, sender=A)).held == "sender_limit"
     assert promises(box) == 1
     message = await hall.by_seq(seq)
-    if status is None:
-        assert isinstance(await box.prove(message.id, 1, "main", "SM1", hall.clock.wall()), Proved)
-    else:
-        again = ReceiptReading(Category.UNDELIVERED, "resend", (HOUR,), 9) if status is Status.UNDELIVERED else None
-        receipt = Receipt("main", status, "SM1", message.id, 1, reading=again)
-        [received] = await box.receive([receipt], hall.clock.wall())
-        assert received.message == await hall.by_seq(seq)
-        assert received.resent == (again is not None)
+    again = ReceiptReading(Category.UNDELIVERED, "resend", (HOUR,), 9) if status is Status.UNDELIVERED else None
+    [received] = await box.receive([Receipt("main", status, "SM1", message.id, 1, reading=again)], hall.clock.wall())
+    assert received.message == await hall.by_seq(seq)
+    assert (received.proved, received.resent) == (True, again is not None)
     assert promises(box) == 0
 
 

@@ -72,6 +72,7 @@ CREATE INDEX inbound_tenant ON inbound (tenant, nr);
 CREATE INDEX inbound_sender ON inbound (sender, nr);
 
 -- What applications are yet to be told, and what could not be told to them (`due` NULL). What was told is deleted.
+-- `place`: the tenant, and scheme, host and port of the URL (core.callback.place_of).
 CREATE TABLE callbacks (
     nr          INTEGER PRIMARY KEY,
     id          TEXT    NOT NULL UNIQUE,
@@ -79,7 +80,7 @@ CREATE TABLE callbacks (
     tenant      TEXT    NOT NULL,
     subject     TEXT    NOT NULL,
     url         TEXT    NOT NULL,
-    origin      TEXT    NOT NULL,
+    place       TEXT    NOT NULL,
     payload     TEXT    NOT NULL,
     created_at  INTEGER NOT NULL,
     due         INTEGER,
@@ -89,14 +90,24 @@ CREATE TABLE callbacks (
     tried_at    INTEGER
 ) STRICT;
 
-CREATE INDEX callbacks_due    ON callbacks (origin, due, nr) WHERE due IS NOT NULL;
+CREATE INDEX callbacks_due    ON callbacks (place, due, nr) WHERE due IS NOT NULL;
 CREATE INDEX callbacks_failed ON callbacks (tried_at)        WHERE due IS NULL;
 CREATE INDEX callbacks_given_up ON callbacks (id, tenant)  WHERE due IS NULL;
 
--- URLs that said 410 (gone): nothing is sent there until an operator says so.
+-- When the first callback of each place is due that has any waiting.
+CREATE TABLE callback_places (
+    place TEXT    NOT NULL PRIMARY KEY,
+    due   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX callback_places_due ON callback_places (due, place);
+
+-- URLs that said 410 (gone): nothing is sent there until an operator says so. `nr` rises with time.
 CREATE TABLE gone_urls (
+    nr     INTEGER PRIMARY KEY,
     tenant TEXT    NOT NULL,
     url    TEXT    NOT NULL,
-    at     INTEGER NOT NULL,
-    PRIMARY KEY (tenant, url)
-) STRICT, WITHOUT ROWID;
+    at     INTEGER NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX gone_urls_known ON gone_urls (tenant, url);
