@@ -55,7 +55,8 @@ def setting_of(provider: ProviderConfig, config: Config) -> Setting:
         provider.rules,
         provider.needs_sender,
         config.messages.sender,
-        provider.webhook_secret,
+        next(iter(provider.webhook_secrets), ""),
+        provider.webhook_secrets[1:],
         provider.answer_words,
     )
     return replace(setting, status_url=status_url(config.http.public_url, setting))

@@ -7,6 +7,7 @@ and the log are told, in this order, without a dropped connection or message. On
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from smsd import config, logs
 from smsd.assembly import access_of, plan_of, running
 from smsd.clock import Clock
 from smsd.config import Config, ConfigError
+from smsd.config.values import ProviderConfig
 from smsd.core.events import Kind
 from smsd.engine.bus import Bus
 from smsd.engine.engine import Engine
@@ -85,5 +87,14 @@ class Reloader:
         self.config = running(self.config, new)
 
     def _stranded(self) -> tuple[str, ...]:
-        text = "messages wait for a provider that is not configured any more: {}; they expire unless it comes back"
-        return tuple(text.format(route.replace(",", " or ")) for route in self._engine.stranded())
+        return tuple(stranded_text(route, self.config.providers) for route in self._engine.stranded())
+
+
+def stranded_text(route: str, providers: Iterable[ProviderConfig]) -> str:
+    """Why nobody carries the messages of this route (names with commas between them), and what becomes of them."""
+    names = route.split(",")
+    disabled = [each.name for each in providers if each.name in names and not each.enabled]
+    if disabled:
+        return f"messages wait for a disabled provider: {' or '.join(disabled)}; they expire unless it is enabled"
+    gone = " or ".join(names)
+    return f"messages wait for a provider that is not configured any more: {gone}; they expire unless it comes back"

@@ -44,6 +44,10 @@ def exit_code(error: client.SmsdError) -> int:
     match error:
         case client.QueueUnavailable(code="unreachable"):
             return EX_UNAVAILABLE
+        case client.SmsdError(code="outcome_unknown", field="provider"):
+            return EX_UNAVAILABLE  # a provider that was to be told something
+        case client.SmsdError(code="not_available", field="provider"):
+            return EX_CONFIG
         case client.QueueUnavailable() | client.LimitExceeded():
             return EX_TEMPFAIL
         case client.NotAllowed():

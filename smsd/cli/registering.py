@@ -38,7 +38,8 @@ def provider_command() -> None:
 def register_command(client: Client, out: Out, *, provider: str) -> None:
     """Let a provider know where to call back, by its API. It may be given again: what is there already stays.
 
-    For a provider without such an API it prints what to enter where. Exit code 78: the configuration lacks something.
+    For a provider without such an API it prints what to enter where. Exit code 78: the configuration lacks something,
+    or the provider refuses it; 69: the provider could not be reached, or gave no answer: give it again.
     """
     found = client.register(provider)
     out.document(found) if out.json else _tell(out, found)
@@ -56,12 +57,18 @@ def register_command(client: Client, out: Out, *, provider: str) -> None:
 def webhooks_command(client: Client, out: Out, *, providers: tuple[str, ...]) -> None:
     """The URLs to enter at each provider, and what is missing for them. `<webhook_secret>` stands for the secret of
     [providers.NAME]."""
-    names = providers or tuple(str(each["name"]) for each in client.providers())
+    names = providers or known_names(client)
     for name in names:
         found = client.register(name, dry_run=True)
         out.document(found) if out.json else _tell(out, found)
     if not names:
-        complain(["No provider is configured and enabled."], "Add a [providers.NAME]: smsd help config")
+        complain(["No provider is configured."], "Add a [providers.NAME]: smsd help config")
+
+
+def known_names(client: Client) -> tuple[str, ...]:
+    """Every provider, those that are disabled last: what they took is not done yet, so they may call back."""
+    known = client.call("providers")
+    return (*(str(each["name"]) for each in known["providers"]), *map(str, known.get("disabled", ())))
 
 
 def _tell(out: Out, found: Document) -> None:

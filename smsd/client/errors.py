@@ -23,10 +23,16 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "key_conflict": "Use a key of its own for each message.",
     "wrong_state": "Its state says what can still be done: smsd show ID.",
     "no_route": "See `smsd providers`; leave out the sender or provider asked for, or configure one that carries it.",
-    "not_available": "Leave it out; this version of smsd cannot do it.",
+    "not_available": "Leave it out; this daemon, as it is set up, cannot do it.",
     "unknown_op": "Daemon and client differ in version: restart the daemon after an upgrade.",
     "internal": "The daemon's log says what happened.",
 }
+
+_REMEDIES_OF_PROVIDER: Final[Mapping[str, str]] = {
+    "outcome_unknown": "Repeat it: what is done already stays. Whether the provider can be reached: smsd providers",
+    "not_available": "Mend what it says in [providers.NAME] or at the provider, `smsd reload`, then repeat it.",
+}
+"""With the field `provider`: one that would not let itself be told where to call back."""
 
 _REMEDIES_OVER_HTTP: Final[Mapping[str, str]] = {
     "not_allowed": "Use a token with the scope it needs, or one without a tenant.",
@@ -69,7 +75,7 @@ class SmsdError(Exception):
 
 
 class SubmissionInvalid(SmsdError):  # noqa: N818 - the name is part of the contract
-    """The request itself is wrong; repeating it unchanged will not help."""
+    """The request is wrong, or this daemon as it is set up cannot do it; repeating it unchanged will not help."""
 
 
 class QueueUnavailable(SmsdError):  # noqa: N818 - the name is part of the contract
@@ -132,6 +138,8 @@ def refusal(error: Mapping[str, Any]) -> SmsdError:
     message = str(error.get("message") or "The daemon gave no reason.")
     kind, retry_after = KINDS.get(code, SmsdError), error.get("retry_after", error.get("retry_after_s"))
     remedy = _REMEDIES_OVER_HTTP.get(code) if "retry_after" in error else None
+    if error.get("field") == "provider":
+        remedy = _REMEDIES_OF_PROVIDER.get(code, remedy)
     return kind(code, message, error.get("field"), error.get("errors") or (), remedy, retry_after)
 
 

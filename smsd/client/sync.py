@@ -87,7 +87,8 @@ class Client:
 
         Fields: template (instead of the text: the name of one of the daemon's) with vars (a mapping) and lang ("de");
         from_, priority (high, normal, bulk), send_at, ttl ("2h") or expires_at (RFC 3339), idempotency_key, user, type,
-        campaign, metadata, tenant, provider, max_attempts, retry, overflow.
+        campaign, metadata, tenant, provider, max_attempts, retry, overflow, callback_url (where what becomes of it is
+        told, instead of the tenant's).
         """
         return self._call(submission(to, text, fields))
 
@@ -232,9 +233,11 @@ class Client:
         return document_at(self._call({"op": "resume", "provider": provider}), "provider")
 
     def register(self, provider: str, *, dry_run: bool = False) -> Document:
-        """Let a provider know where to call back; `{provider, webhooks, needs, done, text}`.
+        """Let a provider know where to call back; `{provider, webhooks, needs, done, text, calls}`.
 
         Those without an API for that are not called: `text` says what to enter there. `dry_run`: only say where.
+        `calls`: what came back since the daemon's start, `{taken, refused, unreadable, taken_at, wrong_at, wrong}`.
+        Raises QueueUnavailable when the provider could not be asked (repeat it), SubmissionInvalid when it said no.
         """
         return self._call(given("register", provider=provider, dry_run=dry_run or None))
 

@@ -15,7 +15,8 @@ from ipaddress import ip_network
 from types import MappingProxyType
 from typing import Final
 
-from smsd.config.sources import Masked, Secret
+from smsd.config.several import secrets_in, shown_secrets
+from smsd.config.sources import Masked
 from smsd.config.tables import Table
 from smsd.core import units
 from smsd.core.callback import CallbackRules
@@ -23,9 +24,6 @@ from smsd.core.callee import Callee, Network, callee_of, may_name
 from smsd.core.units import DAY, MINUTE, SECOND
 
 PREFIX: Final = "whsec_"
-
-MOST_SECRETS: Final = 4
-"""At a time; each adds a signature to every call."""
 
 REMEDY: Final = (
     'write "whsec_" and the base64 of 24 to 64 random bytes, as `echo whsec_$(openssl rand -base64 32)` makes'
@@ -38,13 +36,13 @@ def callbacks(table: Table, tenants: Table) -> CallbackRules:
     """`[callbacks]`; `tenants`: the table of their sections, of which the two keys are read."""
     default = CallbackRules()
     allowed = _networks(table)
-    secret = _secrets(table, "secret")
+    secret = secrets_in(table, "secret", _secret)
     urls: dict[str, str] = {}
     secrets: dict[str, tuple[str, ...]] = {}
     for name in tenants.names():
         if isinstance(tenants.raw(name), dict):
             section = tenants.table(name)
-            if own := _secrets(section, "callback_secret"):
+            if own := secrets_in(section, "callback_secret", _secret):
                 secrets[name] = own
             if section.has("callback_url"):
                 urls[name] = _url(section, allowed, bool(own or secret))
@@ -69,23 +67,6 @@ def _networks(table: Table) -> tuple[Network, ...]:
         except ValueError as error:
             table.fault("allow_private", f'{error}; write networks such as "10.0.0.0/8" or addresses')
     return tuple(found)
-
-
-def _secrets(table: Table, key: str) -> tuple[str, ...]:
-    """One secret or a list of them; none after a fault."""
-    value, before = table.raw(key), len(table.report.faults)
-    if isinstance(value, list):
-        several = {str(number): each for number, each in enumerate(value, 1)}
-        if not 0 < len(several) <= MOST_SECRETS:
-            table.fault(key, f"must be a secret or a list of 1 to {MOST_SECRETS}; got {len(several)}")
-        place = Table(several, table.report, table.path_of(key))
-        found = [_secret(place, each) for each in several]
-    else:
-        found = [_secret(table, key)]
-    kept = tuple(each for each in found if each is not None)
-    if len(set(kept)) != len(kept):
-        table.fault(key, "holds a secret twice; remove one")
-    return kept if len(table.report.faults) == before else ()
 
 
 def _secret(table: Table, key: str) -> str | None:
@@ -127,7 +108,7 @@ def _stays_here(callee: Callee) -> bool:
 def shown_callbacks(rules: CallbackRules) -> Mapping[str, object]:
     """The section as the file would say it."""
     return {
-        "secret": _shown_secrets(rules.secret),
+        "secret": shown_secrets(rules.secret),
         "allow_private": [str(each) for each in rules.allowed],
         "timeout": units.duration_text(rules.timeout_ms),
         "per_host": rules.per_host,
@@ -140,13 +121,8 @@ def shown_of_tenant(rules: CallbackRules, tenant: str) -> Mapping[str, object]:
     url = rules.urls.get(tenant)
     return {
         "callback_url": None if url is None else Masked(url, _without_query(url)),
-        "callback_secret": _shown_secrets(rules.secrets.get(tenant, ())),
+        "callback_secret": shown_secrets(rules.secrets.get(tenant, ())),
     }
-
-
-def _shown_secrets(secrets: tuple[str, ...]) -> object:
-    shown = [Secret(each) for each in secrets]
-    return shown[0] if len(shown) == 1 else shown or None
 
 
 def _without_query(url: str) -> str:

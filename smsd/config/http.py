@@ -63,6 +63,11 @@ def _public_url(table: Table) -> str:
     text = table.text("public_url", "")
     if not text or not plain_url(table, "public_url", text, "tokens and texts travel", path=False):
         return ""
+    if not text.isascii():
+        table.fault("public_url", "has letters that no URL carries as they are; write the host as its xn--... name")
+    elif text != text.lower():
+        # Providers sign the URL as they spell it, and they spell scheme and host so (RFC 3986, section 6.2.2.1).
+        table.fault("public_url", "has upper-case letters, which providers do not sign as they stand; write lower case")
     return text.removesuffix("/")
 
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from smsd.config.tables import Table
-from smsd.config.tenants import TENANT_NAME, TENANT_REMEDY
+from smsd.config.tenants import KEPT, TENANT_NAME, TENANT_REMEDY
 from smsd.core.consent import Word
 from smsd.core.inbound import DEFAULT_OWNER, REPLIES, InboundRules
 from smsd.core.segments import measure
@@ -24,7 +24,9 @@ MOST_SEGMENTS: Final = 3
 def inbound(table: Table) -> InboundRules:
     """`[inbound]`; its defaults without the section."""
     owner = table.text("tenant", DEFAULT_OWNER)
-    if not TENANT_NAME.fullmatch(owner):
+    if KEPT.fullmatch(owner):
+        table.fault("tenant", "is kept for callers that are given no tenant; name another")
+    elif not TENANT_NAME.fullmatch(owner):
         table.fault("tenant", TENANT_REMEDY)
     replies = {word: _reply(table, key_of(word), default) for word, default in REPLIES.items()}
     table.done()

@@ -3,7 +3,8 @@
 A dialect's own keys are the fields of its class, read by their kinds, so that a new dialect needs no line here. What a
 field may hold beyond its kind the class itself judges when it is made. What a key means to a carrier is not known.
 
-Kinds: str, str | None, bool, int, tuple[str, ...] (a text or a list of texts), Mapping[str, str] (a table of texts; in
+Kinds: str, str | None, bool, int, tuple[str, ...] (a text or a list of texts), str | tuple[str, ...] | None (a secret
+or a list of secrets, all of which count), Mapping[str, str] (a table of texts; in
 it, as in every text, a value may stand elsewhere: {env = ...}), Mapping[str, float] (shares). Metadata say more:
 {"secret": True} is never shown, {"unit": "duration"} is a span in ms, {"raw": True} is the TOML value as it stands.
 """
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Any, Final, cast
 
+from smsd.config.several import any_secret, secrets_in, shown_secrets
 from smsd.config.sources import Secret
 from smsd.config.tables import Fault, Table
 from smsd.config.urls import plain_url
@@ -66,6 +68,8 @@ def shown(adapter: Provider, own: Field[Any]) -> object:
     if own.metadata.get("secret") and value:
         if isinstance(value, str):
             return Secret(value)
+        if _kind(own) == _SECRETS:
+            return shown_secrets(value)
         if not own.metadata.get("raw") and _kind(own) == "Mapping[str, str]":
             return {key: Secret(each) for key, each in value.items()}
         return Secret(repr(value))
@@ -77,7 +81,7 @@ def _kind(own: Field[Any]) -> str:
 
 
 def _elsewhere(own: Field[Any]) -> str:
-    return " or a reference such as {env = ...}" if _kind(own) in _TEXT else ""
+    return " or a reference such as {env = ...}" if _kind(own) in {*_TEXT, _SECRETS} else ""
 
 
 def _judged(table: Table, adapter: type[Any], error: ValueError) -> list[Fault]:
@@ -126,6 +130,14 @@ def _text(table: Table, own: Field[Any]) -> str | None:
     return text
 
 
+def _several(table: Table, own: Field[Any]) -> str | tuple[str, ...] | None:
+    """One secret as itself; several in their order."""
+    if not own.metadata.get("secret"):
+        raise TypeError(f"the adapter's field {own.name} holds a secret or several, and must say that it is secret")
+    found = secrets_in(table, own.name, any_secret)
+    return found if len(found) > 1 else next(iter(found), None)
+
+
 def _texts(table: Table, own: Field[Any]) -> Mapping[str, str]:
     """A table of texts, each in the file or elsewhere; those with a fault are left out."""
     found: dict[str, str] = {}
@@ -164,10 +176,12 @@ def _is_plain(value: object) -> bool:
 
 
 _TEXT: Final = {"str", "str | None"}
+_SECRETS: Final = "str | tuple[str, ...] | None"
 _READERS: Final[Mapping[str, Callable[[Table, Field[Any]], object]]] = {
     "bool": lambda table, own: table.boolean(own.name, False),
     "int": lambda table, own: table.integer(own.name, 0, -MAX_INT, MAX_INT),
     "tuple[str, ...]": lambda table, own: table.texts(own.name),
+    _SECRETS: _several,
     "Mapping[str, str]": _texts,
     "Mapping[str, float]": lambda table, own: table.shares(own.name),
 }

@@ -17,7 +17,7 @@ from smsd.config.routing import NAME, NAME_REMEDY, account_in, prefixes_in, pric
 from smsd.config.senders import senders_in
 from smsd.config.tables import Fault, Table
 from smsd.config.values import ProviderConfig, RetryConfig
-from smsd.config.webhooks import answer_words, path_secret, useless
+from smsd.config.webhooks import answer_words, path_secrets, useless
 from smsd.core.account import ProviderRules
 from smsd.core.breaker import BreakerRules
 from smsd.core.pacing import Pace
@@ -68,14 +68,14 @@ def _provider(table: Table, name: str, common: Common) -> ProviderConfig | None:
     before = len(table.report.faults)
     adapter = adapter_of(table, name, TYPES[kind])
     rules = _rules(table, kind, common)
-    secret = path_secret(table, TYPES[kind])
+    secrets = path_secrets(table, TYPES[kind])
     words = answer_words(table)
     table.done()
     if adapter is not None:
         useless(table, adapter)
     if adapter is None or len(table.report.faults) > before:
         return None
-    provider = ProviderConfig(name, kind, enabled, adapter, rules, secret, words)
+    provider = ProviderConfig(name, kind, enabled, adapter, rules, secrets, words)
     if provider.needs_sender and not (rules.senders or common.sender):
         table.warn("from", "not set, and [messages] from is not either: every submission must name its own `from`")
     return provider

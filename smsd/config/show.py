@@ -18,6 +18,7 @@ from smsd.config.guards import shown_guards
 from smsd.config.inbound import shown_inbound
 from smsd.config.own import own_fields, shown
 from smsd.config.routing import NEVER, OTHER
+from smsd.config.several import shown_secrets
 from smsd.config.sources import Masked, Secret
 from smsd.config.tables import key_text, size_text
 from smsd.config.templates import shown_template
@@ -259,8 +260,8 @@ def _shown_provider(provider: ProviderConfig) -> dict[str, object]:
 def _shown_webhooks(provider: ProviderConfig) -> dict[str, object]:
     """The keys that every provider has; one that the dialect has for itself stands with the dialect's."""
     shown: dict[str, object] = {"answer_words": provider.answer_words}
-    if provider.webhook_secret:
-        shown["webhook_secret"] = Secret(provider.webhook_secret)
+    if provider.webhook_secrets:
+        shown["webhook_secret"] = shown_secrets(provider.webhook_secrets)
     return shown
 
 

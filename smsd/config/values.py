@@ -140,8 +140,9 @@ class ProviderConfig:
     enabled: bool
     adapter: Provider
     rules: ProviderRules
-    webhook_secret: str = field(default="", repr=False)
-    """What the paths of its webhooks end with; empty: they have none, and its requests must be signed."""
+    webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
+    """What the paths of its webhooks end with: any of these, the first in URLs that go out; empty: they have none, and
+    its requests must be signed."""
     answer_words: str | None = None
     """Who answers STOP, START and HELP: provider | smsd; None: as its dialect says."""
 

@@ -1,9 +1,10 @@
 """Which keys does every provider's section have about its webhooks, and can they work?
 
-A webhook must prove itself, by a signature or by a secret that only the provider knows as a part of its path. That
-secret is a key of every provider, unless the dialect has one of that name for itself (Dialpad signs with it). What
-cannot work is a fault; what merely will not, with these settings, is a warning: a person who waits for receipts must
-learn why none come. How a request is judged is not known here.
+A webhook must prove itself, by a signature or by a secret that only the provider knows as a part of its path. There
+may be several: the first goes out in URLs, and all are accepted, for the provider calls the URL it was given until it
+has reported all that it took. That secret is a key of every provider, unless the dialect has one of that name for
+itself (Dialpad signs with it). What cannot work is a fault; what merely will not, with these settings, is a warning: a
+person who waits for receipts must learn why none come. How a request is judged is not known here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from smsd.config.own import own_fields
+from smsd.config.several import secrets_in
 from smsd.config.tables import Table
 from smsd.config.values import ProviderConfig
 from smsd.providers.base import HookKind, Provider, Webhooks
@@ -26,17 +28,21 @@ WHO: Final = ("provider", "smsd")
 """Who may answer STOP, START and HELP."""
 
 
-def path_secret(table: Table, adapter: type[Any]) -> str:
+def path_secrets(table: Table, adapter: type[Any]) -> tuple[str, ...]:
     """A provider's `webhook_secret`; empty: none, or it is a key of the dialect's own."""
     if any(own.name == "webhook_secret" for own in own_fields(adapter)):
-        return ""
+        return ()
     if table.raw("webhook_secret") == "":
-        return ""  # as it would be if the key were not there
-    secret = table.secret("webhook_secret")
+        return ()  # as it would be if the key were not there
+    return secrets_in(table, "webhook_secret", _secret)
+
+
+def _secret(table: Table, key: str) -> str | None:
+    secret = table.secret(key)
     if secret is None:
-        return ""
+        return None
     if not _SECRET.fullmatch(secret.reveal()):
-        table.fault("webhook_secret", f"cannot be part of a URL, or is easily guessed; {_REMEDY}")
+        table.fault(key, f"cannot be part of a URL, or is easily guessed; {_REMEDY}")
     return secret.reveal()
 
 
@@ -66,8 +72,8 @@ def judge_webhooks(root: Table, public_url: str, providers: Sequence[ProviderCon
         adapter = each.adapter
         if not each.enabled or not isinstance(adapter, Webhooks) or not adapter.hooks:
             continue
-        described = isinstance(adapter, Http) or each.webhook_secret != ""
-        if not adapter.signs and not each.webhook_secret and (described or public_url):
+        described = isinstance(adapter, Http) or each.webhook_secrets != ()
+        if not adapter.signs and not each.webhook_secrets and (described or public_url):
             root.warn(
                 "providers",
                 f"{each.name} has neither a signature nor a webhook_secret, so its webhooks do not exist (404): "

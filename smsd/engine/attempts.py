@@ -124,7 +124,7 @@ class Attempts:
 
     def _prepare(self, lane: Lane, message: Message) -> Request | None:
         try:
-            return hiding(lane.provider.prepare(self._call(lane, message)), lane.webhook_secret)
+            return hiding(lane.provider.prepare(self._call(lane, message)), lane.webhook_secrets)
         except Exception:
             log.exception("the adapter could not prepare the call; nothing was sent", id=message.id)
             return None

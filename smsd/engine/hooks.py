@@ -13,12 +13,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-import structlog
-
 from smsd.clock import Clock
-from smsd.core.events import Kind
 from smsd.core.receipt import Receipt, Status, reading_of
 from smsd.engine.bus import Bus
+from smsd.engine.hook_calls import CallBook, HookCalls
 from smsd.engine.inbound import Inbounds
 from smsd.engine.lane import Setting
 from smsd.engine.meters import Meters
@@ -33,12 +31,6 @@ from smsd.providers.base import (
     Report,
     Webhooks,
 )
-
-log = structlog.get_logger("smsd.webhooks")
-
-TELL_EVERY_US: Final = 10_000_000
-"""Of one provider's refused requests one is told in this time, with their number: whoever sends a flood of them shall
-not fill the log."""
 
 MOST_ITEMS: Final = 1_000
 """Receipts and texts of one request; one with more is no honest one."""
@@ -60,28 +52,16 @@ class Taken:
 _NOT_FOUND: Final = Taken(404)
 
 
-class _Refusals:
-    """How often one provider's requests were refused, and when that was told."""
-
-    __slots__ = ("count", "told_us")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.told_us: int | None = None
-
-
 class Hooks:
     """All webhooks."""
 
     def __init__(self, receipts: Receipts, inbounds: Inbounds, bus: Bus, clock: Clock, meters: Meters) -> None:
         self._receipts = receipts
         self._inbounds = inbounds
-        self._bus = bus
         self._clock = clock
-        self._meters = meters
+        self._book = CallBook(bus, clock, meters)
         self._known: Mapping[str, tuple[Setting, Webhooks]] = {}
         self._public_url = ""
-        self._refusals: dict[str, _Refusals] = {}
 
     def rule(self, settings: Iterable[Setting], public_url: str) -> None:
         """These providers may call back from now on, at this URL (scheme, host and port; empty: it is not known)."""
@@ -90,7 +70,15 @@ class Hooks:
             setting.name: (setting, setting.provider) for setting in settings if isinstance(setting.provider, Webhooks)
         }
         self._public_url = public_url
-        self._refusals = {name: kept for name, kept in self._refusals.items() if name in self._known}
+        self._book.know(self._known)
+
+    def calls(self, name: str) -> HookCalls:
+        """What came from a provider since the start."""
+        return self._book.of(name)
+
+    def close(self) -> None:
+        """Tell what was wrong with requests, as far as that was not told yet."""
+        self._book.close()
 
     async def take(
         self,
@@ -118,28 +106,31 @@ class Hooks:
             if dialect.signs:
                 dialect.verify(hook)
         except HookRefusedError as error:
-            self._refused(name, self._in_full(str(error)))
+            self._book.refused(name, self._in_full(str(error)))
             return Taken(403)
         try:
             items = dialect.read(hook)
             if len(items) > MOST_ITEMS:
                 raise HookUnreadableError(f"it brings more than {MOST_ITEMS} receipts or texts")
         except HookUnreadableError as error:
-            log.error("a provider's webhook could not be read", provider=name, kind=kind.value, error=str(error))
+            self._book.unreadable(name, f"{kind}: {error}")
             await self._keep(setting, dialect, error.items)
             return Taken(400)
         await self._keep(setting, dialect, items)
+        self._book.taken(name)
         answer: HookAnswer = dialect.hook_answer
         return Taken(200, answer.content_type, answer.body)
 
     def _comes_by_its_path(self, setting: Setting, dialect: Webhooks, secret: str | None) -> bool:
         """Whether it has the secret path that it must have; and none where there is none."""
-        wanted = setting.webhook_secret
+        wanted = setting.webhook_secrets
         if not wanted:
             return secret is None and dialect.signs
-        if secret is not None and hmac.compare_digest(secret.encode(), wanted.encode()):
+        # All are compared, so that the time says nothing about which it is.
+        same = [hmac.compare_digest((secret or "").encode(), each.encode()) for each in wanted]
+        if any(same):
             return True
-        self._refused(setting.name, "its path lacks the webhook_secret, or has another one")
+        self._book.refused(setting.name, "its path lacks the webhook_secret, or has another one")
         return False
 
     async def _keep(self, setting: Setting, dialect: Webhooks, items: tuple[Report | InboundText, ...]) -> None:
@@ -151,8 +142,7 @@ class Hooks:
             answers = dialect.answers_words if setting.answer_words is None else setting.answer_words == "provider"
             await self._inbounds.take(setting.name, answers, texts)
 
-    @staticmethod
-    def _receipt(setting: Setting, dialect: Webhooks, report: Report) -> Receipt:
+    def _receipt(self, setting: Setting, dialect: Webhooks, report: Report) -> Receipt:
         receipt = Receipt(
             provider=setting.name,
             status=report.status,
@@ -168,26 +158,11 @@ class Hooks:
             return receipt
         known = None if report.code is None else dialect.receipt_reading(report.code)
         if known is None and report.code is not None:
-            log.warning(
-                "a receipt's code is in no table; say what it means under [retry.codes]",
-                provider=setting.name,
-                code=report.code,
-            )
+            self._book.unlisted(setting.name, report.code)
         return replace(receipt, reading=reading_of(report.code, known, setting.rules.codes))
-
-    # -- refusals ----------------------------------------------------------------------------------------------------
 
     def _in_full(self, reason: str) -> str:
         return reason if self._public_url else f"{reason}; [http] public_url is not set, so the signed URL is not known"
-
-    def _refused(self, name: str, reason: str) -> None:
-        self._meters.webhook_refused(name)
-        refusals = self._refusals.setdefault(name, _Refusals())
-        refusals.count += 1
-        now = self._clock.boot()
-        if refusals.told_us is None or now - refusals.told_us >= TELL_EVERY_US:
-            count, refusals.count, refusals.told_us = refusals.count, 0, now
-            self._bus.publish(Kind.WEBHOOK_REFUSED, self._clock.wall(), provider=name, reason=reason, refused=count)
 
 
 def takes(setting: Setting, kind: HookKind) -> bool:

@@ -78,6 +78,8 @@ class Meters:
         """Delivery receipts by provider, status and what became of them (applied, known, unmatched)."""
         self.webhooks_refused: dict[str, int] = {}
         """Requests to a provider's webhooks that did not prove where they come from."""
+        self.webhooks_unreadable: dict[str, int] = {}
+        """Requests to a provider's webhooks that did prove it and could not be read, or not wholly."""
         self.callbacks: dict[str, int] = {}
         """Calls to applications by what came of them."""
         self.inbound: dict[tuple[str, str], int] = {}
@@ -145,6 +147,10 @@ class Meters:
     def webhook_refused(self, provider: str) -> None:
         """A request to one of its webhooks did not prove where it comes from."""
         self.webhooks_refused[provider] = self.webhooks_refused.get(provider, 0) + 1
+
+    def webhook_unreadable(self, provider: str) -> None:
+        """A request to one of its webhooks is its own, and could not be read."""
+        self.webhooks_unreadable[provider] = self.webhooks_unreadable.get(provider, 0) + 1
 
     def callback(self, result: str) -> None:
         """A call to an application ended."""

@@ -34,6 +34,9 @@ SECRET: Final = "<webhook_secret>"  # noqa: S105 - what is shown in its place
 """Stands for the secret in a URL that is shown."""
 
 MOST_CALLS: Final = 110
+PASSING: Final = frozenset({408, 425, 429, *range(500, 600)})
+"""Statuses of answers that may be others when they are asked for again."""
+
 MOST_S: Final = 25.0
 """Of one registration: it lists page by page what is there already. Clients wait for 30 s."""
 
@@ -58,7 +61,12 @@ class Registered:
 
 
 class NotRegisteredError(Exception):
-    """The provider could not be told. The text says why."""
+    """The provider could not be told. The text says why. `refused`: it said no, and will again until that is mended;
+    else it may go well when it is repeated, and some of it may be done already."""
+
+    def __init__(self, text: str, *, refused: bool = False) -> None:
+        super().__init__(text)
+        self.refused = refused
 
 
 class UnknownError(LookupError):
@@ -97,6 +105,11 @@ class Registering:
         self._settings = {setting.name: setting for setting in settings}
         self._public_url = public_url
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every provider, the disabled ones included: what they took is not done yet, so they may call back."""
+        return tuple(self._settings)
+
     def webhooks(self, name: str) -> Registered:
         """Where a provider calls back, and what is to be done about it. Raises UnknownError."""
         setting = self._setting(name)
@@ -122,22 +135,27 @@ class Registering:
                 text = await self._told(setting, place.url(HookKind.STATUS, shown=False))
         except TimeoutError:
             raise NotRegisteredError(f"The provider took longer than {MOST_S:g} s. Repeat it.") from None
-        return Registered(found.webhooks, (), True, text.replace(place.secret, SECRET) if place.secret else text)
+        for secret in setting.webhook_secrets:
+            text = text.replace(secret, SECRET)
+        return Registered(found.webhooks, (), True, text)
 
     async def _told(self, setting: Setting, url: str) -> str:
         """Tell it one URL; how that ended."""
         dialect = setting.provider
         assert isinstance(dialect, Registrar)
         known: dict[str, Response] = {}
+        passing = False
         for _ in range(MOST_CALLS):
             try:
                 following = dialect.registration(url, known)
             except HookUnreadableError as error:
-                raise NotRegisteredError(str(error)) from error
+                raise NotRegisteredError(str(error), refused=not passing) from error
             if isinstance(following, str):
                 return following
-            known[f"{following.method} {following.url}"] = await self._response(setting, following)
-        raise NotRegisteredError("It came to no end; nothing more was asked of the provider.")
+            response = await self._response(setting, following)
+            known[f"{following.method} {following.url}"] = response
+            passing = response.status in PASSING
+        raise NotRegisteredError("It came to no end; nothing more was asked of the provider.", refused=True)
 
     async def _response(self, setting: Setting, request: Request) -> Response:
         answer = await self._carrier.send(setting.provider, request, setting.rules.timeout_ms, self._dice())

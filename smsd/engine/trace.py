@@ -114,10 +114,11 @@ def _end_of(text: str, start: int) -> int:
     return len(text)
 
 
-def hiding(request: Request, secret: str) -> Request:
-    """The request, with `secret` private to it too: a callback URL may hold one, and an error may repeat the URL."""
-    if secret:
-        request.private = (*request.private, secret)
+def hiding(request: Request, secrets: tuple[str, ...]) -> Request:
+    """The request, with these private to it too: a callback URL may hold one, and an error may repeat the URL (also
+    one that an earlier request brought)."""
+    if secrets:
+        request.private = (*request.private, *secrets)
     return request
 
 

@@ -109,5 +109,6 @@ class WayBack:
 
     async def close(self) -> None:
         """No more calls to applications; those in flight are given a moment. Idempotent."""
+        self.hooks.close()
         await self.callbacks.close()
         await asyncio.gather(*self._applying, return_exceptions=True)

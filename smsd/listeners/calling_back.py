@@ -2,6 +2,10 @@
 
 The operations on callbacks, and the one that sets up a provider's webhooks: (service, caller, request) -> answer. A
 caller sees and replays the callbacks of its tenant. Of a callback's URL the query is not shown: secrets travel there.
+
+A provider that could not be told where to call back is no fault of the request, and the closed list of codes has none
+of a provider's own. Where it may go well another time, parts of it may be done, and to repeat it is the remedy:
+outcome_unknown (503). Where the provider said no, it will until the configuration is mended: not_available (422).
 """
 
 from __future__ import annotations
@@ -36,14 +40,23 @@ async def register(service: Service, caller: Caller, request: wire.Register) -> 
     """Let a provider know where to call back."""
     try:
         if request.dry_run:
-            return _registered(request.provider, service.registering.webhooks(request.provider))
-        return _registered(request.provider, await service.registering.register(request.provider))
+            return _registered(service, request.provider, service.registering.webhooks(request.provider))
+        return _registered(service, request.provider, await service.registering.register(request.provider))
     except UnknownError as error:
         raise ProblemError.of("not_found", str(error), "provider") from error
     except NotRegisteredError as error:
         text = f"{request.provider} was not told where to call back. {error}"
-        raise ProblemError.of("not_available", text, "provider") from error
+        raise ProblemError.of("not_available" if error.refused else "outcome_unknown", text, "provider") from error
 
 
-def _registered(name: str, found: Registered) -> wire.RegisterView:
-    return wire.RegisterView(name, dict(found.webhooks), [*found.needs], found.done, found.text)
+def _registered(service: Service, name: str, found: Registered) -> wire.RegisterView:
+    calls = service.hooks.calls(name)
+    came = wire.HookCallsView(
+        calls.taken,
+        calls.refused,
+        calls.unreadable,
+        wire.time_text(calls.taken_at),
+        wire.time_text(calls.wrong_at),
+        calls.wrong,
+    )
+    return wire.RegisterView(name, dict(found.webhooks), [*found.needs], found.done, found.text, came)

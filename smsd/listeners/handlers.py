@@ -164,7 +164,9 @@ async def _suppression(service: Service, caller: Caller, number: str) -> list[wi
 async def providers(service: Service, caller: Caller, request: wire.Providers) -> wire.ProviderList:
     """The providers that may carry the caller's messages."""
     found = service.providers(caller.sees)
-    return wire.ProviderList([showing.provider(view, load=caller.everyone) for view in found])
+    enabled = {view.name for view in found}
+    others = [name for name in service.registering.names if name not in enabled] if caller.everyone else []
+    return wire.ProviderList([showing.provider(view, load=caller.everyone) for view in found], others)
 
 
 async def pause(service: Service, caller: Caller, request: wire.Pause) -> wire.ProviderView:

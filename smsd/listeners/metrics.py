@@ -129,6 +129,12 @@ class _Now:
             [((name,), count) for name, count in meters.webhooks_refused.items()],
         )
         yield _counter(
+            "smsd_webhooks_unreadable",
+            "Requests to a provider's webhooks that did prove it and could not be read, or not wholly.",
+            ["provider"],
+            [((name,), count) for name, count in meters.webhooks_unreadable.items()],
+        )
+        yield _counter(
             "smsd_inbound",
             "Texts received, by the word that they are (stop, start, help); word is empty for all others.",
             ["provider", "word"],

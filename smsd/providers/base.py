@@ -317,7 +317,7 @@ class InboundText:
     provider_message_id: str | None
     """None: the provider names none; then one is made of its content, so that a repeat is known."""
     at: Instant | None = None
-    """When it was sent, by the provider's clock."""
+    """When it was sent, by the provider's clock; where it does not say, when it signed the request."""
     word: Word | None = None
     """What the provider itself took it for; None: it does not say."""
 
@@ -350,7 +350,7 @@ class Webhooks(Protocol):
 
     @property
     def reports_by_id(self) -> bool:
-        """Whether reports name only the provider's id of a message, not ours."""
+        """Whether a report may name only the provider's id of a message, not ours."""
         ...
 
     @property

@@ -21,7 +21,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -47,6 +47,7 @@ from smsd.providers.base import (
     check_url,
 )
 from smsd.providers.dialpad_hooks import MAX_ID, RECEIPTS
+from smsd.providers.keys import by_any, keys_of, named
 from smsd.providers.readings import (
     AUTH,
     CONTENT,
@@ -169,8 +170,9 @@ class Dialpad:
     sender_group_id: str | None = None
     sender_group_type: str | None = None
     """callcenter | department | office"""
-    webhook_secret: str | None = field(default=None, repr=False, metadata={"secret": True})
-    """What Dialpad signs its events with: made by us, told to Dialpad by `smsd provider register`, in no URL."""
+    webhook_secret: str | tuple[str, ...] | None = field(default=None, repr=False, metadata={"secret": True})
+    """What Dialpad signs its events with: made by us, told to Dialpad by `smsd provider register` (of several the
+    first), in no URL."""
 
     type: ClassVar[str] = "dialpad"
     lookup: ClassVar[str] = "none"
@@ -192,10 +194,10 @@ class Dialpad:
         )
 
     def _check_webhook_secret(self) -> None:
-        secret = self.webhook_secret
-        if secret is not None and not _SECRET.fullmatch(secret):
-            fault = "is not 16 to 128 letters, digits, - and _; make one with `openssl rand -hex 32`"
-            raise SettingsError(("webhook_secret", fault))
+        fault = "is not 16 to 128 letters, digits, - and _; make one with `openssl rand -hex 32`"
+        secrets = named("webhook_secret", self.webhook_secret)
+        if wrong := [(key, fault) for key, secret in secrets if not _SECRET.fullmatch(secret)]:
+            raise SettingsError(*wrong)
 
     def _check_group(self) -> None:
         if self.sender_group_type not in {None, *GROUPS}:
@@ -210,6 +212,10 @@ class Dialpad:
     def picks_sender(self) -> bool:
         """It does where a user is named."""
         return self.user_id is not None
+
+    @cached_property
+    def _webhook_secrets(self) -> tuple[str, ...]:
+        return keys_of(self.webhook_secret)
 
     @cached_property
     def _url(self) -> str:
@@ -268,11 +274,11 @@ class Dialpad:
     @property
     def signs(self) -> bool:
         """With a `webhook_secret`."""
-        return self.webhook_secret is not None
+        return bool(self._webhook_secrets)
 
     def verify(self, hook: Hook) -> None:
         """Raises HookRefusedError unless Dialpad signed it."""
-        tokens.dialpad_jwt(hook, self.webhook_secret or "")
+        by_any(self._webhook_secrets, partial(tokens.dialpad_jwt, hook))
 
     def read(self, hook: Hook) -> tuple[Report | InboundText, ...]:
         """An SMS event. Raises HookUnreadableError."""
@@ -284,7 +290,8 @@ class Dialpad:
 
     def registration(self, url: str, known: Mapping[str, Response]) -> Request | str:
         """The next call that has events sent to `url`, or how it ended. Raises HookUnreadableError."""
-        return dialpad_registration.next_step(self.base_url, self._headers, self.webhook_secret, url, known)
+        secret = next(iter(self._webhook_secrets), None)
+        return dialpad_registration.next_step(self.base_url, self._headers, secret, url, known)
 
     def fingerprint(self) -> str:
         """SHA-256 over key, user, group and URL."""

@@ -30,7 +30,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import ClassVar
 from urllib.parse import quote
@@ -61,6 +61,7 @@ from smsd.providers.base import (
     marked_callback,
 )
 from smsd.providers.forms import instant_of
+from smsd.providers.keys import by_any, keys_of, named
 from smsd.providers.messagebird_hooks import MAX_ID, RECEIPTS
 from smsd.providers.readings import (
     AUTH,
@@ -154,8 +155,8 @@ class MessageBird:
     name: str
     access_key: str = field(repr=False, metadata={"secret": True})
     base_url: str = "https://rest.messagebird.com"
-    signing_key: str | None = field(default=None, repr=False, metadata={"secret": True})
-    """What MessageBird signs its webhooks with. It is not the access key."""
+    signing_key: str | tuple[str, ...] | None = field(default=None, repr=False, metadata={"secret": True})
+    """What MessageBird signs its webhooks with, or several while it is changed. It is not the access key."""
 
     type: ClassVar[str] = "messagebird"
     lookup: ClassVar[str] = "exact"
@@ -170,7 +171,7 @@ class MessageBird:
         check_each(
             lambda: check_secret("access_key", self.access_key, source, spaces=False),
             lambda: check_url("base_url", self.base_url, "https://rest.messagebird.com"),
-            lambda: None if self.signing_key is None else check_secret("signing_key", self.signing_key, signing),
+            *(partial(check_secret, key, each, signing) for key, each in named("signing_key", self.signing_key)),
         )
 
     @cached_property
@@ -252,7 +253,7 @@ class MessageBird:
 
     def verify(self, hook: Hook) -> None:
         """Raises HookRefusedError unless MessageBird signed it."""
-        tokens.messagebird_jwt(hook, self.signing_key or "")
+        by_any(keys_of(self.signing_key), partial(tokens.messagebird_jwt, hook))
 
     def read(self, hook: Hook) -> tuple[Report | InboundText, ...]:
         """A status report or an inbound text. Raises HookUnreadableError."""

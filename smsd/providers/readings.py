@@ -11,16 +11,20 @@ credentials are wrong concerns the whole provider and never fails a message, so 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import TypeVar
 
 import msgspec
 
 from smsd.core.verdict import Category, Fate, Scope, Verdict
 from smsd.providers.base import Response, hide_numbers
+
+T = TypeVar("T")
 
 MAX_MESSAGE = 200
 """Characters of a provider's own words that are kept."""
@@ -36,6 +40,8 @@ MAX_WAIT_MS = 366 * 86_400_000
 
 _AMOUNT = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,12})?")
 _CURRENCY = re.compile(r"[A-Za-z]{3}")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_HALF = re.compile("[\ud800-\udfff]")
 _RATE = re.compile(rb"rate[ _-]?limit|too many|quota|throttl", re.IGNORECASE)
 
 
@@ -132,12 +138,35 @@ def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def json_object(body: bytes) -> dict[str, object] | None:
-    """The body as a JSON object; None when it is anything else (also cut, not UTF-8, or nested without end)."""
+def json_as(body: bytes, type: type[T]) -> T:
+    """The body as JSON of this type. Raises ValueError: it is none (also cut, not UTF-8, or nested without end).
+
+    Half of a surrogate pair, which no text can hold (RFC 8259, section 8.2) and which a gateway that cuts a text inside
+    an emoji writes, is read as U+FFFD: the other characters, perhaps a STOP, are not lost by it.
+    """
     try:
-        decoded = msgspec.json.decode(body)
+        return msgspec.json.decode(body, type=type)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        if not _SURROGATE.search(body):
+            raise ValueError("is no such JSON") from None
+    try:
+        lenient = json.dumps(json.loads(body.decode()), ensure_ascii=False)
+        return msgspec.json.decode(_HALF.sub("\ufffd", lenient), type=type)
+    except (ValueError, RecursionError):
+        raise ValueError("is no such JSON") from None
+
+
+def json_value(body: bytes) -> object:
+    """The body as JSON; None when it is none."""
+    try:
+        return json_as(body, object)
+    except ValueError:
         return None
+
+
+def json_object(body: bytes) -> dict[str, object] | None:
+    """The body as a JSON object; None when it is anything else."""
+    decoded = json_value(body)
     return decoded if isinstance(decoded, dict) else None
 
 

@@ -10,6 +10,10 @@ header, which whoever sends the request writes. A header that came twice is one 
 section 5.3), which no signature holds that may stand once. Signatures are compared in constant time, and signed times
 with the time of the request and no other clock, so that every refusal can be tested to the second.
 
+Anybody may send a request, so a forged one must be cheap. A scheme over the body's bytes is an HMAC or a digest of at
+most what the door lets in. A scheme over parameters has to decode them first; `forms` bounds that, and a request beyond
+its bounds is refused as forged. Of a header with a list, MAX_SIGNATURES entries are looked at.
+
 Facts are from the providers' own SDKs (twilio 9.13, vonage-http-client 1.5, plivo 4.63, telnyx 4.189) and the Standard
 Webhooks specification (https://www.standardwebhooks.com). It refuses to know what requests mean. Schemes that sign
 tokens (JWT) are in `tokens`.
@@ -25,14 +29,12 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl
-
-import msgspec
 
 from smsd.core.message import Instant
 from smsd.core.units import MINUTE, SECOND
 from smsd.providers.base import Hook, HookRefusedError
-from smsd.providers.forms import MAX_FIELDS, instant_of, pairs_of
+from smsd.providers.forms import MAX_FIELDS, UNDECODED, instant_of, pairs_of
+from smsd.providers.readings import json_as
 
 if TYPE_CHECKING:
     from standardwebhooks.webhooks import Webhook
@@ -42,6 +44,10 @@ WINDOW_MS: Final = 5 * MINUTE
 
 MAX_SIGNATURES: Final = 16
 """Signatures of one request that are looked at: of a key and the one before it, there are two."""
+
+MAX_FLAT_JSON: Final = 16_384
+"""Bytes of a JSON body whose parameters are signed. Vonage brings a text part by part; 1,600 characters, every one of
+them escaped, would take 9,600."""
 
 ALGORITHMS: Final = frozenset({"md5", "sha1", "sha256", "sha512"})
 ENCODINGS: Final = frozenset({"hex", "base64"})
@@ -89,11 +95,11 @@ def _time(text: str, what: str) -> Instant:
     return at
 
 
-def _form_of(hook: Hook) -> tuple[tuple[str, str], ...]:
+def _pairs(encoded: str | bytes, what: str) -> tuple[tuple[str, str], ...]:
     try:
-        return pairs_of(hook.body)
+        return pairs_of(encoded)
     except ValueError:
-        raise HookRefusedError(f"its body is not UTF-8, or has more than {MAX_FIELDS} parameters") from None
+        raise HookRefusedError(f"its {what} is {UNDECODED}") from None
 
 
 # -- Twilio -----------------------------------------------------------------------------------------------------------
@@ -124,7 +130,7 @@ def twilio(hook: Hook, tokens: Sequence[str]) -> None:
 
 
 def _twilio_algorithm(settings: str) -> str:
-    for part in settings.split(","):
+    for part in settings.split(",", MAX_SIGNATURES)[:MAX_SIGNATURES]:
         name, _, value = part.partition("=")
         if name.strip() == "algorithm" and value.strip():
             return value.strip().upper()
@@ -136,8 +142,8 @@ def _twilio_parameters(hook: Hook) -> str:
     if hook.method != "POST" or not hook.body:
         return ""
     if hook.headers.get("content-type", "").lower().startswith("application/x-www-form-urlencoded"):
-        return "".join(name + value for name, value in sorted(set(_form_of(hook))))
-    digests = [value for name, value in parse_qsl(hook.query) if name == "bodySHA256"]
+        return "".join(name + value for name, value in sorted(set(_pairs(hook.body, "body"))))
+    digests = [value for name, value in _pairs(hook.query, "query") if name == "bodySHA256"]
     if len(digests) != 1 or not same(digests[0].lower(), hashlib.sha256(hook.body).hexdigest().encode()):
         raise HookRefusedError("its body is no form, and its URL does not hold the body's digest")
     return ""
@@ -165,29 +171,41 @@ def vonage_sig(hook: Hook, secret: str, algorithm: str = "sha256", window_ms: in
         raise ValueError(f"algorithm: is not one of {', '.join(sorted(ALGORITHMS))}")
     parameters = _vonage_parameters(hook)
     signature = parameters.pop("sig", "")
-    said = "".join(f"&{key}={value.translate(_UNDERSCORES)}" for key, value in sorted(parameters.items()))
+    said = "".join(f"&{key}={_underscored(value)}" for key, value in sorted(parameters.items()))
     if not same(signature.lower(), hmac.digest(octets(secret), octets(said), algorithm).hex().encode()):
         raise wrong("another secret or algorithm")
     fresh(_time(parameters.get("timestamp", ""), "timestamp"), hook.now, window_ms)
 
 
-_UNDERSCORES = str.maketrans("&=", "__")
+def vonage_signed_at(hook: Hook) -> Instant | None:
+    """The signed time of a request that `vonage_sig` let pass."""
+    return instant_of(_vonage_parameters(hook).get("timestamp"))
+
+
+def _underscored(value: str) -> str:
+    return value.replace("&", "_").replace("=", "_")
 
 
 def _vonage_parameters(hook: Hook) -> dict[str, str]:
     if hook.method == "POST" and "json" in hook.headers.get("content-type", "").lower():
-        try:
-            said = msgspec.json.decode(hook.body, type=dict[str, str | int])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise HookRefusedError("its body is no JSON object of texts and whole numbers") from None
-        return {name: str(value) for name, value in said.items()}
-    try:
-        pairs = pairs_of(hook.body if hook.method == "POST" and hook.body else hook.query)
-    except ValueError:
-        raise HookRefusedError(f"it is not UTF-8, or has more than {MAX_FIELDS} parameters") from None
+        return _vonage_json(hook.body)
+    posted = hook.method == "POST" and hook.body
+    pairs = _pairs(hook.body, "body") if posted else _pairs(hook.query, "query")
     if len(dict(pairs)) != len(pairs):
         raise HookRefusedError("a parameter stands in it more than once")
     return dict(pairs)
+
+
+def _vonage_json(body: bytes) -> dict[str, str]:
+    if len(body) > MAX_FLAT_JSON:
+        raise HookRefusedError(f"its body has more than {MAX_FLAT_JSON} bytes")
+    try:
+        said = json_as(body, dict[str, str | int])
+    except ValueError:
+        raise HookRefusedError("its body is no JSON object of texts and whole numbers") from None
+    if len(said) > MAX_FIELDS:
+        raise HookRefusedError(f"it has more than {MAX_FIELDS} parameters")
+    return {name: str(value) for name, value in said.items()}
 
 
 def plivo_v3(hook: Hook, token: str) -> None:
@@ -195,7 +213,7 @@ def plivo_v3(hook: Hook, token: str) -> None:
 
     GET: the query, sorted. POST: the query, sorted, a dot, and the form's parameters by name. No time is signed.
     """
-    signatures = header_of(hook, "X-Plivo-Signature-V3").split(",")[:MAX_SIGNATURES]
+    signatures = header_of(hook, "X-Plivo-Signature-V3").split(",", MAX_SIGNATURES)[:MAX_SIGNATURES]
     nonce = header_of(hook, "X-Plivo-Signature-V3-Nonce")
     made = base64.b64encode(hmac.digest(octets(token), octets(f"{_plivo_base(hook)}.{nonce}"), "sha256"))
     if not any(same(each.strip(), made) for each in signatures):
@@ -203,13 +221,10 @@ def plivo_v3(hook: Hook, token: str) -> None:
 
 
 def _plivo_base(hook: Hook) -> str:
-    try:
-        asked = parse_qsl(hook.query, keep_blank_values=True, max_num_fields=MAX_FIELDS)
-    except ValueError:
-        raise HookRefusedError(f"its query has more than {MAX_FIELDS} parameters") from None
+    asked = _pairs(hook.query, "query")
     url = hook.url.partition("?")[0]
     query = "&".join(f"{name}={value}" for name, value in sorted(asked))
-    posted = sorted(_form_of(hook)) if hook.method == "POST" else []
+    posted = sorted(_pairs(hook.body, "body")) if hook.method == "POST" else []
     if not posted:
         return f"{url}?{query}" if query else url
     return f"{url}?{query}{'.' if query else ''}{''.join(name + value for name, value in posted)}"
@@ -304,7 +319,7 @@ def standard_webhooks(hook: Hook, secrets: Sequence[str], window_ms: int = WINDO
         raise HookRefusedError("its body is not UTF-8") from None
     at = datetime.fromtimestamp(int(stamp), UTC)
     made = [octets(_signer(secret).sign(id, at, text)) for secret in secrets]
-    given = header_of(hook, "webhook-signature").split(" ")[:MAX_SIGNATURES]
+    given = header_of(hook, "webhook-signature").split(" ", MAX_SIGNATURES)[:MAX_SIGNATURES]
     if not any(same(each, *made) for each in given):
         raise wrong("another secret")
 

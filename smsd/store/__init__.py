@@ -573,7 +573,8 @@ class Records(Protocol):
     ) -> tuple[tuple[Callback, ...], Instant | None]:
         """Callbacks that are due, at most `limit`, fairly by place (of each at most `limit` / 4, earliest first, and
         the place first whose first has been due longest); and when the next of all others is due. `without`: none of these
-        places (`Callback.place`). What it costs is bounded by `limit` and `without`, however much waits."""
+        places (`Callback.place`). What it costs is bounded by `limit` and `without`, however much waits.
+        """
         ...
 
     async def callbacks(self, tenant: str | None, failed: bool, after: str | None, limit: int) -> tuple[Callback, ...]:

@@ -13,7 +13,7 @@ from smsd.wire.answers import (
     encode_refused,
     encode_taken,
 )
-from smsd.wire.callbacks import CallbackList, CallbackView, RegisterView, ReplayView, callback_view
+from smsd.wire.callbacks import CallbackList, CallbackView, HookCallsView, RegisterView, ReplayView, callback_view
 from smsd.wire.cursors import Cursors, decode_place, encode_place
 from smsd.wire.reading import (
     MAX_FAULTS,
@@ -113,6 +113,7 @@ __all__ = [
     "Events",
     "Exposition",
     "Get",
+    "HookCallsView",
     "Inbound",
     "InboundList",
     "InboundView",

@@ -45,15 +45,29 @@ class ReplayView(msgspec.Struct):
     left: int
 
 
+class HookCallsView(msgspec.Struct):
+    """Requests to a provider's webhooks since the daemon's start: those `taken`, those `refused` because they did not
+    prove where they come from, those `unreadable` though they did. `wrong`: what was wrong with the last of these."""
+
+    taken: int
+    refused: int
+    unreadable: int
+    taken_at: str | None
+    wrong_at: str | None
+    wrong: str | None
+
+
 class RegisterView(msgspec.Struct):
     """Where a provider calls back: `webhooks` by kind (`<webhook_secret>` stands for the secret); `needs`: keys of the
-    configuration to be set first. `done`: it was told by its API; `text`: how that ended, or what is left to do."""
+    configuration to be set first. `done`: it was told by its API; `text`: how that ended, or what is left to do.
+    `calls`: what came by them."""
 
     provider: str
     webhooks: dict[str, str]
     needs: list[str]
     done: bool
     text: str
+    calls: HookCallsView
 
 
 def callback_view(callback: Callback) -> CallbackView:

@@ -138,9 +138,11 @@ class ProviderView(msgspec.Struct):
 
 
 class ProviderList(msgspec.Struct):
-    """The providers, in the order in which they are preferred."""
+    """The providers, in the order in which they are preferred. `disabled`: names of those that send nothing and may
+    still call back; empty for a caller who sees only a tenant's messages."""
 
     providers: list[ProviderView]
+    disabled: list[str] = []
 
 
 class StatsView(msgspec.Struct):

@@ -35,6 +35,7 @@ class Fake(FakeDaemon):
         super().__init__(*args, **kwargs)
         self.happened: list[Document] = []
         self.providing: list[Document] = [PROVIDER]
+        self.disabled: list[str] = []
         self.opted_out: list[Document] = []
         self.counts = COUNTS
         self.reloaded: Document = {"changed": [], "restart": [], "warnings": []}
@@ -51,7 +52,7 @@ class Fake(FakeDaemon):
         return self.stats
 
     def _providers(self, request: Document) -> Document:
-        return {"providers": self.providing}
+        return {"providers": self.providing, "disabled": self.disabled}
 
     def _provider(self, request: Document) -> Document:
         super()._provider(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -105,11 +106,21 @@ def test_register(smsd: Run, fake: Fake) -> None:
     ]
     assert "dry_run" not in fake.requests[-1]
     assert smsd("provider", "register", "nobody").code == 65
-    fake.refuse["register"] = RefusedError(
-        "not_available", "main was not told where to call back. HTTP 500.", "provider"
-    )
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code", "remedy"),
+    [
+        ("not_available", 78, "Mend what it says in [providers.NAME]"),
+        ("outcome_unknown", 69, "Repeat it: what is done"),
+    ],
+)
+def test_a_provider_that_cannot_be_told(smsd: Run, fake: Fake, code: str, exit_code: int, remedy: str) -> None:
+    fake.refuse["register"] = RefusedError(code, "main was not told where to call back. HTTP 401.", "provider")
     refused = smsd("provider", "register", "main")
-    assert (refused.code, "was not told" in refused.err) == (65, True)
+    assert (refused.code, "was not told" in refused.err, remedy in refused.err) == (exit_code, True, True)
+    assert "version of smsd" not in refused.err
+    assert "idempotency" not in refused.err
 
 
 def test_what_is_missing_is_said_with_an_exit_code_of_its_own(smsd: Run, fake: Fake) -> None:
@@ -127,6 +138,9 @@ def test_webhooks(smsd: Run, fake: Fake) -> None:
     assert smsd("provider", "webhooks", "main", "--json").documents == [REGISTERED]
     fake.providing = []
     assert "No provider is configured" in smsd("provider", "webhooks").err
+    fake.disabled = ["main"]
+    done = smsd("provider", "webhooks")
+    assert (done.code, done.out.count("<webhook_secret>")) == (0, 2), "a disabled one may still call back"
 
 
 def test_show_tells_the_receipts(smsd: Run, fake: Fake) -> None:
@@ -161,7 +175,44 @@ def test_the_doctor_looks_at_the_way_back(smsd: Run, fake: Fake, queue: list[dic
     assert found["callbacks"] == [("ok", "none was given up")]
     fake.registered = {**REGISTERED, "webhooks": {}, "needs": ["[providers.main] webhook_secret"]}
     assert "webhook_secret is not set" in doctored(smsd)["webhooks"][0][1]
+    fake.registered = REGISTERED
     fake.refuse["register"] = RefusedError("not_allowed", "Only for administrators.")
     fake.refuse["callbacks"] = RefusedError("unknown_op", "There is no such operation.")
     found = doctored(smsd)
     assert [level for check in ("webhooks", "callbacks") for level, _ in found[check]] == ["skip", "skip"]
+
+
+def ago(seconds: float) -> str:
+    return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@pytest.mark.parametrize(
+    ("taken", "wrong", "told"),
+    [
+        (None, None, None),
+        (10, None, None),
+        (None, 90_000, "none was taken"),
+        (1_830, 600, "the last that was taken came 30 min ago"),
+        (90, 600, "the last that was taken came 1 min ago"),
+        (90, 7_200, None),
+        (9_000, 7_200, "the last that was taken came 2 h ago"),
+    ],
+)
+def test_the_doctor_tells_of_what_was_turned_away(
+    smsd: Run, fake: Fake, taken: float | None, wrong: float | None, told: str | None
+) -> None:
+    calls = {
+        "taken": 3,
+        "refused": 2,
+        "unreadable": 1,
+        "wrong": None if wrong is None else "it is another's",
+        "taken_at": None if taken is None else ago(taken),
+        "wrong_at": None if wrong is None else ago(wrong),
+    }
+    fake.registered = {**REGISTERED, "calls": calls}
+    found = [text for level, text in doctored(smsd)["webhooks"] if level == "warn"]
+    assert len(found) == (told is not None)
+    if told is not None:
+        assert found[0].startswith("main came 2 times without proof and 1 times unreadable")
+        assert "it is another's" in found[0]
+        assert found[0].endswith(told)

@@ -35,7 +35,8 @@ class TestSend:
         at = "2026-01-02T08:00:00+01:00"
         words = (
             f"--from smsd --priority high --send-at {at} --ttl 2h --expires-at {at} --key k --user u --type t"
-            " --tenant a --metadata order=7 --metadata x=a=b --provider main --max-attempts 3 --profile fast"
+            " --tenant a --callback-url https://a.example.org/cb"
+            " --metadata order=7 --metadata x=a=b --provider main --max-attempts 3 --profile fast"
             " --overflow truncate"
         )
         done = smsd("send", TO, "Hello", *words.split(), "--json")
@@ -52,6 +53,7 @@ class TestSend:
                     "send_at": at,
                 },
                 **{"ttl": "2h", "expires_at": at, "idempotency_key": "k", "user": "u", "type": "t", "tenant": "a"},
+                **{"callback_url": "https://a.example.org/cb"},
                 **{"metadata": {"order": "7", "x": "a=b"}, "provider": "main", "max_attempts": 3, "retry": "fast"},
                 "overflow": "truncate",
             }

@@ -20,6 +20,7 @@ ENVIRON = {
     "SMS_API_TOKEN": "s3cret-of-the-api",
     "SMS_SIGNING_KEY": "s3cret-of-the-signatures",
     "SMSD_WEBHOOK_SECRET": "s3cret-of-the-webhooks",
+    "SMSD_WEBHOOK_SECRET_BEFORE": "the-secret-of-a-path-before",
     "DIALPAD_WEBHOOK_SECRET": "s3cret-of-the-subscription",
     "MESSAGEBIRD_SIGNING_KEY": "s3cret-of-the-reports",
     "INFOBIP_AUTHORIZATION": "App s3cret-of-infobip",

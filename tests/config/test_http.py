@@ -140,6 +140,20 @@ def test_a_public_url_that_is_none(url: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("https://ü.example", "xn--"),
+        ("HTTPS://sms.example", "lower case"),
+        ("https://SMS.example", "lower case"),
+    ],
+)
+def test_a_public_url_that_providers_would_sign_in_another_spelling(url: str, message: str, tmp_path: Path) -> None:
+    found = faults(tmp_path, f'[http]\npublic_url = "{url}"\n{SANDBOX}')
+    assert list(found) == ["http.public_url"]
+    assert message in found["http.public_url"]
+
+
+@pytest.mark.parametrize(
     ("url", "warned"),
     [("https://x", False), ("http://localhost:7670", False), ("http://[::1]", False), ("http://10.0.0.1", True)],
 )

@@ -34,6 +34,8 @@ def test_the_section_becomes_the_rules(tmp_path: Path) -> None:
     [
         ('tenant = ""', "inbound.tenant", "is not a name"),
         ('tenant = "a b"', "inbound.tenant", "is not a name"),
+        ('tenant = "anonymous"', "inbound.tenant", "is kept for callers that are given no tenant; name another"),
+        ('tenant = "token:shop"', "inbound.tenant", "is kept for callers that are given no tenant"),
         ('stop_reply = "  "', "inbound.stop_reply", 'is only blanks; write a text, or "" for no reply'),
         ('start_reply = "a\\nb"', "inbound.start_reply", "holds a line break"),
         (f'help_reply = "{"x" * 460}"', "inbound.help_reply", "needs 4 segments; shorten it to at most 3"),

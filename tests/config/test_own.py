@@ -27,6 +27,7 @@ class Dialect(Console):
     form: bool = False
     page: int = 50
     words: tuple[str, ...] = ()
+    signing: str | tuple[str, ...] | None = field(default=None, metadata={"secret": True}, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
     keys: Mapping[str, str] = field(default_factory=dict, metadata={"secret": True}, repr=False)
     patience: int = field(default=0, metadata={"unit": "duration"})
@@ -61,6 +62,7 @@ VALUES: dict[str, object] = {
     "form": True,
     "page": 0,
     "words": ["a", "b"],
+    "signing": [{"env": "TOKEN"}, "before"],
     "headers": {"X-From": "shop", "X-Key": {"env": "TOKEN"}},
     "keys": {"one": "literal"},
     "patience": "1m",
@@ -83,12 +85,21 @@ def test_every_kind_is_read() -> None:
         form=True,
         page=0,
         words=("a", "b"),
+        signing=("s3cret", "before"),
         headers={"X-From": "shop", "X-Key": "s3cret"},
         keys={"one": "literal"},
         patience=60_000,
         errors={"401": [{"category": "AUTH_FAILED", "after": 1.5}], "on": False},
     )
-    assert report.literal_secrets == ["providers.x.keys.one"]
+    assert report.literal_secrets == ["providers.x.signing.2", "providers.x.keys.one"]
+
+
+def test_one_of_several_stands_alone() -> None:
+    for one in ("a", ["a"]):
+        found, report = read({"signing": one})
+        assert (report.faults, found) == ([], Dialect("x", signing="a"))
+        assert isinstance(found, Dialect)
+        assert {own.name: shown(found, own) for own in own_fields(Dialect)}["signing"] == Secret("a")
 
 
 def test_what_is_not_set_is_the_default() -> None:
@@ -106,6 +117,9 @@ def test_what_is_not_set_is_the_default() -> None:
         ("headers", {"X": 1}, "headers.X", "must be a text in quotes or a reference"),
         ("headers", {"X": {"env": "NOT_SET"}}, "headers.X", "NOT_SET is not set"),
         ("keys", {"a": ""}, "keys.a", "is empty"),
+        ("signing", 1, "signing", "must be a text in quotes or a reference"),
+        ("signing", ["a", {"env": "NOT_SET"}], "signing.2", "NOT_SET is not set"),
+        ("signing", ["a", "a"], "signing", "holds a secret twice"),
         ("url", " ", "url", "is empty"),
         ("token", "", "token", "is empty"),
         ("patience", 1, "patience", "must be a duration"),
@@ -144,6 +158,7 @@ def test_secrets_are_not_shown() -> None:
     assert said == {
         **VALUES,
         "words": ("a", "b"),
+        "signing": [Secret("s3cret"), Secret("before")],
         "token": Secret("s3cret"),
         "headers": {"X-From": "shop", "X-Key": "s3cret"},
         "keys": {"one": Secret("literal")},

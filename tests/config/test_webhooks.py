@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from smsd import config
+from smsd.assembly import plan_of
 from smsd.core.receipt import Status
 from smsd.providers.base import HookKind
 from smsd.providers.dialpad import Dialpad
 from smsd.providers.http import Http
+from smsd.providers.messagebird import MessageBird
 from tests.config.files import ENVIRON, EXAMPLE, TWILIO, faults, load, without_comment
 
 GATEWAY = """
@@ -38,17 +40,17 @@ PUBLIC = '[http]\npublic_url = "https://sms.example.com"\n'
 def test_the_secret_of_the_path_is_read_and_never_shown(tmp_path: Path) -> None:
     loaded = load(tmp_path, f'{GATEWAY}{REPORTS}{INBOUND}{SECRET}answer_words = "provider"\n{PUBLIC}')
     (box,) = loaded.providers
-    assert (box.webhook_secret, box.answer_words) == (ENVIRON["SMSD_WEBHOOK_SECRET"], "provider")
+    assert (box.webhook_secrets, box.answer_words) == ((ENVIRON["SMSD_WEBHOOK_SECRET"],), "provider")
     shown = config.describe(loaded)
     assert 'webhook_secret = "***"\n' in shown
     assert 'answer_words = "provider"\n' in shown
-    assert box.webhook_secret not in shown + repr(loaded)
+    assert box.webhook_secrets[0] not in shown + repr(loaded)
     assert loaded.warnings == ()
 
 
 def test_nothing_is_set_unless_it_is_said(tmp_path: Path) -> None:
     (box,) = load(tmp_path, GATEWAY).providers
-    assert (box.webhook_secret, box.answer_words) == ("", None)
+    assert (box.webhook_secrets, box.answer_words) == ((), None)
     assert isinstance(box.adapter, Http)
     assert (box.adapter.hooks, box.adapter.signs) == (frozenset(), False)
 
@@ -58,7 +60,7 @@ def test_a_dialect_with_a_key_of_that_name_keeps_it_for_itself(tmp_path: Path) -
     loaded = load(tmp_path, text + PUBLIC)
     (found,) = loaded.providers
     assert isinstance(found.adapter, Dialpad)
-    assert (found.adapter.webhook_secret, found.webhook_secret) == (ENVIRON["SMSD_WEBHOOK_SECRET"], "")
+    assert (found.adapter.webhook_secret, found.webhook_secrets) == (ENVIRON["SMSD_WEBHOOK_SECRET"], ())
     assert config.describe(loaded).count('webhook_secret = "***"') == 1
     assert loaded.warnings == ()
 
@@ -68,7 +70,7 @@ def test_a_literal_secret_is_told_of_where_all_may_read_it(tmp_path: Path) -> No
     path.write_text(f'{GATEWAY}{REPORTS}webhook_secret = "0123456789abcdef"\n{PUBLIC}')
     path.chmod(0o644)
     (warning,) = config.load(path, ENVIRON).warnings
-    assert "providers.box.webhook_secret" in warning and "0123" not in warning
+    assert "providers.box.webhook_secret;" in warning and "0123" not in warning
 
 
 @pytest.mark.parametrize("secret", ["0123456789abcde", "0123456789abcde/", "0123456789abcdeé", 129 * "x"])
@@ -79,8 +81,51 @@ def test_a_secret_that_is_none_is_a_fault_and_not_shown(secret: str, tmp_path: P
     assert secret[:8] not in found["providers.box.webhook_secret"]
 
 
+def test_of_several_secrets_the_first_goes_out_and_all_are_accepted(tmp_path: Path) -> None:
+    several = 'webhook_secret = [{env = "SMSD_WEBHOOK_SECRET"}, {env = "SMSD_WEBHOOK_SECRET_BEFORE"}]\n'
+    loaded = load(tmp_path, f"{GATEWAY}{REPORTS}{several}{PUBLIC}")
+    secrets = (ENVIRON["SMSD_WEBHOOK_SECRET"], ENVIRON["SMSD_WEBHOOK_SECRET_BEFORE"])
+    assert loaded.providers[0].webhook_secrets == secrets
+    (setting,) = plan_of(loaded).settings
+    assert (setting.webhook_secret, setting.webhook_secrets) == (secrets[0], secrets)
+    assert setting.status_url == f"https://sms.example.com/webhooks/box/status/{secrets[0]}"
+    shown = config.describe(loaded)
+    assert 'webhook_secret = ["***", "***"]\n' in shown
+    assert not [each for each in secrets if each in shown + repr(loaded) + repr(setting)]
+    changed = load(tmp_path, f"{GATEWAY}{REPORTS}{SECRET}{PUBLIC}")
+    assert config.compare(loaded, changed).changed == ("providers.box.webhook_secret",)
+
+
+@pytest.mark.parametrize(
+    ("secrets", "key", "message"),
+    [
+        ('["0123456789abcdef", "short"]', "webhook_secret.2", "write 16 to 128 letters"),
+        ('["0123456789abcdef", "0123456789abcdef"]', "webhook_secret", "holds a secret twice"),
+        ("[]", "webhook_secret", "a list of 1 to 4; got 0"),
+        (str([f"0123456789abcde{n}" for n in range(5)]), "webhook_secret", "a list of 1 to 4; got 5"),
+    ],
+)
+def test_a_list_of_secrets_that_is_none(secrets: str, key: str, message: str, tmp_path: Path) -> None:
+    found = faults(tmp_path, f"{GATEWAY}{REPORTS}webhook_secret = {secrets}\n")
+    assert list(found) == [f"providers.box.{key}"]
+    assert message in found[f"providers.box.{key}"]
+    assert "0123" not in found[f"providers.box.{key}"]
+
+
+def test_a_dialects_own_key_may_be_several(tmp_path: Path) -> None:
+    several = '[{env = "MESSAGEBIRD_SIGNING_KEY"}, "the-key-before"]'
+    loaded = load(tmp_path, f"{BIRD}signing_key = {several}\n{PUBLIC}")
+    adapter = loaded.providers[0].adapter
+    assert isinstance(adapter, MessageBird)
+    assert adapter.signing_key == (ENVIRON["MESSAGEBIRD_SIGNING_KEY"], "the-key-before")
+    assert 'signing_key = ["***", "***"]\n' in config.describe(loaded)
+    assert "before" not in config.describe(loaded) + repr(loaded)
+    assert list(faults(tmp_path, f'{BIRD}signing_key = ["good", ""]\n{PUBLIC}')) == ["providers.bird.signing_key.2"]
+    assert list(faults(tmp_path, f'{BIRD}signing_key = ["good", "ü"]\n{PUBLIC}')) == ["providers.bird.signing_key.2"]
+
+
 def test_an_empty_secret_is_none(tmp_path: Path) -> None:
-    assert load(tmp_path, f'{GATEWAY}webhook_secret = ""\n').providers[0].webhook_secret == ""
+    assert load(tmp_path, f'{GATEWAY}webhook_secret = ""\n').providers[0].webhook_secrets == ()
 
 
 @pytest.mark.parametrize(
@@ -139,8 +184,8 @@ def test_the_gateways_of_the_example_call_back(tmp_path: Path) -> None:
         adapter = each.adapter
         assert isinstance(adapter, Http)
         assert adapter.hooks == frozenset(HookKind)
-        assert adapter.signs or each.webhook_secret
-        assert not adapter.reports_by_id
+        assert adapter.signs or each.webhook_secrets
         reports = adapter._reports
         assert reports is not None
+        assert "reference" in reports.places or "{callback_url}" in str(adapter.fields)
         assert {Status.DELIVERED, Status.UNDELIVERED} <= set(reports.statuses.values())

@@ -20,7 +20,7 @@ from smsd.engine.replaying import Replaying
 from smsd.listeners.callers import Scope
 from smsd.listeners.calling_back import MOST_IDS
 from smsd.listeners.http.access import Access
-from smsd.providers.base import HookUnreadableError, Request
+from smsd.providers.base import HookUnreadableError, NoConnection, Provider, Request
 from smsd.providers.sandbox import Sandbox
 from smsd.store import AcceptResult, Stored, Tracking
 from smsd.store.sqlite import SqliteOutbox
@@ -199,6 +199,14 @@ class Odd(Setup):
 
 
 @dataclass
+class Unreached:
+    """A carrier that gets no connection."""
+
+    async def send(self, provider: Provider, request: Request, timeout_ms: int, draw: float) -> Answer:
+        return Answer(NoConnection("refused"), 1, request)
+
+
+@dataclass
 class Nobody:
     """A carrier that must not be asked."""
 
@@ -214,10 +222,37 @@ async def test_register(house: House) -> None:
         for body in ({}, {"dry_run": True}):
             told = await rig.ask("POST", "/v1/providers/main/register", body)
             assert told.status == 200
-            assert told.json.keys() == {"provider", "webhooks", "needs", "done", "text"}
+            assert told.json.keys() == {"provider", "webhooks", "needs", "done", "text", "calls"}
             assert (told.json["provider"], told.json["done"]) == ("main", False)
         missing = await rig.ask("POST", "/v1/providers/nobody/register", {})
         assert (missing.status, missing.codes) == (404, [("provider", "not_found")])
         refused = await rig.ask("POST", "/v1/providers/odd/register", {})
         assert (refused.status, refused.codes) == (422, [("provider", "not_available")])
         assert "the key is not an administrator" in refused.json["detail"]
+        service.registering = Registering(Unreached(), lambda: 0.5)
+        service.registering.rule([replace(sandbox, provider=Setup("main"))], "https://sms.example.org")
+        unreached = await rig.ask("POST", "/v1/providers/main/register", {})
+        assert (unreached.status, unreached.codes) == (503, [("provider", "outcome_unknown")])
+        assert "No connection to the provider" in unreached.json["detail"]
+
+
+async def test_what_came_back_is_told(house: House) -> None:
+    service = house.engine.service
+    quiet = Setting("quiet", Setup("quiet"), ProviderRules(Pace()), webhook_secret="a-secret-that-is-needed")
+    service.registering.rule([quiet], "https://sms.example.org")
+    service.hooks.rule([quiet], "https://sms.example.org")
+    async with serving(house, ANYBODY) as rig:
+        for _ in range(2):
+            assert (await rig.ask("POST", "/webhooks/quiet/inbound/wrong", b"x")).status == 404
+        calls = (await rig.ask("POST", "/v1/providers/quiet/register", {"dry_run": True})).json["calls"]
+    assert (calls["taken"], calls["refused"], calls["unreadable"], calls["taken_at"]) == (0, 2, 0, None)
+    assert calls["wrong"] == "its path lacks the webhook_secret, or has another one"
+    assert calls["wrong_at"].endswith("Z")
+
+
+async def test_the_disabled_ones_are_named_to_who_sees_all(house: House) -> None:
+    service, sandbox = house.engine.service, Setting("main", Sandbox("main"), ProviderRules(Pace()))
+    service.registering.rule([replace(sandbox, name="off"), sandbox], "")
+    async with serving(house, Access((token("ops"), token("reader", Scope.READ, tenant="shop")))) as rig:
+        assert (await as_(rig, "ops", "GET", "/v1/providers")).json["disabled"] == ["off"]
+        assert (await as_(rig, "reader", "GET", "/v1/providers")).json["disabled"] == []

@@ -39,6 +39,7 @@ NAMES = {
     ("smsd_limit_hits", "counter"),
     ("smsd_receipts", "counter"),
     ("smsd_webhooks_refused", "counter"),
+    ("smsd_webhooks_unreadable", "counter"),
     ("smsd_inbound", "counter"),
     ("smsd_callbacks", "counter"),
     ("smsd_callbacks_dropped", "counter"),
@@ -155,6 +156,7 @@ async def test_what_comes_back_is_counted(house: House) -> None:
     meters.receipt("main", "delivered", "applied")
     meters.webhook_refused("main")
     meters.webhook_refused("main")
+    meters.webhook_unreadable("main")
     meters.callback("told")
     for word in (Word.STOP, Word.STOP, None):
         meters(Event(Kind.INBOUND_RECEIVED, 0, {"provider": "main", "word": word}))
@@ -162,6 +164,7 @@ async def test_what_comes_back_is_counted(house: House) -> None:
     about = (("provider", "main"), ("result", "applied"), ("status", "delivered"))
     assert samples(metrics, "smsd_receipts_total") == {about: 1}
     assert samples(metrics, "smsd_webhooks_refused_total") == {(("provider", "main"),): 2}
+    assert samples(metrics, "smsd_webhooks_unreadable_total") == {(("provider", "main"),): 1}
     assert samples(metrics, "smsd_callbacks_total") == {(("result", "told"),): 1}
     words = {dict(labels)["word"]: count for labels, count in samples(metrics, "smsd_inbound_total").items()}
     assert words == {"stop": 2, "": 1}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import replace
+from urllib.parse import parse_qsl
 
 import pytest
 from hypothesis import given, settings
@@ -13,10 +15,10 @@ from hypothesis import strategies as st
 from smsd.core.receipt import Status
 from smsd.providers.base import HookKind, HookUnreadableError, InboundText, Report, Webhooks
 from smsd.providers.dialpad import Dialpad
-from smsd.providers.forms import instant_of
+from smsd.providers.forms import instant_of, pairs_of, query_of
 from smsd.providers.messagebird import MessageBird
 from smsd.providers.twilio import Twilio
-from tests.providers.hooks import NOW, posted
+from tests.providers.hooks import NOW, got, posted
 
 DIALECTS: list[Webhooks] = [
     Twilio("main", "AC1", "token"),
@@ -75,6 +77,39 @@ def test_whatever_comes_is_read_or_cannot_be_read(
                 assert isinstance(item, InboundText)
                 assert 0 < len(item.sender) <= 64
                 item.text.encode()
+
+
+encoded = st.text(st.sampled_from("abF01%%&=+;é\\\n\0x"), max_size=40) | st.lists(
+    st.sampled_from(
+        ["%F0%9F%98%80", "%c3%a9", "%5C", "%00", "%26", "%25", "%3D", "%", "%4", "%zz", "\\x41", "&", "=", "a"]
+    )
+).map("".join)
+
+
+@settings(max_examples=200, deadline=None)
+@given(encoded)
+def test_forms_are_decoded_as_the_standard_library_does(text: str) -> None:
+    """Which is too slow for what anybody may send."""
+    try:
+        expected = parse_qsl(text, keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        with pytest.raises(ValueError, match="codec"):
+            pairs_of(text)
+        with pytest.raises(HookUnreadableError, match="UTF-8"):
+            query_of(got(f"https://example.org/hook?{text}"))
+        return
+    assert list(query_of(got(f"https://example.org/hook?{text}")).pairs) == expected
+    if re.search("%(?![0-9A-Fa-f]{2})", text):
+        with pytest.raises(ValueError, match="truncated"):
+            pairs_of(text)
+        return
+    assert list(pairs_of(text)) == expected
+    assert list(pairs_of(text.encode())) == expected
+
+
+def test_a_percent_sign_of_its_own_costs_no_text() -> None:
+    found = query_of(got("https://example.org/hook?text=STOP+100%&b=%E2%82%AC%"))
+    assert found.pairs == (("text", "STOP 100%"), ("b", "€%"))
 
 
 @pytest.mark.parametrize(

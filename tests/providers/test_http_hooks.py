@@ -166,7 +166,7 @@ def test_a_report_in_full() -> None:
         Report(Status.UNDELIVERED, "g-1", ID, 2, "27", "Absent: [number]", NOW, "0.00001 EUR"),
         Report(Status.DELIVERED, "g-2"),
     )
-    assert not dialect.reports_by_id
+    assert dialect.reports_by_id, "the second one names no message of ours"
 
 
 def test_a_list_as_a_whole_is_read_one_by_one() -> None:
@@ -203,8 +203,13 @@ def test_one_url_does_not_speak_for_several_messages() -> None:
 
 def test_reports_by_its_own_id_alone() -> None:
     assert gateway(reports=REPORTS).reports_by_id
-    assert not reporting().reports_by_id
-    assert not gateway(fields={**PAIR, "ref": "{id}"}, reports={**REPORTS, "reference": "ref"}).reports_by_id
+    assert reporting().reports_by_id, "a URL's mark does not count for several reports at once"
+    referring = gateway(fields={**PAIR, "ref": "{id}"}, reports={**REPORTS, "reference": "ref"})
+    assert referring.reports_by_id, "some of its reports may leave the reference out"
+    assert referring.read(of_json({"id": "g-1", "status": "OUT"})) == (Report(Status.SENT, "g-1"),)
+    assert not gateway(fields=MARKED, reports={"status": "status", "statuses": STATUSES}).reports_by_id
+    no_ids: dict[str, Any] = {"id_path": "", "ids": False, "success": {"status": [200], "match": "OK"}}
+    assert not gateway(fields=MARKED, reports=REPORTS, **no_ids).reports_by_id, "no answer has an id to compare it with"
     assert not gateway().reports_by_id
 
 
@@ -303,6 +308,22 @@ def test_an_empty_text_is_one(empty: str | None) -> None:
 def test_an_empty_text_of_a_form_is_one() -> None:
     said = of_form({"from": "+4915112345678", "to": "12345", "text": ""}, HookKind.INBOUND)
     assert [each.text for each in receiving().read(said) if isinstance(each, InboundText)] == [""]
+
+
+@pytest.mark.parametrize("scheme", [None, "vonage"])
+def test_half_an_emoji_costs_no_text(scheme: str | None) -> None:
+    said = {"from": "+4915112345678", "to": "12345", "text": "Stop \ud83d", "timestamp": str(NOW // 1_000)}
+    dialect = receiving()
+    if scheme is not None:
+        dialect = signing_texts(signature={"scheme": scheme}, signing_key="s3cret")
+        base = "".join(f"&{name}={said[name]}" for name in sorted(said)).replace("\ud83d", "\ufffd")
+        said["sig"] = made_hmac(base.encode()).hex()
+    brought = of_json(said, HookKind.INBOUND)
+    assert rb"\ud83d" in brought.body
+    dialect.verify(brought)
+    (found,) = dialect.read(brought)
+    assert isinstance(found, InboundText)
+    assert found.text == "Stop \ufffd"
 
 
 @pytest.mark.parametrize("lost", INBOUND)
@@ -522,6 +543,95 @@ def test_telnyx_by_its_public_key() -> None:
     dialect = signed({"scheme": "telnyx"}, public)
     assert holds(dialect, hook(BODY, headers=headers))
     assert not holds(dialect, hook(BODY[:-1], headers=headers))
+
+
+# Texts without an id
+
+
+def text_of(dialect: Http, said: Hook) -> InboundText:
+    dialect.verify(said)
+    (found,) = dialect.read(said)
+    assert isinstance(found, InboundText)
+    return found
+
+
+def signing_texts(signature: Mapping[str, Any], signing_key: str, **places: str) -> Http:
+    return gateway(inbound={**INBOUND, **places}, signature=signature, signing_key=signing_key)
+
+
+BROUGHT = {"from": "+4915112345678", "to": "12345", "text": "Hi"}
+AT = {"scheme": "hmac", "header": "X-Sig", "timestamp_header": "X-At"}
+
+
+def by_hmac(second: int, **more: object) -> Hook:
+    body = json.dumps(BROUGHT | more).encode()
+    sig = made_hmac(f"{second}.".encode() + body).hex()
+    return hook(body, HookKind.INBOUND, headers={"x-sig": sig, "x-at": str(second)})
+
+
+def test_a_text_without_an_id_or_time_has_the_time_that_was_signed() -> None:
+    """Whoever gives the request again, while that time is fresh, brings no second text."""
+    dialect = signing_texts(id="id", at="at", signature=AT, signing_key="s3cret")
+    second = NOW // 1_000 - 7
+    found = text_of(dialect, by_hmac(second))
+    assert (found.provider_message_id, found.at) == (None, second * 1_000)
+    assert text_of(dialect, by_hmac(second, at=second - 90)).at == (second - 90) * 1_000
+    known = text_of(dialect, by_hmac(second, id="t-1"))
+    assert (known.provider_message_id, known.at) == ("t-1", None)
+    untimed = signing_texts(signature={"scheme": "hmac", "header": "X-Sig"}, signing_key="s3cret")
+    body = json.dumps(BROUGHT).encode()
+    assert text_of(untimed, hook(body, HookKind.INBOUND, headers={"x-sig": made_hmac(body).hex()})).at is None
+
+
+@pytest.mark.parametrize("make", [of_form, of_query, of_json])
+def test_vonage_signs_a_time_too(make: Callable[..., Hook]) -> None:
+    said = {**BROUGHT, "timestamp": str(NOW // 1_000 - 7)}
+    base = "".join(f"&{name}={said[name]}" for name in sorted(said))
+    signed_so = {**said, "sig": made_hmac(base.encode()).hex()}
+    dialect = signing_texts(signature={"scheme": "vonage"}, signing_key="s3cret")
+    assert text_of(dialect, make(signed_so, HookKind.INBOUND)).at == NOW - 7_000
+
+
+def test_telnyx_signs_a_time_too() -> None:
+    key = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"key").digest())
+    public = base64.b64encode(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
+    stamp, body = str(NOW // 1_000 - 7), json.dumps(BROUGHT).encode()
+    signature = base64.b64encode(key.sign(f"{stamp}|".encode() + body)).decode()
+    headers = {"telnyx-timestamp": stamp, "telnyx-signature-ed25519": signature}
+    dialect = signing_texts(signature={"scheme": "telnyx"}, signing_key=public)
+    assert text_of(dialect, hook(body, HookKind.INBOUND, headers=headers)).at == NOW - 7_000
+
+
+def by_standard(secret: str, id: str, seconds: int, *texts: str) -> Hook:
+    body = json.dumps([{**BROUGHT, "text": text} for text in texts])
+    signature = Webhook(secret).sign(id, datetime.fromtimestamp(seconds, UTC), body)
+    headers = {"webhook-id": id, "webhook-timestamp": str(seconds), "webhook-signature": signature}
+    return hook(body.encode(), HookKind.INBOUND, headers=headers)
+
+
+def test_standard_webhooks_sign_an_id_which_a_repeat_has_too() -> None:
+    secret = "whsec_" + base64.b64encode(bytes(range(24))).decode()
+    dialect = signing_texts(signature={"scheme": "standard-webhooks"}, signing_key=secret)
+    seconds = NOW // 1_000
+    first = text_of(dialect, by_standard(secret, "msg_1", seconds - 60, "Hi"))
+    later = text_of(dialect, by_standard(secret, "msg_1", seconds, "Hi"))
+    other = text_of(dialect, by_standard(secret, "msg_2", seconds, "Hi"))
+    assert first.provider_message_id == later.provider_message_id != other.provider_message_id
+    both = by_standard(secret, "msg_3", seconds, "Hi", "Ho")
+    assert len({each.provider_message_id for each in dialect.read(both) if isinstance(each, InboundText)}) == 2
+
+
+def test_plivo_signs_a_random_number() -> None:
+    dialect = signing_texts(signature={"scheme": "plivo-v3"}, signing_key="s3cret")
+
+    def brought(nonce: str) -> InboundText:
+        said = of_form(BROUGHT, HookKind.INBOUND)
+        sig = get_signature_v3("s3cret", construct_post_url(said.url, BROUGHT), nonce).decode()
+        headers = {**said.headers, "x-plivo-signature-v3": sig, "x-plivo-signature-v3-nonce": nonce}
+        return text_of(dialect, Hook(said.kind, "POST", said.url, said.query, headers, said.body, NOW))
+
+    assert brought("12345") == brought("12345")
+    assert brought("12345").provider_message_id not in {None, brought("12346").provider_message_id}
 
 
 # The examples

@@ -173,6 +173,31 @@ def test_what_is_not_a_json_object_is_none(body: bytes) -> None:
     assert json_object(body) is None
 
 
+@pytest.mark.parametrize(
+    "written, read",
+    [
+        (rb"Stop \ud83d", "Stop \ufffd"),
+        (rb"\uDC4D Stop", "\ufffd Stop"),
+        (rb"\ud83d\ud83d\udc4d\udc4d", "\ufffd👍\ufffd"),
+        (rb"\udc4d\ud83d", "\ufffd\ufffd"),
+        (rb"\ud83d\u0041\\ud83d \\\ud83d", "\ufffdA\\ud83d \\\ufffd"),
+        ("é\\ud800 \\u00e9\\n\\u0000".encode(), "é\ufffd é\n\0"),
+    ],
+)
+def test_half_of_a_surrogate_pair_costs_no_text(written: bytes, read: str) -> None:
+    """A gateway that cuts a text inside an emoji writes it."""
+    body = b'{"a": ["%s"], "%s": 12345678901234567890, "n": 0.1}' % (written, written)
+    assert json_object(body) == {"a": [read], read: 12345678901234567890, "n": 0.1}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"a": "%s"', b'["%s"]', b'{"a": "%s\xff"}', b'{"a": "%s", "b": NaN}', b'{"a": "%s", "b": 1e999}', b"[" * 60_000],
+)
+def test_half_of_a_surrogate_pair_makes_nothing_else_readable(body: bytes) -> None:
+    assert json_object(body.replace(b"%s", rb"\ud800") + (rb"\ud800" if body[:2] == b"[[" else b"")) is None
+
+
 @given(st.binary(max_size=200))
 @settings(max_examples=200, deadline=None)
 def test_any_bytes_can_be_asked_for_json(body: bytes) -> None:

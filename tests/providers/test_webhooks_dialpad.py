@@ -125,6 +125,12 @@ def test_an_inbound_event_is_a_text_also_without_words() -> None:
     assert text(to_number=None).recipient == "+15005550006"
 
 
+def test_half_an_emoji_costs_no_text() -> None:
+    brought = event(CAME_IN | {"text": "Stop \ud83d"})
+    DIALPAD.verify(brought)
+    assert text(text="Stop \ud83d").text == "Stop \ufffd"
+
+
 def test_either_url_takes_both_and_the_token_may_be_a_json_string() -> None:
     for claims in (SENT, CAME_IN):
         hook = event(claims)

@@ -5,13 +5,20 @@ Asked through the client, like `daemon`; who may see only a tenant's messages se
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final
 
 from smsd.cli.doctor.finding import Finding, Findings, ok, skip, warn
+from smsd.cli.registering import known_names
+from smsd.cli.render import span
 from smsd.client import Client, Document, SmsdError
 
 COUNTED: Final = 1_000
 """Callbacks given up that are counted: one page of a listing, about."""
+
+
+LATELY_S: Final = 3_600
+"""What was wrong for longer, and was followed by a request that was taken, is mended."""
 
 
 def examined(client: Client) -> Findings:
@@ -23,7 +30,7 @@ def examined(client: Client) -> Findings:
 def _webhooks(client: Client) -> Findings:
     """Whether providers can call back: one line for all that can, one for each key that is missing."""
     try:
-        found = [client.register(each["name"], dry_run=True) for each in client.providers()]
+        found = [client.register(name, dry_run=True) for name in known_names(client)]
     except SmsdError as error:
         yield skip("webhooks", f"cannot be asked: {error.message}")
         return
@@ -36,6 +43,31 @@ def _webhooks(client: Client) -> Findings:
     if reached:
         told = "; ".join(f"{each['provider']} for {' and '.join(each['webhooks'])}" for each in reached)
         yield ok("webhooks", f"ready to be called by {told}")
+    for each in found:
+        yield from _called(each["provider"], each["calls"], datetime.now(UTC))
+
+
+def _called(name: str, calls: Document, now: datetime) -> Findings:
+    """Whether what a provider brought lately was turned away."""
+    wrong = _age_s(calls["wrong_at"], now)
+    taken = _age_s(calls["taken_at"], now)
+    if wrong is None or (taken is not None and taken <= wrong and wrong > LATELY_S):
+        return
+    told = f"{name} came {calls['refused']} times without proof and {calls['unreadable']} times unreadable"
+    last = "none was taken" if taken is None else f"the last that was taken came {span(taken)} ago"
+    remedy = (
+        "Key, secret and [http] public_url must be those the provider has (smsd help webhooks), if these were its own."
+    )
+    if not calls["refused"]:
+        remedy = (
+            "The daemon's log says what could not be read; the section's settings, or the provider, say it otherwise."
+        )
+    text = f"{told} since the daemon's start, the last {span(wrong)} ago: {calls['wrong']}; {last}"
+    yield warn("webhooks", text, remedy)
+
+
+def _age_s(time: str | None, now: datetime) -> float | None:
+    return None if time is None else max(0.0, (now - datetime.fromisoformat(time)).total_seconds())
 
 
 def _lacking(found: Document) -> Finding:

@@ -85,12 +85,12 @@ import msgspec
 
 from smsd.core.verdict import Fate, Verdict
 from smsd.providers.base import Call, Finding, Request, Response
-from smsd.providers.http.answers import an_id, id_at, json_value, price_at, text_at
+from smsd.providers.http.answers import an_id, id_at, price_at, text_at
 from smsd.providers.http.hooks import Hooked
 from smsd.providers.http.lookup import LookUp
 from smsd.providers.http.patterns import words_of
 from smsd.providers.http.templates import Values, in_header, in_path, json_of, pairs_of, values_of
-from smsd.providers.readings import UNCERTAIN, by_status, retry_after_ms
+from smsd.providers.readings import UNCERTAIN, by_status, json_value, retry_after_ms
 
 MAX_PAGE = 1_048_576
 """Bytes of a look-up's answer."""

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
-import msgspec
-
 from smsd.core.units import duration_ms
 from smsd.core.verdict import Category, Fate, Scope
 from smsd.providers.base import Response
@@ -40,14 +38,6 @@ def path(key: str, text: object) -> Path:
     if not all(parts):
         raise ValueError(f'{key}: has an empty part; write a path such as "data.0.id"')
     return parts
-
-
-def json_value(body: bytes) -> object:
-    """The body as JSON; None when it is none (also cut, not UTF-8, or nested without end)."""
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
 
 
 def at(answer: object, where: Path) -> object:

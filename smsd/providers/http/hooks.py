@@ -8,9 +8,10 @@ everything. Whether the request proves itself is judged before it is read; how i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import TypeAlias
 
 from smsd.core.receipt import ReceiptReading
@@ -22,6 +23,7 @@ from smsd.providers.http.places import Entry, content_of, entries_of
 from smsd.providers.http.reports import Reports, reports_of
 from smsd.providers.http.settings import Faults, Settings
 from smsd.providers.http.signed import Signature, signature_of
+from smsd.providers.keys import by_any, keys_of, named
 
 MAX_ANSWER = 1_024
 """Characters of what a gateway wants to hear."""
@@ -49,8 +51,8 @@ class Hooked(Settings):
     signature: Mapping[str, object] | None = field(default=None, metadata={"raw": True})
     """{scheme = "hmac", header = "X-Signature"}, also algorithm, encoding, prefix, timestamp_header, separator and
     window; or scheme = "vonage", "plivo-v3", "telnyx", "standard-webhooks" or "twilio"."""
-    signing_key: str | None = field(default=None, repr=False, metadata={"secret": True})
-    """The key of `signature`, as the gateway shows it; for Telnyx its public key."""
+    signing_key: str | tuple[str, ...] | None = field(default=None, repr=False, metadata={"secret": True})
+    """The key of `signature`, as the gateway shows it; for Telnyx its public key. Several while it is changed."""
     answers_words: bool = False
     """Whether the gateway itself answers STOP, START and HELP."""
 
@@ -76,8 +78,9 @@ class Hooked(Settings):
 
     @property
     def reports_by_id(self) -> bool:
-        """Whether its reports name only its own id: no place has ours, and no callback URL goes out with a message."""
-        return self._reports is not None and not self._names_ours(self._reports)
+        """Whether a report may name its own id alone. It may wherever that has a place: also a gateway that knows our
+        id leaves it out of some reports, and the URL's mark does not count where a request brings several."""
+        return self._reports is not None and "id" in self._reports.places and self.ids
 
     @cached_property
     def hook_answer(self) -> HookAnswer:
@@ -93,7 +96,7 @@ class Hooked(Settings):
     def verify(self, hook: Hook) -> None:
         """Raises HookRefusedError unless its signature is right and fresh."""
         if self._signature is not None:
-            self._signature.verify(hook, self.signing_key or "")
+            by_any(keys_of(self.signing_key), partial(self._signature.verify, hook))
 
     def read(self, hook: Hook) -> tuple[Report | InboundText, ...]:
         """What it says. Raises HookUnreadableError, which holds what could be read of it all the same."""
@@ -105,10 +108,21 @@ class Hooked(Settings):
             except HookUnreadableError as error:
                 faults[str(error)] = None
             else:
-                found += () if item is None else (item,)
+                found += () if item is None else (self._told_apart(item, hook),)
         if faults:
             raise HookUnreadableError("; ".join([*faults][:MAX_FAULTS]), tuple(found))
         return tuple(found)
+
+    def _told_apart(self, item: Report | InboundText, hook: Hook) -> Report | InboundText:
+        """A text without an id, with what is signed of the request that brings it: the same request given again by
+        somebody else, as may be done while its time is fresh, is then no second text."""
+        if self._signature is None or isinstance(item, Report) or item.provider_message_id is not None:
+            return item
+        of = self._signature.signed_id(hook)
+        if of is None:
+            return item if item.at is not None else replace(item, at=self._signature.signed_at(hook))
+        said = "\0".join((of, item.sender, item.recipient, item.text)).encode("utf-8", "replace")
+        return replace(item, provider_message_id=f"sha256:{hashlib.sha256(said).hexdigest()}")
 
     def receipt_reading(self, code: str) -> ReceiptReading | None:
         """What `reports.codes` says of it."""
@@ -156,8 +170,8 @@ class Hooked(Settings):
     def _check_key(self) -> None:
         if (self.signing_key is None) != (self.signature is None):
             raise ValueError("signing_key: goes with signature, which says how it is used; set both or neither")
-        if self._signature is not None and self.signing_key is not None:
-            self._signature.check_key("signing_key", self.signing_key)
+        if self._signature is not None:
+            gathered(*(partial(self._signature.check_key, *each) for each in named("signing_key", self.signing_key)))
 
     def _useless(self) -> Faults:
         if self.reports is None and self.inbound is None:

@@ -14,11 +14,12 @@ from enum import Enum, auto
 from functools import partial
 
 from smsd.providers.base import Absent, Finding, Found, Response, Unanswered
-from smsd.providers.http.answers import Path, at, holds_at, id_at, json_value, path, statuses, table, text_at
+from smsd.providers.http.answers import Path, at, holds_at, id_at, path, statuses, table, text_at
 from smsd.providers.http.faults import gathered, judged
 from smsd.providers.http.patterns import pattern, words_of
 from smsd.providers.http.templates import ADDRESSES, LOOK_UP, Template, Values, template
 from smsd.providers.http.urls import masked_url, url_template
+from smsd.providers.readings import json_value
 
 NO_CONTENT = 204
 """An answer without a body (RFC 9110, section 15.3.5)."""

@@ -17,8 +17,9 @@ from typing import Final
 
 from smsd.providers.base import Hook, HookUnreadableError
 from smsd.providers.forms import Form, body_of, query_of
-from smsd.providers.http.answers import Path, at, holds_at, json_value, path, price_at, price_of, text_at, texts
+from smsd.providers.http.answers import Path, at, holds_at, path, price_at, price_of, text_at, texts
 from smsd.providers.http.urls import header_name
+from smsd.providers.readings import json_value
 
 MAX_ENTRIES: Final = 1_000
 """Of one request; one with more is no honest one."""

@@ -12,9 +12,11 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final
 
+from smsd.core.message import Instant
 from smsd.core.units import DAY, SECOND, duration_ms, duration_text
 from smsd.providers import signatures
 from smsd.providers.base import Hook, check_secret
+from smsd.providers.forms import instant_of
 from smsd.providers.http.answers import choice, table
 from smsd.providers.http.faults import gathered
 from smsd.providers.http.urls import header_name
@@ -81,6 +83,29 @@ class Signature:
             self.separator,
             self.window_ms,
         )
+
+    def signed_at(self, hook: Hook) -> Instant | None:
+        """The time that was signed, of a request that `verify` let pass; None: the scheme signs none."""
+        match self.scheme:
+            case "hmac":
+                return instant_of(hook.headers.get(self.timestamp_header.lower())) if self.timestamp_header else None
+            case "standard-webhooks":
+                return instant_of(hook.headers.get("webhook-timestamp"))
+            case "telnyx":
+                return instant_of(hook.headers.get("telnyx-timestamp"))
+            case "vonage":
+                return signatures.vonage_signed_at(hook)
+        return None
+
+    def signed_id(self, hook: Hook) -> str | None:
+        """What is signed to tell this request from all others, likewise: of Standard Webhooks the event's id, which is
+        the same however often it is sent; of Plivo a random number."""
+        match self.scheme:
+            case "standard-webhooks":
+                return hook.headers.get("webhook-id")
+            case "plivo-v3":
+                return hook.headers.get("x-plivo-signature-v3-nonce")
+        return None
 
     def check_key(self, name: str, key: str) -> None:
         """Raises ValueError, naming `name` and nothing of the key, for what cannot be one."""
