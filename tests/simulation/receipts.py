@@ -65,8 +65,10 @@ def words_kept(history: History) -> list[str]:
         greatest[key] = max(greatest.get(key, 0), WORDS.index(report.word))
     found = []
     for (id, n), word in greatest.items():
-        kept = [attempt.receipt for attempt in history.attempts[id] if attempt.n == n]
-        if kept != [word]:
+        # What was sent again by its key has two rows of one number.
+        words = [attempt.receipt for attempt in history.attempts[id] if attempt.n == n]
+        kept = max((each for each in words if each is not None), default=None)
+        if kept != word:
             found.append(f"attempt {n} of {id[:8]} was reported {WORDS[word]}, and {kept} is kept")
     return found
 
