@@ -19,19 +19,30 @@ CHECKS: tuple[tuple[str, list[str]], ...] = (
     ("types", ["-m", "mypy"]),
 )
 
-TIMELESS = ("cli", "client", "config", "core", "engine", "logs", "providers", "simulation", "store")
-"""Directories of tests that no neighbour can disturb."""
+TIMELESS = ("cli", "client", "config", "core", "engine", "listeners", "logs", "providers", "simulation", "store")
+"""Directories of tests that no neighbour can disturb, but for TIMED."""
+
+TIMED = tuple(
+    f"tests/listeners/test_{name}.py" for name in ("abuse", "batch", "batch_many", "http_cut", "http_limits", "lines")
+)
+"""Files there that count on what happens within a second or so."""
+
+PLAIN = tuple(f"tests/test_{name}.py" for name in ("architecture", "templates", "wire"))
+"""Files beside the directories that no neighbour can disturb either."""
 
 
 def runs(arguments: list[str]) -> tuple[tuple[str, list[str]], ...]:
     """The runs of tests. Who names tests, or wants anything but --long, gets one run."""
     if [argument for argument in arguments if argument != "--long"]:
         return (("tests", ["-m", "pytest", *arguments]),)
-    timeless = [f"tests/{name}" for name in TIMELESS]
-    rest = [f"--ignore={name}" for name in timeless]
+    timeless = [*(f"tests/{name}" for name in TIMELESS), *PLAIN]
+    timed = [f"--ignore={name}" for name in TIMED]
+    directories = {path.parent for path in (ROOT / "tests").glob("*/test_*.py")}
+    rest = sorted(str(each.relative_to(ROOT)) for each in directories if each.name not in TIMELESS)
+    rest += sorted(str(each.relative_to(ROOT)) for each in (ROOT / "tests").glob("test_*.py"))
     return (
-        ("tests in any order", ["-m", "pytest", "-n", "auto", "--dist", "worksteal", *timeless, *arguments]),
-        ("tests in order", ["-m", "pytest", *rest, *arguments]),
+        ("tests in any order", ["-m", "pytest", "-n", "auto", "--dist", "worksteal", *timeless, *timed, *arguments]),
+        ("tests in order", ["-m", "pytest", *(each for each in rest if each not in PLAIN), *TIMED, *arguments]),
     )
 
 
