@@ -28,7 +28,8 @@ IDS_AT_ONCE: Final = 500
 def callbacks_command() -> None:
     """What applications were not told yet: callbacks that wait for their next try, and those that were given up.
 
-    A callback is tried for three days ([callbacks] give_up_after). What was given up is kept, and can be tried again.
+    A callback is tried for three days ([callbacks] give_up_after). What was given up is kept. Either can be tried at
+    once.
 
     \b
     Examples:
@@ -77,18 +78,19 @@ def _row(callback: Document, failed: bool, now: datetime) -> tuple[object, ...]:
 
 @callbacks_command.command(
     "replay",
-    short_help="Try callbacks again that were given up.",
+    short_help="Try callbacks again, at once.",
     epilog=examples(
         "smsd callbacks replay evt_01920000-0000-7000-8000-000000000001_1_delivered", "smsd callbacks replay --all"
     ),
 )
 @click.argument("ids", metavar="[CALLBACK]...", nargs=-1)
-@click.option("--all", "every", is_flag=True, help="All that were given up.")
+@click.option("--all", "every", is_flag=True, help="All that wait, and all that were given up.")
 @asks_daemon
 def replay_command(client: Client, out: Out, *, ids: tuple[str, ...], every: bool) -> None:
-    """Try callbacks again that were given up: those named, or all. Their receiver knows them by the same ids.
+    """Try callbacks again that wait or were given up: those named, or all. Their receiver knows them by the same ids.
 
-    They are tried at once, and then for as long as new ones.
+    They are tried at once, and then for as long as new ones. What was due already is not counted by --all: it is tried
+    at once too.
     """
     if bool(ids) == every:
         raise click.UsageError(
@@ -101,7 +103,8 @@ def replay_command(client: Client, out: Out, *, ids: tuple[str, ...], every: boo
         out.line(f"{count} tried again, {left} left that were given up.")
     missing = len(set(ids)) - count
     if ids and missing > 0:
-        complain([f"{missing} of them are not among those given up."], "smsd callbacks list --failed")
+        told = f"{missing} of them neither wait nor were given up: they were told, or are not there."
+        complain([told], "smsd callbacks list, smsd callbacks list --failed")
         leave(EX_DATAERR)
 
 
@@ -115,7 +118,7 @@ def _named(client: Client, ids: tuple[str, ...]) -> tuple[int, int]:
 
 
 def _all(client: Client) -> tuple[int, int]:
-    """The same for all that were given up before; what is given up meanwhile, again or anew, is left."""
+    """The same for all; what is given up meanwhile, again or anew, is left."""
     done = client.replay_callbacks()
     count, left = done["replayed"], done["left"]
     before = count + left

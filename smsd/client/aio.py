@@ -263,7 +263,7 @@ class AsyncClient:
             yield item
 
     async def replay_callbacks(self, ids: Iterable[str] | None = None) -> Document:
-        """Try callbacks again that were given up; see Client.replay_callbacks."""
+        """Try callbacks again; see Client.replay_callbacks."""
         return await self._call(given("replay", ids=None if ids is None else [*ids]))
 
     async def events(self, *, after: str | None = None, kinds: str | None = None) -> AsyncIterator[Document]:

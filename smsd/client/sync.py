@@ -249,8 +249,8 @@ class Client:
         yield from self._pages("callbacks", {"failed": failed or None, "tenant": tenant}, limit)
 
     def replay_callbacks(self, ids: Iterable[str] | None = None) -> Document:
-        """Try callbacks again that were given up: these (at most 500 ids), or the oldest 1,000 of all; `{replayed,
-        left}`. One that is not among them is passed over."""
+        """Try callbacks again that wait or were given up: these (at most 500 ids), or the oldest 1,000 of all given up
+        and, with the last of them, all that wait; `{replayed, left}`. One that is not among them is passed over."""
         return self._call(given("replay", ids=None if ids is None else [*ids]))
 
     def events(self, *, after: str | None = None, kinds: str | None = None) -> Iterator[Document]:

@@ -1,9 +1,10 @@
 """What is an application told of its messages, and under which id?
 
 A callback tells one fact: a message reached a state, or a text came in. Its id is made of what it is about (message,
-round, state), so that a repeat after a crash, or a fact that is told twice, has the same one and the receiver can drop
-it. Its body is made once and never changes. The texts of messages are not in it; the text of an inbound one is, because
-the application has it from nowhere else. It refuses to know how a callback travels and who signs it.
+round, state), so that a repeat after a crash has the same one and the receiver can drop it. Its body is made once and
+never changes: a message that is sent again in the same round, because it did not arrive, is not told as sent again;
+what becomes of it in the end says by which attempt. The texts of messages are not in it; the text of an inbound one is,
+because the application has it from nowhere else. It refuses to know how a callback travels and who signs it.
 """
 
 from __future__ import annotations

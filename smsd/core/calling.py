@@ -2,8 +2,8 @@
 
 Two waits, one for each of two facts. A callback that failed waits by a schedule of its own, for three days. A place, a
 tenant's callbacks to one origin, that does not answer is one fact, however many callbacks wait for it: it rests, and is
-then tried by one call. Told the
-time and the draw; it refuses to know how a call is made and what is kept.
+then tried by one call. And what is scarce (calls, places to wait, look-ups of names) is shared by tenants, by one rule.
+Told the time and the draw; it refuses to know how a call is made and what is kept.
 """
 
 from __future__ import annotations
@@ -31,6 +31,16 @@ TOLERATED: Final = 5
 
 FIRST_REST_US: Final = 5_000_000
 LONGEST_REST_US: Final = 600_000_000
+
+PAUSE_US: Final = 5_000_000
+"""So long a place is left alone for which there was no means to call. That is no fault of it."""
+
+
+def may_take(mine: int, taken: int, most: int) -> bool:
+    """Whether one that has `mine` of `most`, of which all together have `taken`, may take one more: only while more are
+    free than it has. So who is alone has half at most; n that want all they can get have an n+1th each, and as much is
+    free for those that come; and who has none gets one as long as there is any."""
+    return mine < most - taken
 
 
 def next_due(callback: Callback, give_up_ms: int, now: Instant, draw: float, asked_ms: int = 0) -> Instant | None:
@@ -61,10 +71,10 @@ class Rest:
 
     def failed(self, now_us: int) -> None:
         """A call found that it does not work. While it rests that is no news: the call was begun before."""
-        if self.failures >= TOLERATED and now_us < self.until_us:
+        if self.is_down and now_us < self.until_us:
             return
         self.failures += 1
-        if self.failures >= TOLERATED:
+        if self.is_down:
             doublings = min(self.failures - TOLERATED, 16)
             self.until_us = now_us + min(FIRST_REST_US << doublings, LONGEST_REST_US)
 
@@ -73,8 +83,26 @@ class Rest:
         self.failures = 0
         self.until_us = 0
 
+    def pause(self, now_us: int) -> None:
+        """It could not be called, for want of means; nothing is known of it."""
+        self.until_us = max(self.until_us, now_us + PAUSE_US)
+
+    def end(self) -> None:
+        """It need not rest any longer: one call tries it now."""
+        self.until_us = 0
+
+    @property
+    def is_down(self) -> bool:
+        """It rested, and has not answered since."""
+        return self.failures >= TOLERATED
+
+    @property
+    def is_fresh(self) -> bool:
+        """There is nothing to remember."""
+        return not (self.failures or self.until_us)
+
     def room(self, now_us: int, most: int) -> int:
         """How many calls it may have at a time: none while it rests, then one until it has answered, else `most`."""
-        if self.failures < TOLERATED:
-            return most
-        return 0 if now_us < self.until_us else 1
+        if now_us < self.until_us:
+            return 0
+        return 1 if self.is_down else most

@@ -4,7 +4,8 @@ The loop of the callbacks' queue. What waits lies in the outbox; here are only w
 bounded number, read when the outbox says that there is something new, when the next is due or when a rest ends: nobody
 polls. What is read, and what rests when it does not work (`core.calling`), is a place: a tenant and an origin (scheme,
 host and port), so that at a host that serves many the mistake of one tenant is no other's. Of a place that rests
-nothing is read or held, however much waits.
+nothing is read or held, however much waits; and of a tenant that has its share of calls or of what is held here,
+nothing more, so that others find room whatever it does.
 
 What became of a call is written after it: who is killed in between, or stops, calls again, with the same id and body
 (at least once). It refuses to know whose turn it is at a host (`places`), what a try is
@@ -26,20 +27,26 @@ import structlog
 from smsd.clock import Clock
 from smsd.core.callback import Callback, CallbackRules
 from smsd.core.callee import Network
+from smsd.core.calling import may_take
 from smsd.core.message import Instant
 from smsd.engine.bus import Bus
 from smsd.engine.callout import Callout, Reply
-from smsd.engine.places import Host, Place, Places
+from smsd.engine.places import Host, Place, Places, Share
+from smsd.engine.receivers import Receivers
 from smsd.engine.tries import GONE, TRY_AGAIN_S, Moment, Tries
 from smsd.store import Outbox, Records, StoreError
 
 log = structlog.get_logger("smsd.callbacks")
 
 IN_FLIGHT: Final = 64
-"""Calls at the same time."""
+"""Calls at the same time, shared by tenants: one has half of them at most (`core.calling.may_take`)."""
 
-READ: Final = 256
-"""Callbacks read at once, a quarter of them of one place; while more than these wait here, no more are read."""
+READ: Final = 64
+"""Callbacks read at once, a quarter of them of one place."""
+
+HELD: Final = 512
+"""Callbacks that wait here at most, shared by tenants as calls are. It takes more places to fill a tenant's share of it
+than of calls, so that receivers that are slow keep no other of their tenant from being read."""
 
 GRACE_S: Final = 3.0
 """At the end calls in flight are given this long."""
@@ -85,6 +92,7 @@ class Callbacks:
         self._clock = clock
         self._tries = Tries(outbox, bus, clock, dice, ended, callout)
         self._places = Places()
+        self._receivers = Receivers(clock)
         self._line: deque[Host] = deque()
         self._held = 0
         self._calls: dict[str, asyncio.Task[None]] = {}
@@ -123,6 +131,13 @@ class Callbacks:
         self._look = True
         self._kick.set()
 
+    def end_rests(self, tenant: str | None) -> None:
+        """The places of the tenant (None: of all) need not rest any longer; each is tried by one call."""
+        for place in self._places:
+            if tenant is None or place.share.tenant == tenant:
+                place.rest.end()
+        self.wake()
+
     async def counts(self) -> Counts:
         """Raises StoreError."""
         kept, now = await self._records.callback_counts(), self._clock.boot()
@@ -157,7 +172,7 @@ class Callbacks:
 
     @property
     def _has_room(self) -> bool:
-        return not (self._closing or self._on_hold) and self._held < READ and len(self._calls) < IN_FLIGHT
+        return not (self._closing or self._on_hold) and self._held < HELD and len(self._calls) < IN_FLIGHT
 
     def _may_find_some(self) -> bool:
         """Whether there may be callbacks in the outbox that can be called now."""
@@ -171,12 +186,17 @@ class Callbacks:
         await asyncio.sleep(GATHER_S)
         now, holds = Moment(self._clock.wall(), self._clock.boot()), self._holds
         busy = [place for place in self._places if self._is_busy(place)]
+        full = [share for share in self._places.shares if not may_take(share.held, self._held, HELD)]
         for place in busy:
             place.more = True
+        for share in full:
+            share.more = True
         self._look, self._next = False, None
         self._passed.clear()
         try:
-            found, following = await self._records.callbacks_due(now.wall, READ, [place.name for place in busy])
+            found, following = await self._records.callbacks_due(
+                now.wall, READ, [place.name for place in busy], [share.tenant for share in full]
+            )
         except StoreError as error:
             log.error("callbacks could not be read; trying again", error=str(error))
             self._look = True
@@ -206,6 +226,9 @@ class Callbacks:
         url = (callback.tenant, callback.url)
         if callback.id in self._calls or callback.id in self._passed or url in self._passed or url in self._going:
             return
+        if not may_take(self._places.held_of(callback.tenant), self._held, HELD):
+            self._look = True  # without this tenant: others may be behind it
+            return
         place = self._places.of(callback)
         if self._room(place):
             place.add(callback, read)
@@ -223,10 +246,11 @@ class Callbacks:
 
     def _begin(self) -> None:
         """Begin calls, one of each host in turn, and of each a place's whose turn it is."""
+        self._unblock()
         while self._line and len(self._calls) < IN_FLIGHT and not self._closing:
             host = self._line.popleft()
             host.lined_up = False
-            place = host.next(self._clock.boot(), self._tries.rules.per_host)
+            place = host.next(self._clock.boot(), self._tries.rules.per_host, len(self._calls), IN_FLIGHT)
             if place is None:
                 continue
             callback, read = place.begin()
@@ -236,6 +260,22 @@ class Callbacks:
             self._calls[callback.id] = task
             task.add_done_callback(partial(self._call_ended, place, callback))
             self._line_up(host)
+            self._refill(place.share)
+
+    def _unblock(self) -> None:
+        """Tenants that had their share may have more of it now."""
+        for share in self._places.shares:
+            self._refill(share)
+            for _ in range(min(len(share.blocked), IN_FLIGHT - len(self._calls) - share.calls)):
+                host = next(iter(share.blocked))
+                del share.blocked[host]
+                self._line_up(host)
+
+    def _refill(self, share: Share) -> None:
+        """Read more of the tenant when it holds no more than half of its share."""
+        if share.more and (not share.held or may_take(2 * share.held, self._held, HELD)):
+            share.more = False
+            self._look = True
 
     def _call_ended(self, place: Place, callback: Callback, task: asyncio.Task[None]) -> None:
         del self._calls[callback.id]
@@ -250,6 +290,7 @@ class Callbacks:
         if place.more and not self._is_busy(place):
             place.more = False
             self._look = True
+        self._refill(place.share)
         self._places.forget(place)
         self._begin()
         self._kick.set()
@@ -277,13 +318,28 @@ class Callbacks:
 
     def _heard(self, place: Place, callback: Callback, reply: Reply) -> None:
         """What the answer says of the place. One that refuses this call in its own words works."""
+        if reply.postponed:
+            place.rest.pause(self._clock.boot())
+            self._left_alone(place)
+            return
+        was_down = place.rest.is_down
         if reply.status == GONE:
             self._url_gone(place, callback.tenant, callback.url)
         if reply.status is not None and reply.status < 500 and reply.status not in _NOT_WORKING:
             place.rest.answered()
+            if was_down:
+                self._receivers.works(callback.tenant, callback.origin)
             return
-        place.rest.failed(self._clock.boot())
+        now_us = self._clock.boot()
+        place.rest.failed(now_us)
         self._places.failed(place)
+        if place.rest.is_down and not was_down:
+            why = reply.error or f"HTTP {reply.status}"
+            self._receivers.is_down(callback.tenant, callback.origin, why, place.rest.until_us - now_us)
+        self._left_alone(place)
+
+    def _left_alone(self, place: Place) -> None:
+        """If it rests now, nothing of it is held here."""
         if self._room(place) == 0:
             self._let_go(place)
             heappush(self._rests, place.rest.until_us)

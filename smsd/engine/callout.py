@@ -8,19 +8,20 @@ no proxy, no cookie. TLS is checked against the name. Of an answer only the stat
 read, so that the connection can be used again, up to MAX_ANSWER.
 
 Names are looked up on threads of their own: the loop's own few are the providers', and a name server that does not
-answer holds one up for half a minute. It refuses to know what a callback says, how it is signed and when it is tried
-again (`callbacks`).
+answer holds one up for half a minute. They are shared by tenants, so that who names hosts without an answer holds up
+itself. It refuses to know what a callback says, how it is signed and when it is tried again (`callbacks`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import socket
 import ssl
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -33,6 +34,7 @@ from yarl import URL
 
 from smsd import __version__
 from smsd.core.callee import Network, callee_of, may_call
+from smsd.core.calling import may_take
 
 MAX_ANSWER: Final = 4_096
 """Bytes of an answer's body that are read; with a longer one the connection is closed."""
@@ -41,7 +43,7 @@ KEEPALIVE_S: Final = 4.0
 """Idle connections are closed after this, before most servers close them."""
 
 LOOK_UPS: Final = 64
-"""Names that are looked up at the same time; one more fails, and is tried again later."""
+"""Names that are looked up at the same time, shared by tenants."""
 
 MOST_WAIT_S: Final = 86_400
 """A longer Retry-After is cut to a day; how much of it is honoured others decide."""
@@ -52,8 +54,16 @@ Look = Callable[[str], Awaitable[Sequence[str]]]
 """A name's addresses. Raises OSError."""
 
 
+_FOR: ContextVar[str] = ContextVar("the tenant whose callback is called")
+"""aiohttp asks for a name's addresses with no word of the call; but in its context."""
+
+
 class NotAllowedError(Exception):
     """The host stands for an address that may not be called."""
+
+
+class NoLookUpError(Exception):
+    """Too many names are being looked up: this one was not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,8 @@ class Reply:
     """Why there was none, in one clause without the URL."""
     refused: bool = False
     """No call was made, because none may be made to that host."""
+    postponed: bool = False
+    """No call was made, for want of means: nothing is known of the host."""
     wait_ms: int = 0
     """The wait that the answer asks for (Retry-After); 0: none."""
 
@@ -84,18 +96,21 @@ class Callout:
         self.calls = 0
         """In flight."""
 
-    async def call(self, url: str, headers: Mapping[str, str], body: bytes, timeout_ms: int) -> Reply:
-        """POST the body. Whatever goes wrong is in the Reply."""
+    async def call(self, url: str, headers: Mapping[str, str], body: bytes, timeout_ms: int, tenant: str = "") -> Reply:
+        """POST the body, for the tenant. Whatever goes wrong is in the Reply."""
         callee = callee_of(url)
         if isinstance(callee, str):
             return Reply(error="the URL is none that can be called", refused=True)
         if callee.address is not None and not may_call(callee.address, self._allowed):
             return Reply(error=f"{callee.host} is not a public address: {REMEDY}", refused=True)
         self.calls += 1
+        caller = _FOR.set(tenant)
         try:
             return await self._post(url, headers, body, timeout_ms)
         except NotAllowedError as error:
             return Reply(error=str(error), refused=True)
+        except NoLookUpError as error:
+            return Reply(error=str(error), postponed=True)
         except aiohttp.ConnectionTimeoutError:
             return Reply(error=f"no connection within {timeout_ms} ms")
         except TimeoutError:
@@ -103,6 +118,7 @@ class Callout:
         except (aiohttp.ClientError, OSError) as error:
             return Reply(error=_why(error))
         finally:
+            _FOR.reset(caller)
             self.calls -= 1
 
     async def close(self) -> None:
@@ -152,7 +168,7 @@ class _Resolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Raises NotAllowedError, OSError."""
+        """Raises NotAllowedError, NoLookUpError, OSError."""
         found = await self._look(host)
         if not found:
             raise OSError(None, "the name has no address")
@@ -178,28 +194,32 @@ class _Resolver(AbstractResolver):
 
 class _Names:
     """The system's way to look a name up (getaddrinfo), on a thread for each name. Threads cannot be ended: they are
-    daemons, so that they hold up no exit, and whoever asks for a name that is being looked up waits for that."""
+    daemons, so that they hold up no exit, and whoever asks for a name that is being looked up waits for that. Each
+    counts for the tenant that asked first, until it ends, which may be long after the call has."""
 
     def __init__(self) -> None:
         self._running: dict[str, asyncio.Future[Sequence[str] | OSError]] = {}
+        self._by_tenant: Counter[str] = Counter()
 
     async def __call__(self, host: str) -> Sequence[str]:
         running = self._running.get(host)
         if running is None:
-            if len(self._running) >= LOOK_UPS:
-                raise OSError(errno.EAGAIN, "too many names are being looked up")
-            running = self._begin(host)
+            tenant = _FOR.get("")
+            if not may_take(self._by_tenant[tenant], len(self._running), LOOK_UPS):
+                raise NoLookUpError("too many names are being looked up")
+            running = self._begin(host, tenant)
         found = await asyncio.shield(running)
         if isinstance(found, OSError):
             raise found
         return found
 
-    def _begin(self, host: str) -> asyncio.Future[Sequence[str] | OSError]:
+    def _begin(self, host: str, tenant: str) -> asyncio.Future[Sequence[str] | OSError]:
         loop = asyncio.get_running_loop()
-        future = self._running[host] = loop.create_future()
+        future: asyncio.Future[Sequence[str] | OSError] = loop.create_future()
 
         def end(found: Sequence[str] | OSError) -> None:
             del self._running[host]
+            self._by_tenant -= Counter((tenant,))
             if not future.done():
                 future.set_result(found)
 
@@ -210,7 +230,12 @@ class _Names:
             except RuntimeError:
                 return  # the loop was closed meanwhile, and nobody waits
 
-        threading.Thread(target=look, name="smsd callback name", daemon=True).start()
+        try:
+            threading.Thread(target=look, name="smsd callback name", daemon=True).start()
+        except RuntimeError as error:
+            raise NoLookUpError("no thread could be begun to look the name up") from error
+        self._running[host] = future
+        self._by_tenant[tenant] += 1
         return future
 
 

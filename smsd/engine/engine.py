@@ -255,6 +255,7 @@ class Engine:
             self.way_back.receipts,
             self.way_back.registering,
             self.way_back.hooks,
+            self.way_back.replaying,
         )
         self.service.cursor_key = cursor_key
 

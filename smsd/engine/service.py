@@ -148,6 +148,7 @@ class Service:
         receipts: Receipts,
         registering: Registering,
         hooks: Hooks,
+        replaying: Replaying,
     ) -> None:
         self.intake = intake
         self.stream = stream
@@ -155,7 +156,7 @@ class Service:
         self.receipts = receipts
         self.optouts = OptOuts(outbox, records, lanes, bus, clock)
         self.hooks = hooks
-        self.replaying = Replaying(outbox, records, clock)
+        self.replaying = replaying
         self.registering = registering
         self.snapshots: Snapshots | None = None
         """Copies of the outbox; None: nowhere to put them."""

@@ -94,7 +94,8 @@ class Tries:
 
     async def perform(self, callback: Callback, read: Moment, heard: Callable[[Reply], None]) -> Instant | None:
         """Try it once. Returns when it is tried next, None: never. `read`: when it was read from the outbox. `heard` is
-        told the answer before anything is written; not of one that may not be sent."""
+        told the answer before anything is written; not of one that may not be sent. For one that could not be called
+        for want of means nothing is written: it stays due, and None is returned."""
         rules = self.rules
         secrets = rules.secrets_of(callback.tenant)
         if not secrets:
@@ -105,6 +106,8 @@ class Tries:
             await self._give_up(callback, reply, "refused")
             return None
         heard(reply)
+        if reply.postponed:
+            return None
         if reply.status is None or not (200 <= reply.status < 300 or reply.status == GONE):
             return await self._failed(callback, reply, rules.give_up_ms, read)
         if reply.status == GONE:
@@ -117,8 +120,8 @@ class Tries:
     async def _called(self, callback: Callback, secrets: Sequence[str], timeout_ms: int) -> Reply:
         """Whatever a URL or a receiver brings about ends this try, not the daemon."""
         try:
-            headers = signed(callback, secrets, self._clock.wall())
-            return await self._callout.call(callback.url, headers, callback.payload.encode(), timeout_ms)
+            headers, body = signed(callback, secrets, self._clock.wall()), callback.payload.encode()
+            return await self._callout.call(callback.url, headers, body, timeout_ms, callback.tenant)
         except Exception as error:
             # Not the error's own words, nor a traceback with them: the URL may be in them, and secrets in that.
             what, where = type(error).__name__, extract_tb(error.__traceback__)[-1]

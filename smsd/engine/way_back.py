@@ -27,6 +27,7 @@ from smsd.engine.lane import Lane, Setting
 from smsd.engine.meters import Meters
 from smsd.engine.receipts import Receipts
 from smsd.engine.registering import Registering
+from smsd.engine.replaying import Replaying
 from smsd.providers.base import HookKind, Webhooks
 from smsd.store import Outbox, Received, Records, Tracking
 
@@ -85,6 +86,7 @@ class WayBack:
         self.inbounds = Inbounds(outbox, records, bus, clock, intake, new_id)
         self.hooks = Hooks(self.receipts, self.inbounds, bus, clock, meters)
         self.callbacks = Callbacks(outbox, records, bus, clock, dice, meters.callback)
+        self.replaying = Replaying(outbox, records, clock, self.callbacks.end_rests)
         self.registering = Registering(carrier, dice)
         self._outbox = outbox
         self._applying: set[asyncio.Task[None]] = set()

@@ -28,9 +28,9 @@ async def callbacks(service: Service, caller: Caller, request: wire.Callbacks) -
 
 
 async def replay(service: Service, caller: Caller, request: wire.Replay) -> wire.ReplayView:
-    """Let callbacks that were given up be tried again."""
+    """Let callbacks be tried at once that wait or were given up."""
     if request.ids is not None and not 1 <= len(request.ids) <= MOST_IDS:
-        text = f"`ids` names 1 to {MOST_IDS} callbacks; without it all that were given up are tried again."
+        text = f"`ids` names 1 to {MOST_IDS} callbacks; without it all are tried again."
         raise ProblemError.of("invalid_value", text, "ids")
     done = await service.replaying.replay(request.ids, caller.sees)
     return wire.ReplayView(done.count, done.left)

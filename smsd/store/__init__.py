@@ -496,8 +496,9 @@ class Outbox(Protocol):
         ...
 
     async def replay_callbacks(self, ids: Sequence[str] | None, tenant: str | None, now: Instant, limit: int) -> int:
-        """Given-up callbacks (these, or at most `limit`, oldest first; of this tenant) are due now, with tries from 0
-        and their age from now; their URLs count as gone no more. How many."""
+        """Callbacks of this tenant are due now, with tries from 0 and their age from now: these, or (None) at most
+        `limit` that were given up, oldest first, and if those are fewer all that wait for a later time. The URLs of
+        those named or given up count as gone no more. How many."""
         ...
 
     def notify(
@@ -569,11 +570,12 @@ class Records(Protocol):
         ...
 
     async def callbacks_due(
-        self, now: Instant, limit: int, without: Collection[str] = ()
+        self, now: Instant, limit: int, without: Collection[str] = (), but_of: Collection[str] = ()
     ) -> tuple[tuple[Callback, ...], Instant | None]:
         """Callbacks that are due, at most `limit`, fairly by place (of each at most `limit` / 4, earliest first, and
         the place first whose first has been due longest); and when the next of all others is due. `without`: none of these
-        places (`Callback.place`). What it costs is bounded by `limit` and `without`, however much waits.
+        places (`Callback.place`). `but_of`: none of these tenants. What it costs is bounded by `limit`, `without` and
+        the number of places of `but_of`, however much waits.
         """
         ...
 

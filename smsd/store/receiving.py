@@ -48,7 +48,8 @@ RECORD = (
 )
 
 RECEIVE = (
-    f"UPDATE messages SET state = ?, {sql.LET_GO}, uncertain = 0, uncertain_since = NULL, lookups = 0, "
+    f"UPDATE messages SET been = been | (1 << state), state = ?, {sql.LET_GO}, "
+    "uncertain = 0, uncertain_since = NULL, lookups = 0, "
     "flow = ?, due = ?, charged = ?, provider = ?, provider_message_id = ?, sender = ?, sent_at = ?, processed_at = ?, "
     "delivered_at = ?, price = ?, error_category = ?, error_message = ?, error_at = ?, error_code = ?, "
     "error_provider = ?, error_cause = ? WHERE seq = ? AND +state = ? AND attempt = ?"

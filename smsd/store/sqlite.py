@@ -384,9 +384,22 @@ class SqliteOutbox:
             some, following = await self._listed(tenant, True, after, min(telling.PIECE, limit - replayed))
             replayed += await self._replay([one.id for one in some], tenant, now)
             if following is None:
-                break
+                return replayed + await self._hasten(tenant, now)
             after = following
         return replayed
+
+    async def _hasten(self, tenant: str | None, now: Instant) -> int:
+        teller, count = self._ledger.teller, 0
+        after: str | None = ""
+        while after is not None:
+            some, after = await self._hasten_some(teller, tenant, now, after)
+            count += some
+        return count
+
+    async def _hasten_some(
+        self, teller: telling.Teller, tenant: str | None, now: Instant, after: str
+    ) -> tuple[int, str | None]:
+        return await self._change(lambda db, _: teller.hasten(db, tenant, now, after), size=telling.PIECE)
 
     async def _replay(self, ids: Sequence[str], tenant: str | None, now: Instant) -> int:
         teller = self._ledger.teller
@@ -465,10 +478,10 @@ class SqliteOutbox:
         return await self._read(lambda db: reading.suppressions(db, scope, after, limit))
 
     async def callbacks_due(
-        self, now: Instant, limit: int, without: Collection[str] = ()
+        self, now: Instant, limit: int, without: Collection[str] = (), but_of: Collection[str] = ()
     ) -> tuple[tuple[Callback, ...], Instant | None]:
         """See Records.callbacks_due."""
-        return await self._read(lambda db: untold.due(db, now, limit, without))
+        return await self._read(lambda db: untold.due(db, now, limit, without, but_of))
 
     async def callbacks(self, tenant: str | None, failed: bool, after: str | None, limit: int) -> tuple[Callback, ...]:
         """See Records.callbacks. Several short reads where few of many are the tenant's."""

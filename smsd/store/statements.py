@@ -386,7 +386,8 @@ RESCHEDULE = (
 )
 
 REOPEN = (
-    f"UPDATE messages SET state = 0, {LET_GO}, due = ?, expires_at = ?, round = round + 1, charged = 0, uncertain = 0, "
+    f"UPDATE messages SET state = 0, {LET_GO}, due = ?, expires_at = ?, round = round + 1, been = 0, charged = 0, "
+    "uncertain = 0, "
     "uncertain_since = NULL, lookups = 0, sender = asked_sender, sent_at = NULL, processed_at = NULL, "
     "delivered_at = NULL, provider_message_id = NULL, price = NULL, crashes = 0 WHERE seq = ? AND state = ?"
 )

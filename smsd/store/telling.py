@@ -1,8 +1,10 @@
 """What is yet to be told to applications, and in which transaction is it written?
 
 A callback is written by the transaction that changes the message, from the row as that change leaves it: neither can be
-without the other. Where no URL is known (no tenant has one, and no message ever came with one, a kept fact) no
-statement is spent on it. A URL that said 410 gets nothing more: what comes for it is kept as given up.
+without the other. A state that the message was in before, in the same round, is not told again: the receiver would take
+it for a repeat. Only receipts bring a message back, so what they write down (`been`) is all that is needed. Where no
+URL is known (no tenant has one, and no message ever came with one, a kept fact) no statement is spent on it. A URL that
+said 410 gets nothing more: what comes for it is kept as given up.
 
 CALLBACKS_KEPT callbacks are kept at most. Beyond them the oldest that were given up go, then the oldest that wait: the
 newest of a receiver that works are told within seconds, so the oldest are those of one that has been down the longest,
@@ -16,7 +18,7 @@ callback travels, and when it is tried again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from smsd.core.callback import (
     TOLD,
@@ -31,11 +33,11 @@ from smsd.core.callback import (
 from smsd.core.events import Kind
 from smsd.core.message import Instant, Message
 from smsd.core.units import DAY
-from smsd.store import Inbound, gone, rows
+from smsd.store import Inbound, anew, gone, rows
 from smsd.store import statements as sql
 from smsd.store.connection import Handle
 from smsd.store.places import keep_first_due
-from smsd.store.statements import arrays, change, expect, grouped, listed, look_up, look_up_plain
+from smsd.store.statements import arrays, change, expect, grouped, listed, look_up_plain
 
 CALLBACKS_KEPT = 1_000_000
 """At some 1.2 KB each, 1.2 GB on the disk; none of them is in memory."""
@@ -47,7 +49,7 @@ SWEPT_AT_ONCE = 500
 """Rows that one beat deletes at most: some 5 ms."""
 
 PIECE = 500
-"""Rows that one transaction gives up, or replays."""
+"""Rows that one transaction gives up, or replays by their ids."""
 
 BEFORE_ALL = (-1, -1)
 """The (due, number) before all callbacks of a place."""
@@ -71,10 +73,11 @@ _COLUMNS = ", ".join(
 TELLABLE = (
     "WITH v (seq) AS (VALUES {rows}) "
     + grouped(_COLUMNS, "v CROSS JOIN messages AS m ON m.seq = v.seq ")
-    + f"WHERE m.state IN ({', '.join(str(int(state)) for state in TOLD)}) "
+    + f"WHERE m.state IN ({', '.join(str(int(state)) for state in TOLD)}) AND NOT m.been >> m.state & 1 "
     + "AND (m.callback_url IS NOT NULL OR instr(?, char(10) || m.tenant || char(10)) > 0)"
 )
-"""Whole messages without their texts, in the order of the rows. The last parameter: the tenants that have a URL."""
+"""Whole messages without their texts, of those in a state that is new in their round, in the order of the rows. The
+last parameter: the tenants that have a URL."""
 
 INSERT_CALLBACKS = (
     "INSERT INTO callbacks (id, event, tenant, subject, url, place, payload, created_at, due, error, http_status, "
@@ -113,15 +116,6 @@ OF_PLACE = grouped(
 GIVE_UP = (
     "UPDATE callbacks SET due = NULL, error = v.error, http_status = 410, tried_at = v.at "
     f"FROM {listed('nr, error, at')} WHERE callbacks.nr = v.nr AND +callbacks.due IS NOT NULL"
-)
-
-GIVEN_UP = "WITH v (id) AS (VALUES {rows}) " + (
-    grouped("c.nr, c.tenant, c.url", "v CROSS JOIN callbacks AS c ON c.id = v.id WHERE c.due IS NULL")
-)
-
-REPLAY = (
-    "UPDATE callbacks SET due = v.now, created_at = v.now, tries = 0, error = NULL, http_status = NULL, "
-    f"tried_at = NULL FROM {listed('nr, now')} WHERE callbacks.nr = v.nr AND +callbacks.due IS NULL"
 )
 
 
@@ -252,18 +246,28 @@ class Teller:
         return len(mine), (found[-1][0], found[-1][1]) if len(found) == PIECE else None
 
     def replay(self, db: Handle, ids: Sequence[str], tenant: str | None, now: Instant) -> int:
-        """Those of the ids that were given up (of this tenant) are due now, and their URLs count as gone no more."""
+        """Those of the ids that wait or were given up (of this tenant) are due now, as if they were new, and their URLs
+        count as gone no more. How many."""
         self._know(db)
-        found = look_up(db, GIVEN_UP, [(id,) for id in dict.fromkeys(ids)])
-        mine = [(nr, of, url) for nr, of, url in found if tenant in (None, of)]
-        for of, url in dict.fromkeys((of, url) for _, of, url in mine):
+        mine = anew.named(db, ids, tenant)
+        for of, url in dict.fromkeys((one.tenant, one.url) for one in mine):
             if gone.lift(db, of, url):
                 self._gone = None
-        expect(change(db, REPLAY, [(nr, now) for nr, _, _ in mine]), len(mine))
-        self._touched.update(place_of(of, url) for _, of, url in mine)
-        self._count(waiting=len(mine), failed=-len(mine))
-        self._adding = self._adding or bool(mine)
-        return len(mine)
+        failed = sum(one.failed for one in mine)
+        self._count(waiting=failed, failed=-failed)
+        return self._renew(db, [one.nr for one in mine], [place_of(one.tenant, one.url) for one in mine], now)
+
+    def hasten(self, db: Handle, tenant: str | None, now: Instant, after: str) -> tuple[int, str | None]:
+        """Some of what waits for a later time is due now, as if it was new; see anew.later. How many, and the place
+        behind which to go on."""
+        numbers, places, following = anew.later(db, tenant, now, after)
+        return self._renew(db, numbers, places if numbers else (), now), following
+
+    def _renew(self, db: Handle, numbers: Sequence[int], places: Iterable[str], now: Instant) -> int:
+        anew.renew(db, numbers, now)
+        self._touched.update(places)
+        self._adding = self._adding or bool(numbers)
+        return len(numbers)
 
     def sweep(self, db: Handle, now: Instant) -> None:
         """Some of what was given up long ago goes."""

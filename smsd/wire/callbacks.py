@@ -38,8 +38,8 @@ class CallbackList(msgspec.Struct):
 
 
 class ReplayView(msgspec.Struct):
-    """`replayed`: callbacks that are due again; `left`: those still given up, of which for one tenant at most 1,000 are
-    counted."""
+    """`replayed`: callbacks that are due anew, those that were due already not counted unless they were named; `left`:
+    those still given up, of which for one tenant at most 1,000 are counted."""
 
     replayed: int
     left: int

@@ -59,11 +59,12 @@ def test_nothing_to_tell(smsd: Run, fake: Fake) -> None:
 
 
 def test_replay_of_those_named(smsd: Run, fake: Fake, queue: list[dict[str, Any]]) -> None:
-    third, fourth = queue[2]["id"], queue[3]["id"]
-    assert smsd("callbacks", "replay", third, fourth, third) == (0, "2 tried again, 1 left that were given up.\n", "")
+    waits, third, fourth = (each["id"] for each in (queue[0], *queue[2:4]))
+    done = smsd("callbacks", "replay", waits, third, fourth, third)
+    assert done == (0, "3 tried again, 1 left that were given up.\n", "")
     done = smsd("callbacks", "replay", queue[4]["id"], "evt_nothing")
     assert (done.code, done.out) == (65, "1 tried again, 0 left that were given up.\n")
-    assert "1 of them are not among those given up" in done.err
+    assert "1 of them neither wait nor were given up" in done.err
     assert smsd("callbacks", "replay", "evt_nothing", "--json").documents == [{"replayed": 0, "left": 0}]
 
 
@@ -76,7 +77,7 @@ def test_very_many_are_named_in_several_requests(smsd: Run, fake: Fake) -> None:
 
 def test_replay_of_all(smsd: Run, fake: Fake, queue: list[dict[str, Any]]) -> None:
     fake.replay_most = 2
-    assert smsd("callbacks", "replay", "--all").out == "3 tried again, 0 left that were given up.\n"
+    assert smsd("callbacks", "replay", "--all").out == "5 tried again, 0 left that were given up.\n"
     assert len(fake.requests) == 2
 
 
@@ -164,6 +165,8 @@ def doctored(smsd: Run) -> dict[str, list[tuple[str, str]]]:
 
 
 def test_the_doctor_looks_at_the_way_back(smsd: Run, fake: Fake, queue: list[dict[str, Any]]) -> None:
+    for each in queue[:2]:
+        each["created_at"] = ago(500)
     found = doctored(smsd)
     assert found["webhooks"] == [("ok", "ready to be called by main for status and inbound")]
     assert found["callbacks"] == [("warn", "3 given up: applications were not told")]
@@ -172,7 +175,7 @@ def test_the_doctor_looks_at_the_way_back(smsd: Run, fake: Fake, queue: list[dic
     found = doctored(smsd)
     assert [level for level, _ in found["webhooks"]] == ["warn"]
     assert "public_url is not set" in found["webhooks"][0][1]
-    assert found["callbacks"] == [("ok", "none was given up")]
+    assert found["callbacks"] == [("ok", "none was given up, none waits for long")]
     fake.registered = {**REGISTERED, "webhooks": {}, "needs": ["[providers.main] webhook_secret"]}
     assert "webhook_secret is not set" in doctored(smsd)["webhooks"][0][1]
     fake.registered = REGISTERED
@@ -180,6 +183,18 @@ def test_the_doctor_looks_at_the_way_back(smsd: Run, fake: Fake, queue: list[dic
     fake.refuse["callbacks"] = RefusedError("unknown_op", "There is no such operation.")
     found = doctored(smsd)
     assert [level for check in ("webhooks", "callbacks") for level, _ in found[check]] == ["skip", "skip"]
+
+
+def test_the_doctor_tells_of_what_waits_for_long(smsd: Run, fake: Fake) -> None:
+    """A receiver that is down is no fault of ours; but who is not told must be seen before it is given up."""
+    fake.callbacks = [callback(n) | {"created_at": ago(seconds)} for n, seconds in enumerate((500, 700, 7_300, 9))]
+    assert doctored(smsd)["callbacks"] == [("warn", "2 not told for more than 10 min, one since 2 h: HTTP 500")]
+    fake.callbacks[2]["error"] = None
+    told = smsd("doctor")
+    assert "it was not tried yet" in told.out
+    assert "smsd callbacks list" in told.out
+    fake.callbacks = [callback(n) for n in range(1_001)]
+    assert doctored(smsd)["callbacks"][0][1].startswith("1000 or more not told for more than 10 min")
 
 
 def ago(seconds: float) -> str:

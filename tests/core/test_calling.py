@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from smsd.core.callback import Callback
-from smsd.core.calling import DELAYS_MS, JITTER, Rest, next_due
+from smsd.core.calling import DELAYS_MS, JITTER, PAUSE_US, Rest, may_take, next_due
 from smsd.core.events import Kind
 from smsd.core.units import DAY, HOUR, MINUTE, SECOND
 
@@ -95,3 +95,36 @@ def test_ten_thousand_failures_overflow_nothing() -> None:
         rest.failed(now)
         now = max(now, rest.until_us)
     assert rest.until_us - now <= 600_000_000
+
+
+def test_a_pause_is_no_failure() -> None:
+    rest = Rest()
+    rest.pause(7)
+    assert (rest.room(PAUSE_US + 6, 4), rest.room(PAUSE_US + 7, 4)) == (0, 4)
+    assert not rest.is_down and not rest.is_fresh
+    rest.answered()
+    assert rest.is_fresh
+
+
+def test_a_rest_that_is_ended_is_followed_by_one_call_and_then_a_longer_one() -> None:
+    rest = Rest()
+    for _ in range(5):
+        rest.failed(0)
+    rest.end()
+    assert (rest.room(0, 4), rest.is_down) == (1, True)
+    rest.failed(0)
+    assert rest.until_us == 10_000_000
+
+
+def test_shares() -> None:
+    has = [0, 0, 0]
+    while may_take(has[0], sum(has), 64):
+        has[0] += 1
+    assert has == [32, 0, 0], "half, for one that is alone"
+    while may_take(has[1], sum(has), 64):
+        has[1] += 1
+    assert has == [32, 16, 0]
+    while may_take(has[2], sum(has), 64):
+        has[2] += 1
+    assert has == [32, 16, 8], "there is always some for those that come"
+    assert may_take(0, 63, 64) and not may_take(0, 64, 64)

@@ -25,7 +25,7 @@ class Called(Callout):
         super().__init__()
         self._application = application
 
-    async def call(self, url: str, headers: Mapping[str, str], body: bytes, timeout_ms: int) -> Reply:
+    async def call(self, url: str, headers: Mapping[str, str], body: bytes, timeout_ms: int, tenant: str = "") -> Reply:
         return await self._application(url, headers, body)
 
 

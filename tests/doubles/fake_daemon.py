@@ -382,10 +382,15 @@ class FakeDaemon:
 
     def _replay(self, request: Document) -> Document:
         failed = [each for each in self.callbacks if each["next_try_at"] is None]
-        chosen = [each for each in failed if each["id"] in request.get("ids", [each["id"]])][: self.replay_most]
+        waiting = [each for each in self.callbacks if each["error"] is not None and each not in failed]
+        if "ids" in request:
+            chosen = [each for each in self.callbacks if each["id"] in request["ids"]]
+        else:
+            chosen = failed[: self.replay_most]
+            chosen += waiting if len(chosen) == len(failed) else []
         for each in chosen:
-            each["next_try_at"] = "2026-01-02T03:04:05.000Z"
-        return {"replayed": len(chosen), "left": len(failed) - len(chosen)}
+            each.update(next_try_at="2026-01-02T03:04:05.000Z", error=None)
+        return {"replayed": len(chosen), "left": sum(each["next_try_at"] is None for each in self.callbacks)}
 
     def _reload(self, request: Document) -> Document:
         return {"changed": ["providers.main.rate"], "restart": [], "warnings": []}

@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_network
@@ -17,15 +17,17 @@ from pathlib import Path
 
 import pytest
 from standardwebhooks import WebhookVerificationError
+from structlog.testing import capture_logs
 
 from smsd.core.callback import Callback, CallbackRules, place_of
 from smsd.core.events import Event, Kind
 from smsd.core.message import Instant
 from smsd.core.units import DAY, HOUR, MINUTE, SECOND
 from smsd.engine.bus import Bus
-from smsd.engine.callbacks import IN_FLIGHT, READ, Callbacks
-from smsd.engine.callout import Callout, Look
+from smsd.engine.callbacks import HELD, IN_FLIGHT, READ, Callbacks
+from smsd.engine.callout import Callout, Look, NoLookUpError
 from smsd.engine.places import REMEMBERED, Host, Places
+from smsd.engine.receivers import MOST_LINES, Receivers
 from smsd.engine.tries import Moment
 from smsd.store import AcceptResult, Stored, StoreError, Tracking
 from smsd.store.sqlite import SqliteOutbox
@@ -53,12 +55,12 @@ class Watched(SqliteOutbox):
         self.giving_up.set()
 
     async def callbacks_due(
-        self, now: Instant, limit: int, without: Collection[str] = ()
+        self, now: Instant, limit: int, without: Collection[str] = (), but_of: Collection[str] = ()
     ) -> tuple[tuple[Callback, ...], Instant | None]:
         self.asked += 1
         try:
             self._fail()
-            found = await super().callbacks_due(now, limit, without)
+            found = await super().callbacks_due(now, limit, without, but_of)
             await self.answering.wait()
             return found
         finally:
@@ -564,7 +566,7 @@ async def test_many_slow_ones_leave_room_in_the_end(post: Post, receiver: Receiv
     post.callbacks.rule(replace(RULES, timeout_ms=300))
     for n, each in enumerate(slow):
         await post.happens(8, each.url, f"slow{n}")
-    await until(lambda: len(post.callbacks._calls) == IN_FLIGHT)
+    await until(lambda: len(post.callbacks._calls) > IN_FLIGHT - 3)
     await post.happens(5, receiver.url)
     await until(lambda: len(receiver.got) == 5)
     await post.end(0)
@@ -583,7 +585,7 @@ async def test_while_one_rests_nothing_is_read_again_and_again(post: Post, recei
     await receiver.stop()
     await post.happens(50, receiver.url)
     await until(lambda: post.results["failed"] >= 5)
-    await post.idle()
+    await post.later(0)
     reads = post.outbox.reads
     assert reads < 10
     await asyncio.sleep(0.1)
@@ -600,6 +602,150 @@ def test_only_so_many_places_are_remembered() -> None:
         places.forget(place)
     assert len(places) == len(list(places.hosts)) == REMEMBERED
     assert [next(iter(places)).name, place.name] == ["t25 o50", f"t{(REMEMBERED + 49) // 2} o{REMEMBERED + 49}"]
+
+
+# -- one tenant, many hosts --------------------------------------------------------------------------------------------
+
+
+async def hang(servers: AsyncExitStack, hosts: int) -> int:
+    """So many hosts (127.0.1.1 ...) accept and never answer. Their port."""
+    port = 0
+    for n in range(hosts):
+        each = Receiver(never, host=f"127.0.1.{n + 1}", port=port)
+        port = (await each.start()).port
+        servers.push_async_callback(each.stop)
+    return port
+
+
+async def test_a_tenant_with_many_hosts_that_hang_holds_up_no_other(post: Post, receiver: Receiver) -> None:
+    async with AsyncExitStack() as servers:
+        port = await hang(servers, 100)
+        for each in range(100):
+            await post.happens(4, callback_url=f"http://127.0.1.{each + 1}:{port}/", tenant="evil")
+        await until(lambda: len(post.callbacks._calls) == IN_FLIGHT // 2 and not post.callbacks._look)
+        assert post.callbacks._held <= HELD // 2
+        for count in range(1, 6):
+            at = time.monotonic()
+            await post.happens(1, receiver.url, "bank")
+            await until(lambda: len(receiver.got) == count)  # noqa: B023 - awaited at once
+            assert time.monotonic() - at < 1
+        await post.happens(100, receiver.url, "bank")
+        await until(lambda: len(receiver.got) == 105)
+        await post.idle_but(IN_FLIGHT // 2)
+        reads = post.outbox.reads
+        await asyncio.sleep(0.1)
+        assert post.outbox.reads == reads, "what is left of the other's is not read again and again"
+        await post.end(0)
+
+
+async def test_what_a_tenant_had_to_leave_in_the_outbox_is_told_too(post: Post, receiver: Receiver) -> None:
+    post.callbacks.rule(replace(RULES, timeout_ms=60_000))
+    held = Held(OK)
+    async with AsyncExitStack() as servers:
+        others = [Receiver(held, host=f"127.0.1.{n + 1}", port=receiver.port) for n in range(24)]
+        for each in others:
+            servers.push_async_callback((await each.start()).stop)
+            await post.happens(20, callback_url=each.url)
+        mine = post.callbacks
+        await until(lambda: (len(mine._calls), mine._held) == (IN_FLIGHT // 2, HELD // 2) and not mine._look)
+        await post.happens(40, callback_url=receiver.url, tenant="bank")
+        await until(lambda: len(receiver.got) == 40)
+        held.free.set()
+        await post.all_told()
+        assert sum(len(each.got) for each in others) == 480
+        assert list(mine._places.shares) == []
+
+
+async def test_receivers_that_are_slow_hold_up_no_other_of_their_tenant(post: Post, receiver: Receiver) -> None:
+    async with AsyncExitStack() as servers:
+        port = await hang(servers, 8)
+        for each in range(8):
+            await post.happens(100, callback_url=f"http://127.0.1.{each + 1}:{port}/")
+        await until(lambda: len(post.callbacks._calls) == 8 * (RULES.per_host - 1))
+        await post.happens(50, receiver.url)
+        await until(lambda: len(receiver.got) == 50)
+        await post.end(0)
+
+
+async def test_names_that_are_not_looked_up_are_no_tries(tmp_path: Path, receiver: Receiver) -> None:
+    free = False
+
+    async def look(host: str) -> Sequence[str]:
+        if not free:
+            raise NoLookUpError("too many names are being looked up")
+        return ["127.0.0.1"]
+
+    post = Post(tmp_path)
+    post.look = look
+    await post.open()
+    await post.happens(20, f"http://shop.example:{receiver.port}/told")
+    await post.idle()
+    assert {(each.tries, each.error) for each in await post.waiting()} == {(0, None)}
+    assert (await post.callbacks.counts()).resting == 1
+    assert (post.results, post.outbox.reads < 10) == ({}, True)
+    free = True
+    await post.later(5 * SECOND)
+    await post.all_told()
+    assert len(receiver.got) == 20
+    await post.end()
+    await post.outbox.close()
+
+
+# -- what is said of one that is down ----------------------------------------------------------------------------------
+
+
+async def test_one_that_is_down_is_logged_once_and_when_it_is_back(post: Post, receiver: Receiver) -> None:
+    await receiver.stop()
+    with capture_logs() as logs:
+        await post.happens(20, f"{receiver.url}?token=hush")
+        await until(lambda: post.results["failed"] >= 5)
+        await post.idle()
+        for _ in range(4):
+            await post.later(5 * MINUTE)
+        await receiver.start()
+        for _ in range(4):
+            await post.later(10 * MINUTE)
+        await post.all_told()
+    down, up = [each for each in logs if each["log_level"] != "debug"]
+    origin = f"http://127.0.0.1:{receiver.port}"
+    assert down == {
+        "event": "a receiver does not work: its callbacks wait, and it is tried now and then",
+        "log_level": "warning",
+        "tenant": "shop",
+        "origin": origin,
+        "why": f"no connection to 127.0.0.1:{receiver.port} (Connection refused)",
+        "rest_s": 5,
+    }
+    assert up == {"event": "a receiver works again", "log_level": "info", "tenant": "shop", "origin": origin}
+
+
+def test_many_that_are_down_do_not_fill_the_log() -> None:
+    clock = ManualClock()
+    receivers = Receivers(clock)
+    with capture_logs() as logs:
+        for n in range(1_000):
+            receivers.is_down("shop", f"http://{n}.example:80", "HTTP 500", 5_000_000)
+        assert len(logs) == MOST_LINES
+        clock.advance(60_000)
+        receivers.works("shop", "http://1.example:80")
+        receivers.works("shop", "http://2.example:80")
+    assert [each.get("lines_left_out") for each in logs[MOST_LINES:]] == [1_000 - MOST_LINES, None]
+
+
+@pytest.mark.parametrize(("tenant", "tried"), [("shop", True), (None, True), ("bank", False)])
+async def test_an_operator_ends_rests(tenant: str | None, tried: bool, post: Post, receiver: Receiver) -> None:
+    await receiver.stop()
+    await post.happens(50, receiver.url)
+    await until(lambda: post.results["failed"] >= 5)
+    await post.idle()
+    await receiver.start()
+    post.callbacks.end_rests(tenant)
+    if tried:
+        await until(lambda: post.results["told"] == 50 - post.results["failed"])
+        assert (await post.callbacks.counts()).resting == 0
+    else:
+        await asyncio.sleep(0.1)
+        assert receiver.got == []
 
 
 # -- one host, several tenants -----------------------------------------------------------------------------------------
@@ -656,7 +802,7 @@ def test_turns_at_a_host() -> None:
 
     def begun(host: Host) -> list[str]:
         names = []
-        while (place := host.next(0, per_host)) is not None:
+        while (place := host.next(0, per_host, host.calls, IN_FLIGHT)) is not None:
             place.begin()
             names.append(place.name)
         return names

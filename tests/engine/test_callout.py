@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from email.utils import formatdate
 from ipaddress import ip_network
@@ -11,7 +14,7 @@ from ipaddress import ip_network
 import pytest
 import trustme
 
-from smsd.engine.callout import MAX_ANSWER, Callout, Look, Reply
+from smsd.engine.callout import LOOK_UPS, MAX_ANSWER, Callout, Look, Reply
 from tests.doubles.receiver import OK, Got, Receiver, never, status
 
 HERE = (ip_network("127.0.0.0/8"),)
@@ -132,6 +135,58 @@ async def test_a_name_is_looked_up_by_the_system(receiver: Receiver) -> None:
     await callout.close()
     assert there.status is None and not there.refused
     assert there.error is not None and there.error.startswith("the name no-such-name.invalid cannot be resolved")
+
+
+class Silent:
+    """A name server, under the system's look-up, that answers only for names without "silent" until it is set free."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.free = threading.Event()
+        monkeypatch.setattr(socket, "getaddrinfo", self.getaddrinfo)
+
+    def getaddrinfo(self, host: str, *args: object, **kwargs: object) -> list[tuple[object, ...]]:
+        if "silent" in host:
+            self.free.wait(10)
+            raise socket.gaierror(-3, "Temporary failure in name resolution")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+
+
+async def test_a_tenants_names_without_an_answer_hold_up_no_other(
+    receiver: Receiver, callout: Callout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = Silent(monkeypatch)
+
+    async def told(host: str, tenant: str) -> Reply:
+        return await callout.call(f"http://{host}:{receiver.port}/told", {}, b"{}", 300, tenant)
+
+    try:
+        found = await asyncio.gather(*(told(f"{n}.silent.example", "evil") for n in range(LOOK_UPS)))
+        assert Counter(each.postponed for each in found) == {True: LOOK_UPS // 2, False: LOOK_UPS // 2}
+        late = await told("own.example", "evil")
+        assert late == Reply(error="too many names are being looked up", postponed=True)
+        assert await asyncio.gather(*(told(f"{n}.bank.example", "bank") for n in range(8))) == [Reply(204)] * 8
+    finally:
+        silent.free.set()
+    async with asyncio.timeout(5):
+        while (await told("own.example", "evil")).postponed:
+            await asyncio.sleep(0.01)
+    assert (await told("own.example", "evil")).status == 204
+
+
+async def test_a_thread_that_cannot_be_begun_is_no_try_and_blocks_no_name(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    url = f"http://localhost:{receiver.port}/told"
+    callout = Callout((*HERE, ip_network("::1")))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", full)
+        found = await call(callout, url)
+    assert found == Reply(error="no thread could be begun to look the name up", postponed=True)
+    assert (await call(callout, url)).status == 204
+    await callout.close()
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])

@@ -13,6 +13,7 @@ import pytest
 from smsd.core.account import ProviderRules
 from smsd.core.callback import Callback
 from smsd.core.pacing import Pace
+from smsd.core.units import DAY
 from smsd.engine.exchange import Answer
 from smsd.engine.lane import Setting
 from smsd.engine.registering import Registering
@@ -37,6 +38,8 @@ class Queue:
 
     def __init__(self, box: SqliteOutbox) -> None:
         self.box = box
+        self.rested: list[str | None] = []
+        """Whose places are left alone no more."""
         self._number = 0
 
     async def add(self, count: int, tenant: str = "shop") -> list[str]:
@@ -72,8 +75,9 @@ async def queue(house: House, tmp_path: Path) -> AsyncIterator[Queue]:
     box = SqliteOutbox(tmp_path / "callbacks.db", on_fatal=lambda error: None)
     await box.track(Tracking(callbacks=URLS))
     await box.open(NOW)
-    house.engine.service.replaying = Replaying(box, box, house.clock)
-    yield Queue(box)
+    queue = Queue(box)
+    house.engine.service.replaying = Replaying(box, box, house.clock, queue.rested.append)
+    yield queue
     await box.close()
 
 
@@ -148,7 +152,7 @@ async def test_replay_of_those_named(rig: Rig, queue: Queue) -> None:
     shops, banks, waits = await queue.give_up(3), await queue.give_up(1, "bank"), await queue.add(1)
     named = {"ids": [shops[0], banks[0], waits[0], "evt_nothing"]}
     done = await as_(rig, "shop", "POST", "/v1/callbacks/replay", named)
-    assert (done.status, done.json) == (200, {"replayed": 1, "left": 2})
+    assert (done.status, done.json) == (200, {"replayed": 2, "left": 2})
     assert {each.id for each in await queue.all(failed=True)} == {*shops[1:], *banks}
     (again,) = [each for each in await queue.all(failed=False) if each.id == shops[0]]
     assert (again.tries, again.error) == (0, None)
@@ -162,6 +166,22 @@ async def test_replay_of_all_is_of_ones_own(rig: Rig, queue: Queue) -> None:
     assert {each.tenant for each in await queue.all(failed=True)} == {"bank"}
     assert (await as_(rig, "ops", "POST", "/v1/callbacks/replay", {})).json == {"replayed": 2, "left": 0}
     assert await queue.all(failed=True) == ()
+
+
+async def test_replay_of_what_waits(rig: Rig, queue: Queue) -> None:
+    """Nobody is left alone any more whose callbacks are asked for; who waits for later is tried now."""
+    for each in [*await queue.add(2), *await queue.add(1, "bank")]:
+        [waits] = [one for one in await queue.all(failed=False) if one.id == each]
+        await queue.box.callback_failed(replace(waits, due=NOW + 9 * DAY, tries=4, error="HTTP 500"))
+    assert (await as_(rig, "shop", "POST", "/v1/callbacks/replay", {"ids": ["evt_nothing"]})).json["replayed"] == 0
+    assert queue.rested == []
+    assert (await as_(rig, "shop", "POST", "/v1/callbacks/replay", {})).json == {"replayed": 2, "left": 0}
+    assert {each.tenant: (each.due or 0) > NOW + DAY for each in await queue.all(failed=False)} == {
+        "shop": False,
+        "bank": True,
+    }
+    assert (await as_(rig, "shop", "POST", "/v1/callbacks/replay", {})).json == {"replayed": 0, "left": 0}
+    assert queue.rested == ["shop", "shop"]
 
 
 async def test_a_replay_names_a_bounded_number(rig: Rig, queue: Queue) -> None:

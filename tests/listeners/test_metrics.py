@@ -179,7 +179,7 @@ async def test_callbacks_are_counted_by_what_waits(house: House, tmp_path: Path)
         await box.cancel(draft(n).id, None, NOW)
     first, *_ = await box.callbacks(None, False, None, 1)
     await box.callback_failed(replace(first, due=None))
-    house.engine.service.replaying = Replaying(box, box, house.clock)
+    house.engine.service.replaying = Replaying(box, box, house.clock, lambda tenant: None)
     states = {labels[0][1]: count for labels, count in samples(await scraped(house), "smsd_callbacks").items()}
     assert states == {"waiting": 2, "failed": 1}
     await box.close()

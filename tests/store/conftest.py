@@ -60,7 +60,7 @@ WAY_BACK = ("provider_ids", "receipts", "threads", "inbound", "callbacks", "call
 def downgrade(path: Path, to: int = 1) -> None:
     """Make the file what version 1 (or 2) had."""
     columns = [("messages", name) for name in ("crashes", "held", "held_by", "held_since", "admitted")]
-    columns += [("messages", name) for name in ("callback_url", "exempt")]
+    columns += [("messages", name) for name in ("callback_url", "exempt", "been")]
     columns += [("attempts", name) for name in ("receipt", "receipt_code", "receipt_at")]
     columns += [("providers", name.strip()) for name in HEALTH_COLUMNS.split(",")[7:]]
     with closing(sqlite3.connect(path)) as db:

@@ -19,8 +19,10 @@ from smsd.core.crashes import CRASHES_ALLOWED
 from smsd.core.events import Kind
 from smsd.core.lifecycle import Event
 from smsd.core.limits import Action, Per, Rule
-from smsd.core.message import MessageId
+from smsd.core.message import State
+from smsd.core.receipt import Receipt, ReceiptReading, Status
 from smsd.core.units import DAY, HOUR
+from smsd.core.verdict import Category
 from smsd.store import CallbackCounts, Claim, StoreBrokenError, Tracking
 from tests.doubles.builders import NOW, draft
 from tests.store.contract import LATER, Bench, attempt, error, settlement
@@ -28,6 +30,7 @@ from tests.store.contract import LATER, Bench, attempt, error, settlement
 SHOP = "https://shop.example/hook"
 OWN = "http://own.example:8080/hook?token=x"
 LONG = NOW + 400 * DAY
+FINAL = ReceiptReading(Category.REJECTED, "final")
 
 
 async def told(bench: Bench, *, failed: bool = False, tenant: str | None = None) -> list[Callback]:
@@ -152,12 +155,55 @@ class CallbacksContract:
             await bench.box.reopen(draft(1).id, None, NOW, LONG, force=True)
         assert [each.id for each in await told(bench)] == [f"evt_{draft(1).id}_{n}_failed" for n in range(3)]
 
-    async def test_what_waits_already_is_not_told_twice(self, bench: Bench) -> None:
-        [one] = await waiting(bench, callback_url=OWN)
-        message = await bench.box.get(MessageId(one.subject), None)
-        assert message is not None
-        assert event_id(message) == one.id
-        assert (await bench.box.replay_callbacks([one.id], None, LATER, 1), await told(bench)) == (0, [one])
+    @pytest.mark.parametrize("first", [State.SENT, State.FAILED])
+    async def test_each_state_is_told_once_in_a_round(self, bench: Bench, first: State) -> None:
+        """A receipt brings a message back, which is sent again, or fails again: that is no news."""
+        await listen(bench, shop=SHOP)
+        [seq] = await bench.stored(draft(1))
+        again = ReceiptReading(Category.UNDELIVERED, "resend", (60_000,), 9)
+        wanted = []
+        for turn in range(2):
+            for n in (2 * turn + 1, 2 * turn + 2):
+                [claimed] = await bench.claimed(seq, now=NOW + 100_000 * n)
+                assert (claimed.state, claimed.attempt) == (State.PROCESSING, n)
+                if first is State.SENT:
+                    end, call = settlement(seq, Event.TAKEN, n, pmid=f"SM{n}"), attempt(n, provider_message_id=f"SM{n}")
+                else:
+                    end, call = settlement(seq, Event.FAIL, n, error=error()), attempt(n, outcome="unknown")
+                assert await bench.box.settle(end, call)
+                message = await bench.by_seq(seq)
+                assert message.state is first
+                wanted += [event_id(message)] if n % 2 else []
+                assert [each.id for each in await told(bench)] == ([event_id(message)] if n % 2 else [])
+                await bench.box.callback_told([event_id(message)])
+                await bench.restart()
+                await listen(bench, shop=SHOP)
+                missed = Receipt(
+                    "main", Status.UNDELIVERED, f"SM{n}", draft(1).id, n, reading=again if n % 2 else FINAL
+                )
+                [received] = await bench.box.receive([missed], LATER)
+                assert received.resent == bool(n % 2)
+            [undelivered] = await told(bench)
+            assert undelivered.id == f"evt_{draft(1).id}_{turn}_undelivered"
+            await bench.box.callback_told([undelivered.id])
+            await bench.box.reopen(draft(1).id, None, NOW, LONG, force=True)
+        assert wanted == [f"evt_{draft(1).id}_{turn}_{first.label}" for turn in range(2)]
+
+    async def test_what_waits_is_tried_anew(self, bench: Bench) -> None:
+        """Those named, and with all that were given up all that wait for a later time; of this tenant."""
+        await listen(bench, shop=SHOP, other=OWN)
+        mine, [strange] = await waiting(bench, 3), await waiting(bench, tenant="other")
+        for each in (*mine[1:], strange):
+            await bench.box.callback_failed(replace(each, due=LONG, tries=4, error="no", tried_at=LATER))
+        new = [replace(each, due=LATER + 9, created_at=LATER + 9) for each in mine]
+        assert await bench.box.replay_callbacks([mine[0].id, strange.id], "shop", LATER + 9, 9) == 1
+        assert (await told(bench, tenant="shop"))[0] == new[0]
+        assert await bench.box.replay_callbacks(None, "shop", LATER + 9, 9) == 2
+        assert await told(bench, tenant="shop") == new
+        assert [each.due for each in await told(bench, tenant="other")] == [LONG]
+        assert await bench.box.callback_counts() == CallbackCounts(4, 0, LATER + 9)
+        assert await bench.box.replay_callbacks(None, None, LATER + 10, 9) == 1
+        assert (await bench.box.callbacks_due(LATER + 10, 400))[1] is None
 
     async def test_many_in_one_batch(self, bench: Bench) -> None:
         await listen(bench, shop=SHOP)

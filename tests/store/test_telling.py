@@ -17,7 +17,7 @@ from smsd.core.callback import Callback
 from smsd.core.lifecycle import Event
 from smsd.core.message import State
 from smsd.core.units import DAY
-from smsd.store import CallbackCounts, Claim, StoreBrokenError, Tracking, gone, places, telling, untold
+from smsd.store import CallbackCounts, Claim, StoreBrokenError, Tracking, anew, gone, places, telling, untold
 from smsd.store.connection import Connection, ConnectionFactory, Cursor, Handle, open_private
 from smsd.store.migrate import migrate
 from smsd.store.places import keep_first_due
@@ -150,7 +150,7 @@ async def test_a_batch_is_told_by_few_statements(opening: Opening) -> None:
 
 TEXTS = {
     name: text
-    for module in (gone, places, telling, untold)
+    for module in (anew, gone, places, telling, untold)
     for name, text in vars(module).items()
     if name.isupper() and isinstance(text, str) and text.split()[0] in {"SELECT", "INSERT", "UPDATE", "DELETE", "WITH"}
 }
@@ -197,7 +197,10 @@ def test_no_statement_walks_a_table(db: sqlite3.Connection, name: str) -> None:
         ("WAITING_LISTED", "sqlite_autoindex_callbacks_1 (id>? AND id<?)"),
         ("KEEP_TRY", "sqlite_autoindex_callbacks_1 (id=?)"),
         ("GIVE_UP", "SEARCH callbacks USING INTEGER PRIMARY KEY (rowid=?)"),
-        ("REPLAY", "SEARCH callbacks USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("RENEW", "SEARCH callbacks USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("NAMED", "sqlite_autoindex_callbacks_1 (id=?)"),
+        ("PLACES", "SEARCH callback_places USING PRIMARY KEY (place>? AND place<?)"),
+        ("LATER_OF_PLACE", "callbacks_due (place=? AND due>?)"),
     ],
 )
 def test_its_index_is_used(db: sqlite3.Connection, name: str, index: str) -> None:
@@ -344,6 +347,30 @@ def test_giving_up_goes_in_pieces_and_leaves_other_urls_of_the_origin(desk: Desk
     assert desk.teller.give_up(desk.db, "shop", URL, NOW, after or BEFORE_ALL) == (1, None)
     desk.write()
     assert (desk.counts().waiting, desk.counts().failed) == (PIECE // 2 + 2, PIECE // 2 + 1)
+
+
+def test_hastening_goes_in_pieces_and_finds_none_twice(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three rows, or places, at a time; what fails again meanwhile is left alone."""
+    monkeypatch.setattr(anew, "PIECE", 3)
+    hosts = [f"http://{n}.example/" for n in (1, 1, 1, 1, 2, 3, 4, 4)]
+    ids = [desk.happened(url=url) for url in hosts]
+    desk.db.execute("UPDATE callbacks SET due = due + 9, tries = 4")
+    desk.db.execute("UPDATE callbacks SET due = ? WHERE id = ?", (NOW, ids[4]))
+    desk.db.execute(
+        "UPDATE callback_places SET due = (SELECT min(due) FROM callbacks AS c WHERE c.place = callback_places.place)"
+    )
+    counts: list[int] = []
+    after: str | None = ""
+    while after is not None:
+        some, after = desk.teller.hasten(desk.db, "shop", NOW + 5, after)
+        desk.write()
+        counts.append(some)
+        desk.db.execute("UPDATE callbacks SET due = ?, tries = 1 WHERE id = ?", (NOW + 99, ids[0]))
+    assert (sum(counts), max(counts)) == (7, 3)
+    due = dict(desk.db.execute("SELECT id, due FROM callbacks").fetchall())
+    assert due == {**dict.fromkeys(ids, NOW + 5), ids[0]: NOW + 99, ids[4]: NOW}
+    assert desk.teller.hasten(desk.db, "shop2", NOW + 5, "") == (0, None)
+    assert desk.teller.hasten(desk.db, "sho", NOW + 999, "") == (0, None)
 
 
 def test_a_transaction_that_is_undone_leaves_the_teller_as_it_was(desk: Desk) -> None:

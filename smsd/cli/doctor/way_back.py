@@ -14,7 +14,10 @@ from smsd.cli.render import span
 from smsd.client import Client, Document, SmsdError
 
 COUNTED: Final = 1_000
-"""Callbacks given up that are counted: one page of a listing, about."""
+"""Callbacks that are looked at, of those given up and of those that wait: one page of a listing, about."""
+
+LONG_S: Final = 600
+"""What waits for longer has failed several times, or its receiver is left alone because it did not work."""
 
 
 LATELY_S: Final = 3_600
@@ -24,7 +27,7 @@ LATELY_S: Final = 3_600
 def examined(client: Client) -> Findings:
     """All of it."""
     yield from _webhooks(client)
-    yield _callbacks(client)
+    yield from _callbacks(client)
 
 
 def _webhooks(client: Client) -> Findings:
@@ -75,12 +78,34 @@ def _lacking(found: Document) -> Finding:
     return warn("webhooks", f"{name} cannot call back: {' and '.join(found['needs'])} is not set", found["text"])
 
 
-def _callbacks(client: Client) -> Finding:
+def _callbacks(client: Client) -> Findings:
     try:
         count = sum(1 for _ in client.callbacks(failed=True, limit=COUNTED))
+        waiting = [*client.callbacks(limit=COUNTED)]
     except SmsdError as error:
-        return skip("callbacks", f"cannot be asked: {error.message}")
-    if not count:
-        return ok("callbacks", "none was given up")
-    told = f"{count}{' or more' if count == COUNTED else ''} given up: applications were not told"
-    return warn("callbacks", told, "smsd callbacks list --failed says why; then: smsd callbacks replay --all")
+        yield skip("callbacks", f"cannot be asked: {error.message}")
+        return
+    now = datetime.now(UTC)
+    late = [each for each in waiting if (_age_s(each["created_at"], now) or 0) > LONG_S]
+    if count:
+        told = f"{_counted(count, count)} given up: applications were not told"
+        yield warn("callbacks", told, "smsd callbacks list --failed says why; then: smsd callbacks replay --all")
+    if late:
+        yield _late(late, _counted(len(late), len(waiting)), now)
+    if not count and not late:
+        yield ok("callbacks", "none was given up, none waits for long")
+
+
+def _counted(count: int, of: int) -> str:
+    """The count of those that were found among `of`; there may be more if not all were looked at."""
+    return f"{count}{' or more' if of == COUNTED else ''}"
+
+
+def _late(late: list[Document], count: str, now: datetime) -> Finding:
+    first = min(late, key=lambda each: str(each["created_at"]))
+    why = "it was not tried yet" if first["error"] is None else first["error"]
+    told = (
+        f"{count} not told for more than {span(LONG_S)}, one since {span(_age_s(first['created_at'], now) or 0)}: {why}"
+    )
+    remedy = "smsd callbacks list says where and why; when the receiver works: smsd callbacks replay --all"
+    return warn("callbacks", told, remedy)

@@ -5,6 +5,9 @@
 ALTER TABLE messages ADD COLUMN callback_url TEXT;
 ALTER TABLE messages ADD COLUMN exempt       INTEGER NOT NULL DEFAULT 0;
 
+-- The states that a receipt brought it away from in its present round, a bit each (1 << state): none is told twice.
+ALTER TABLE messages ADD COLUMN been         INTEGER NOT NULL DEFAULT 0;
+
 -- The greatest word of an attempt's receipts (core.receipt.Status).
 ALTER TABLE attempts ADD COLUMN receipt      INTEGER;
 ALTER TABLE attempts ADD COLUMN receipt_code TEXT;
