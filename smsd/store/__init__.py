@@ -573,8 +573,9 @@ class Records(Protocol):
         self, now: Instant, limit: int, without: Collection[str] = (), but_of: Collection[str] = ()
     ) -> tuple[tuple[Callback, ...], Instant | None]:
         """Callbacks that are due, at most `limit`, fairly by place (of each at most `limit` / 4, earliest first, and
-        the place first whose first has been due longest); and when the next of all others is due. `without`: none of these
-        places (`Callback.place`). `but_of`: none of these tenants. What it costs is bounded by `limit`, `without` and
+        the place first whose first has been due longest); and when the next of all others is due.
+
+        `without`: none of these places (`Callback.place`). `but_of`: none of these tenants. What it costs is bounded by `limit`, `without` and
         the number of places of `but_of`, however much waits.
         """
         ...
