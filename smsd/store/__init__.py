@@ -575,8 +575,8 @@ class Records(Protocol):
         """Callbacks that are due, at most `limit`, fairly by place (of each at most `limit` / 4, earliest first, and
         the place first whose first has been due longest); and when the next of all others is due.
 
-        `without`: none of these places (`Callback.place`). `but_of`: none of these tenants. What it costs is bounded by `limit`, `without` and
-        the number of places of `but_of`, however much waits.
+        `without`: none of these places (`Callback.place`). `but_of`: none of these tenants. What it costs is bounded by
+        `limit`, `without` and the number of places of `but_of`, however much waits.
         """
         ...
 
