@@ -353,8 +353,8 @@ def in_order(history: History) -> list[str]:
     flows: dict[tuple[int, str, str | None], list[Message]] = defaultdict(list)
     for message in history.outbox:
         start = first.get(message.id)
-        # One that was claimed before (given back, or cut off by a crash) has had its turn; one that goes another way now
-        # (it was sent again, and its recipient had opted out of the first) was in another flow then.
+        # One that was claimed before (given back, or cut off by a crash) has had its turn. One that goes another way
+        # now (it was sent again, and its recipient had opted out of the first) was in another flow then.
         if start is not None and start.attempt == 1 and start.provider in message.route.split(","):
             flows[message.flow, message.recipient, history.by_id[message.id].sender].append(message)
     for members in flows.values():
