@@ -22,9 +22,7 @@ CHECKS: tuple[tuple[str, list[str]], ...] = (
 TIMELESS = ("cli", "client", "config", "core", "engine", "listeners", "logs", "providers", "simulation", "store")
 """Directories of tests that no neighbour can disturb, but for TIMED."""
 
-TIMED = tuple(
-    f"tests/listeners/test_{name}.py" for name in ("abuse", "batch", "batch_many", "http_cut", "http_limits", "lines")
-)
+TIMED = tuple(f"tests/listeners/test_{name}.py" for name in ("batch", "http_cut", "http_limits"))
 """Files there that count on what happens within a second or so."""
 
 PLAIN = tuple(f"tests/test_{name}.py" for name in ("architecture", "templates", "wire"))

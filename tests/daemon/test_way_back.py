@@ -20,7 +20,7 @@ import pytest
 from tests.daemon.harness import Carrier, Json, Site, fresh, until
 from tests.daemon.way_back import PATH_SECRET, PUBLIC, SECRET, Receiver, Reporter, arrives, gateway
 
-KILLS = 4
+KILLS = 3
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def under_fire(site: Site, carrier: Carrier, reporter: Reporter, expected: int) 
 
 
 def test_receipts_and_callbacks_survive_kills(site: Site, receiver: Receiver, request: pytest.FixtureRequest) -> None:
-    messages = 2_500 if request.config.getoption("--long", default=False) else 500
+    messages = 2_500 if request.config.getoption("--long", default=False) else 300
     carrier = prepare(site, receiver)
     site.start()
     reporter = Reporter(site.port, 6)
