@@ -19,14 +19,29 @@ CHECKS: tuple[tuple[str, list[str]], ...] = (
     ("types", ["-m", "mypy"]),
 )
 
-TIMELESS = ("cli", "client", "config", "core", "engine", "listeners", "logs", "providers", "simulation", "store")
+TIMELESS = (
+    "bench",
+    "cli",
+    "client",
+    "config",
+    "core",
+    "engine",
+    "listeners",
+    "logs",
+    "providers",
+    "simulation",
+    "store",
+)
 """Directories of tests that no neighbour can disturb, but for TIMED."""
 
 TIMED = tuple(f"tests/listeners/test_{name}.py" for name in ("batch", "http_cut", "http_limits"))
 """Files there that count on what happens within a second or so."""
 
-PLAIN = tuple(f"tests/test_{name}.py" for name in ("architecture", "templates", "wire"))
-"""Files beside the directories that no neighbour can disturb either."""
+PLAIN = (
+    *(f"tests/test_{name}.py" for name in ("architecture", "templates", "wire")),
+    *(f"tests/daemon/test_{name}.py" for name in ("life", "outcomes", "systemd")),
+)
+"""Files elsewhere that no neighbour can disturb either: their daemons have time."""
 
 
 def runs(arguments: list[str]) -> tuple[tuple[str, list[str]], ...]:
@@ -35,12 +50,13 @@ def runs(arguments: list[str]) -> tuple[tuple[str, list[str]], ...]:
         return (("tests", ["-m", "pytest", *arguments]),)
     timeless = [*(f"tests/{name}" for name in TIMELESS), *PLAIN]
     timed = [f"--ignore={name}" for name in TIMED]
+    plain = [f"--ignore={name}" for name in PLAIN]
     directories = {path.parent for path in (ROOT / "tests").glob("*/test_*.py")}
     rest = sorted(str(each.relative_to(ROOT)) for each in directories if each.name not in TIMELESS)
     rest += sorted(str(each.relative_to(ROOT)) for each in (ROOT / "tests").glob("test_*.py"))
     return (
         ("tests in any order", ["-m", "pytest", "-n", "auto", "--dist", "worksteal", *timeless, *timed, *arguments]),
-        ("tests in order", ["-m", "pytest", *(each for each in rest if each not in PLAIN), *TIMED, *arguments]),
+        ("tests in order", ["-m", "pytest", *rest, *TIMED, *plain, *arguments]),
     )
 
 
