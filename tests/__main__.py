@@ -53,7 +53,7 @@ def runs(arguments: list[str]) -> tuple[tuple[str, list[str]], ...]:
     plain = [f"--ignore={name}" for name in PLAIN]
     directories = {path.parent for path in (ROOT / "tests").glob("*/test_*.py")}
     rest = sorted(str(each.relative_to(ROOT)) for each in directories if each.name not in TIMELESS)
-    rest += sorted(str(each.relative_to(ROOT)) for each in (ROOT / "tests").glob("test_*.py"))
+    rest += sorted({str(each.relative_to(ROOT)) for each in (ROOT / "tests").glob("test_*.py")} - {*PLAIN})
     return (
         ("tests in any order", ["-m", "pytest", "-n", "auto", "--dist", "worksteal", *timeless, *timed, *arguments]),
         ("tests in order", ["-m", "pytest", *rest, *TIMED, *plain, *arguments]),
