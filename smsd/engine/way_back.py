@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import structlog
+
 from smsd.clock import Clock
 from smsd.core.inbound import InboundRules
 from smsd.core.message import Instant
@@ -30,6 +32,8 @@ from smsd.engine.registering import Registering
 from smsd.engine.replaying import Replaying
 from smsd.providers.base import HookKind, Webhooks
 from smsd.store import Outbox, Received, Records, Tracking
+
+log = structlog.get_logger("smsd.way_back")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,13 @@ class WayBack:
         """Receipts that were kept count now that their ids are known; they are written already."""
         task = asyncio.get_running_loop().create_task(self.receipts.applied(received))
         self._applying.add(task)
-        task.add_done_callback(self._applying.discard)
+        task.add_done_callback(self._applied)
+
+    def _applied(self, task: asyncio.Task[None]) -> None:
+        """They are in the outbox whatever comes of this; a fault here must be seen all the same."""
+        self._applying.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("kept receipts are written and could not take effect: a fault of the daemon", exc_info=error)
 
     async def run(self) -> None:
         """Tell applications, until cancelled."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
+import structlog.testing
 
 from smsd.core.codes import CodeBook, CodeRule
 from smsd.core.health import Standing
@@ -121,6 +123,20 @@ def test_a_look_up_does_not_find_the_call_before(rig: Rig) -> None:
         assert len(calls) == 3, "the second was lost: what the list shows is the first"
         assert await rig.state(id) == "sent"
         assert (await rig.message(id)).provider_message_id != rig.carrier.taken[0]["sid"]
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_a_fault_while_kept_receipts_take_effect_is_seen(rig: Rig) -> None:
+    async def story() -> None:
+        await rig.start()
+        way_back = rig.engine.way_back
+        nothing = cast(Any, [None])  # no receipt at all
+        with structlog.testing.capture_logs() as logged:
+            way_back._received(nothing)
+            await rig.seconds(0.1)
+        assert [each["log_level"] for each in logged if "kept receipts" in each["event"]] == ["error"]
         await rig.stop()
 
     rig.run(story)
