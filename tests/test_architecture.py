@@ -123,7 +123,7 @@ def is_allowed(floor: str, target: str, *, lazy: bool) -> bool:
     if lazy and wanted.split(".")[0] in LAZY.get(floor, set()):
         return True
     if floor == "engine" and wanted.startswith("store."):
-        return False
+        return wanted == "store.operators"  # protocols too: the parts for operators
     return any(wanted == each or wanted.startswith(each + ".") for each in MAY_IMPORT[floor])
 
 

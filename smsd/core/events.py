@@ -45,6 +45,14 @@ class Kind(StrEnum):
     RECEIPT_UNMATCHED = "receipt.unmatched"
     WEBHOOK_REFUSED = "webhook.refused"
     CALLBACK_FAILED = "callback.failed"
+    CAMPAIGN_CREATED = "campaign.created"
+    CAMPAIGN_PAUSED = "campaign.paused"
+    CAMPAIGN_RESUMED = "campaign.resumed"
+    CAMPAIGN_CANCELLED = "campaign.cancelled"
+    CAMPAIGN_COMPLETED = "campaign.completed"
+    ALERT_RAISED = "alert.raised"
+    ALERT_CLEARED = "alert.cleared"
+    OPERATOR_ACTED = "operator.acted"
     CONFIG_RELOADED = "config.reloaded"
     CONFIG_REJECTED = "config.rejected"
     DAEMON_READY = "daemon.ready"
@@ -78,6 +86,7 @@ LEVELS: dict[Kind, Level] = {
     Kind.PROVIDER_BREAKER_OPENED: Level.ERROR,
     Kind.WEBHOOK_REFUSED: Level.WARNING,
     Kind.CALLBACK_FAILED: Level.WARNING,
+    Kind.ALERT_RAISED: Level.ERROR,
     Kind.CONFIG_REJECTED: Level.ERROR,
     Kind.OUTBOX_FULL: Level.ERROR,
     Kind.OUTBOX_BROKEN: Level.CRITICAL,

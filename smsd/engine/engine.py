@@ -39,6 +39,7 @@ from smsd.engine.janitor import Janitor
 from smsd.engine.lane import Lane, Setting
 from smsd.engine.limits import Limits
 from smsd.engine.meters import Meters
+from smsd.engine.office import Office, OfficeRules, Parts
 from smsd.engine.reconciler import Reconciler
 from smsd.engine.service import Service
 from smsd.engine.settler import RetryBook, Settler
@@ -48,6 +49,7 @@ from smsd.engine.tally import Tally
 from smsd.engine.watchers import Watchers
 from smsd.engine.way_back import WayBack, WayRules
 from smsd.store import Outbox, Records, Recovery
+from smsd.store.operators import Desk, RetentionRules
 
 log = structlog.get_logger("smsd.engine")
 
@@ -57,7 +59,10 @@ PASSING = frozenset({Standing.OPEN, Standing.COOLING, Standing.BROKEN, Standing.
 
 
 class Store(Outbox, Records, Protocol):
-    """Both sides of the outbox."""
+    """Both sides of the outbox, and what operators work with."""
+
+    @property
+    def desk(self) -> Desk: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,12 @@ class Plan:
     public_url: str = ""
     """`[http] public_url`: where providers reach us; empty: nowhere that we know of."""
     inbound: InboundRules = field(default_factory=InboundRules)
+    retention: RetentionRules = field(default_factory=RetentionRules)
+
+    @property
+    def office(self) -> OfficeRules:
+        """What is said about the parts for operators."""
+        return OfficeRules(self.rules, self.zone, self.retention)
 
     @property
     def way_back(self) -> WayRules:
@@ -148,7 +159,7 @@ class Engine:
             self.janitor.notice(recovery.next_expiry)
         self.steps.begin(recovery.steps)
         self.holding.rule(self._plan.admission)
-        for name in ("steps", "holding", "feeder", "reconciler", "janitor", "dispatcher", "way_back"):
+        for name in ("steps", "holding", "feeder", "reconciler", "janitor", "dispatcher", "way_back", "office"):
             part: _Part = getattr(self, name)
             self._tasks.append(self._keep(name, part.run()))
         log.info("recovered", flows=len(recovery.flows), open_attempts=recovery.reopened)
@@ -258,6 +269,26 @@ class Engine:
             self.way_back.replaying,
         )
         self.service.cursor_key = cursor_key
+        self.office = Office(
+            Parts(
+                self._store,
+                self._store,
+                self._store.desk,
+                self.fleet.lanes,
+                self.schedule,
+                self.feeder,
+                self.janitor,
+                self.intake,
+                self.tally,
+                self.limits,
+                self.service.lookout,
+                self.meters,
+                self._bus,
+                self._clock,
+            )
+        )
+        self.office.rule(plan.office)
+        self.service.office = self.office
 
     def _fleet(self) -> Fleet:
         return Fleet(self._store, self._store, self._bus, self._clock, self._lane_changed)
@@ -385,6 +416,7 @@ class Engine:
         self.intake.rule(plan.rules, self._routes(), plan.max_backlog)
         self.service.rule(plan.rules, plan.zone)
         self.way_back.rule(plan.way_back)
+        self.office.rule(plan.office)
         self.feeder.lanes_changed()
 
     def stranded(self) -> tuple[str, ...]:
@@ -404,6 +436,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._tasks:
+            await self.office.close()
             await self.way_back.close()
             await self.dispatcher.drain(0)
         self._tasks.clear()

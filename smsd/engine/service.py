@@ -30,6 +30,7 @@ from smsd.engine.janitor import Janitor
 from smsd.engine.lane import Lane
 from smsd.engine.limits import Limits
 from smsd.engine.meters import Meters
+from smsd.engine.office import Office
 from smsd.engine.optouts import OptOuts
 from smsd.engine.outlook import Lookout
 from smsd.engine.receipts import Receipts
@@ -158,6 +159,8 @@ class Service:
         self.hooks = hooks
         self.replaying = replaying
         self.registering = registering
+        self.office: Office
+        """The parts for operators; set where the engine is put together."""
         self.snapshots: Snapshots | None = None
         """Copies of the outbox; None: nowhere to put them."""
         self.reloader: Callable[[], Awaitable[Reloaded]] | None = None
@@ -175,7 +178,7 @@ class Service:
         self._zone = zone
         self._rules = rules
         self._limits = limits
-        self._lookout = Lookout(records, lanes, schedule, feeder, limits, meters, clock)
+        self.lookout = Lookout(records, lanes, schedule, feeder, limits, meters, clock)
         self._started = clock.boot()
         self.store_full = False
         """The outbox has no room; kept up to date by the composition root."""
@@ -193,7 +196,7 @@ class Service:
         message = await self._records.get(id, tenant)
         if message is None:
             return None
-        eta = await self._lookout.message_eta(message)
+        eta = await self.lookout.message_eta(message)
         return replace(self._see(message), eta=eta)
 
     async def wait(self, id: str, tenant: str | None, timeout_ms: int) -> Seen | None:
@@ -337,7 +340,7 @@ class Service:
             sent_today=sum(row.sent for row in of_today),
             failed_today=sum(row.failed for row in of_today),
             # How long a tenant's messages take depends on everybody's; their number is not the tenant's to know.
-            eta=await self._lookout.backlog_eta() if tenant is None else None,
+            eta=await self.lookout.backlog_eta() if tenant is None else None,
             uptime_s=(self._clock.boot() - self._started) // 1_000_000,
         )
 

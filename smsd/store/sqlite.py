@@ -64,6 +64,7 @@ from smsd.store import statements as sql
 from smsd.store.charges import PURGED_AT_ONCE
 from smsd.store.connection import Connection, ConnectionFactory, Handle, connect
 from smsd.store.deltas import Deltas
+from smsd.store.desk import Hands, SqliteDesk
 from smsd.store.disk import Disk, free_bytes
 from smsd.store.faults import Fault, describe, fault
 from smsd.store.guard import FileGuard, FileLock
@@ -147,6 +148,8 @@ class SqliteOutbox:
         self._free = free
         self._snapshot: Snapshot | None = None
         self._closing = False
+        self.desk = SqliteDesk(Hands(self._change, self._read, self._ledger, path, connect))
+        """The parts for operators."""
 
     @property
     def full(self) -> bool:
@@ -230,6 +233,7 @@ class SqliteOutbox:
 
     async def _release(self) -> None:
         """Close what is open, the reader first: the last connection to close removes the -wal, and that is a write."""
+        await self.desk.close()
         reading, self._reading = self._reading, None
         writing, self._writing = self._writing, None
         try:

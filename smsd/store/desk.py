@@ -1,0 +1,53 @@
+"""How do the outbox's parts for operators reach its connections?
+
+Each part is a class of its own (campaigns, removal, audit, alerts, reports) and is given hands: one to change something
+inside a transaction of the writer, one to read, and the ledger whose caches its changes must keep true. It refuses to
+know when a transaction is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from smsd.store.connection import ConnectionFactory, Handle
+from smsd.store.deltas import Deltas
+from smsd.store.transitions import Ledger
+
+T = TypeVar("T")
+
+
+class Changing(Protocol):
+    """Runs a function inside a transaction of the writer; its result once that is durable. `size`: rows it writes."""
+
+    async def __call__(self, run: Callable[[Handle, Deltas], T], size: int = 1) -> T: ...
+
+
+class Reading(Protocol):
+    """Runs a function on the reading connection."""
+
+    async def __call__(self, fn: Callable[[Handle], T]) -> T: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What a part works with."""
+
+    change: Changing
+    read: Reading
+    ledger: Ledger
+    path: Path
+    """The outbox's file, for a part that reads on a connection of its own."""
+    connect: ConnectionFactory
+
+
+class SqliteDesk:
+    """Desk over one SQLite file."""
+
+    def __init__(self, hands: Hands) -> None:
+        self._hands = hands
+
+    async def close(self) -> None:
+        """Close what the parts opened themselves. Idempotent."""
