@@ -6,6 +6,7 @@ every reload, so that both mean the same. Like `daemon` it names concrete things
 
 from __future__ import annotations
 
+import platform
 from dataclasses import replace
 from datetime import UTC, tzinfo
 from zoneinfo import ZoneInfo
@@ -14,12 +15,16 @@ from smsd.config import Config
 from smsd.config.values import ProviderConfig
 from smsd.core.admission import AdmissionRules
 from smsd.core.quiet import QuietBook
+from smsd.core.units import DAY
+from smsd.engine.alerts import AlertSettings
 from smsd.engine.engine import Plan
 from smsd.engine.hooks import status_url
 from smsd.engine.lane import Setting
 from smsd.engine.settler import RetryBook
 from smsd.listeners.callers import Scope
 from smsd.listeners.http.access import Access, Token
+from smsd.providers.sandbox import Sandbox
+from smsd.store.operators import RetentionRules
 
 
 def plan_of(config: Config) -> Plan:
@@ -38,12 +43,33 @@ def plan_of(config: Config) -> Plan:
         accounts=config.accounts,
         public_url=config.http.public_url,
         inbound=config.inbound,
+        alerts=alerts_of(config),
+        retention=retention_of(config),
         admission=AdmissionRules(
             limits=(*config.limits, *config.guards),
             quiet=quiet,
             retries=config.retry.profiles,
             default_retry=config.retry.default,
         ),
+    )
+
+
+def alerts_of(config: Config) -> AlertSettings:
+    """What is watched, and who is told beside the log."""
+    told = config.alerts
+    return AlertSettings(told.rules, told.name or platform.node() or "smsd", told.webhook, told.sentry_dsn)
+
+
+def retention_of(config: Config) -> RetentionRules:
+    """How long what is kept. A call outlives its message as long as it counts in a ceiling."""
+    outbox = config.outbox
+    paces = [*(each.rules.pace for each in config.providers), *config.accounts.values()]
+    longest_ms = max((window.span_us // 1_000 for pace in paces for window in pace.windows), default=0)
+    return RetentionRules(
+        finished_ms=outbox.keep_finished_ms,
+        failed_ms=outbox.keep_failed_ms,
+        redact_ms=outbox.redact_text_after_ms,
+        calls_ms=max(RetentionRules().calls_ms, longest_ms + DAY),
     )
 
 
@@ -59,7 +85,8 @@ def setting_of(provider: ProviderConfig, config: Config) -> Setting:
         provider.webhook_secrets[1:],
         provider.answer_words,
     )
-    return replace(setting, status_url=status_url(config.http.public_url, setting))
+    expected_s = provider.adapter.latency / 1e3 if isinstance(provider.adapter, Sandbox) else None
+    return replace(setting, status_url=status_url(config.http.public_url, setting), expected_s=expected_s)
 
 
 def access_of(config: Config) -> Access:
@@ -88,7 +115,12 @@ def running(old: Config, new: Config) -> Config:
     return replace(
         new,
         daemon=replace(new.daemon, state_dir=old.daemon.state_dir, runtime_dir=old.daemon.runtime_dir),
-        outbox=replace(old.outbox, max_backlog=new.outbox.max_backlog),
+        outbox=replace(
+            new.outbox,
+            synchronous=old.outbox.synchronous,
+            min_free=old.outbox.min_free,
+            ballast=old.outbox.ballast,
+        ),
         socket=old.socket,
         http=replace(new.http, listen=old.http.listen),
     )

@@ -34,11 +34,13 @@ from smsd.clock import SystemClock
 from smsd.config import Config, ConfigError
 from smsd.core.events import Kind
 from smsd.core.health import Standing
+from smsd.engine.auditing import Act
 from smsd.engine.bus import Bus
 from smsd.engine.engine import Engine
 from smsd.engine.exchange import Exchange
 from smsd.engine.service import Reloaded, ReloadRefusedError
 from smsd.engine.snapshots import Snapshots
+from smsd.listeners.auditing import SIGNAL, code_of
 from smsd.listeners.http.door import HttpDoor
 from smsd.listeners.unix import Peers, UnixDoor, bind
 from smsd.reloading import Reloader
@@ -211,8 +213,9 @@ class Daemon:
         if reload is None:
             log.warning("SIGHUP: there is no configuration file to read again, or not yet")
             return
+        auditing = self._engine.service.office.auditing
         try:
-            await reload()
+            await auditing.recorded(Act(SIGNAL, "", "reload"), reload, code_of)
         except ReloadRefusedError:
             return  # told by the event
         except Exception:

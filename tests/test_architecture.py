@@ -21,6 +21,7 @@ CORE_STDLIB = {
     "collections",
     "dataclasses",
     "datetime",
+    "decimal",
     "enum",
     "functools",
     "hashlib",
@@ -238,7 +239,7 @@ def test_no_function_must_be_scrolled(path: Path) -> None:
 
 
 def test_the_package_holds_no_unfinished_word() -> None:
-    words = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
+    words = re.compile(r"\b(TODO|FIXME|NotImplementedError)\b|#.*\bXXX\b")  # a currency is named XXX (ISO 4217)
     found = [name_of(path) for path in modules() if words.search(path.read_text())]
     assert not found
 

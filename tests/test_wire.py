@@ -354,6 +354,12 @@ def as_json(view: object) -> dict[str, Any]:
     return found
 
 
+def test_a_redacted_message_is_shown_without_its_text() -> None:
+    hidden = dataclasses.replace(MESSAGE, state=State.EXPIRED, text="", recipient="#0123", redacted=True)
+    shown = as_json(wire.message_view(hidden, None))
+    assert (shown["to"], shown["text"], shown["redacted"]) == ("#0123", None, True)
+
+
 def test_a_pending_message_is_shown_in_full() -> None:
     waiting = Waiting(Reason.RETRY, AT + 5_000, "It is tried again.")
     shown = as_json(wire.message_view(MESSAGE, waiting))
@@ -361,7 +367,7 @@ def test_a_pending_message_is_shown_in_full() -> None:
         "id", "state", "to", "from", "text", "tenant", "user", "type", "campaign", "priority", "segments", "encoding",
         "length", "attempts", "max_attempts", "created_at", "send_at", "expires_at", "next_attempt_at", "sent_at",
         "processed_at", "delivered_at", "provider", "provider_message_id", "price", "error", "waiting", "metadata",
-        "idempotency_key", "truncated", "eta",
+        "idempotency_key", "truncated", "eta", "redacted",
     ]  # fmt: skip
     assert shown == {
         "id": MESSAGE.id, "state": "pending", "to": "+14155550123", "from": None, "text": "hi", "tenant": "shop",
@@ -372,7 +378,7 @@ def test_a_pending_message_is_shown_in_full() -> None:
         "error": {"category": "NETWORK", "code": "7", "message": "No connection", "provider": "main",
                   "at": rfc3339(AT + 1), "cause": None},
         "waiting": {"reason": "retry", "until": rfc3339(AT + 5_000), "text": "It is tried again."},
-        "metadata": {"order": "17"}, "idempotency_key": None, "truncated": False, "eta": None,
+        "metadata": {"order": "17"}, "idempotency_key": None, "truncated": False, "eta": None, "redacted": False,
     }  # fmt: skip
 
 

@@ -33,6 +33,8 @@ ALIASES: Final = {
     "receipts": "webhooks",
     "callbacks": "webhooks",
     "public_url": "webhooks",
+    "views": "reports",
+    "sla": "reports",
 }
 
 

@@ -48,7 +48,7 @@ def show_command(client: Client, out: Out, *, id: str, only_attempts: bool) -> N
         out.line(f"{message['id']}  {message['state']}")
         facts(_facts(message, now))
         out.line("  Text")
-        for line in message["text"].splitlines():
+        for line in ("(redacted)" if message["text"] is None else message["text"]).splitlines():
             out.line(f"    {printable(line)}")
     elif not attempts:
         out.line("No call was made for it yet.")
@@ -215,14 +215,19 @@ def list_command(client: Client, out: Out, *, states: tuple[str, ...], limit: in
         for message in up_to(limit, found):
             out.document(message)
         return
-    now = datetime.now(UTC)
     shown, cut = first(limit, found)
     if shown:
-        table(_LIST_HEADS, [_listed(message, now) for message in shown], _LIST_OPTIONAL)
+        listed(shown)
     else:
         click.echo("No such messages.", err=True)
     if cut:
         complain([more(limit)], "")
+
+
+def listed(messages: list[Document]) -> None:
+    """Print them as a table."""
+    now = datetime.now(UTC)
+    table(_LIST_HEADS, [_listed(message, now) for message in messages], _LIST_OPTIONAL)
 
 
 _LIST_HEADS: Final = ("ID", "STATE", "TO", "ACCEPTED", "PROVIDER", "TRIED", "WHY")

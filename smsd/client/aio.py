@@ -24,6 +24,7 @@ from smsd.client.following import Following
 from smsd.client.loss import accepted_all_the_same
 from smsd.client.many import Stream
 from smsd.client.words import (
+    REPORT_S,
     SNAPSHOT_S,
     TIMEOUT,
     WINDOW,
@@ -31,9 +32,11 @@ from smsd.client.words import (
     Documents,
     document_at,
     documents_at,
+    failed_request,
     given,
     line_of_result,
     page_request,
+    report_request,
     reschedule_request,
     retry_request,
     send_now_request,
@@ -198,6 +201,31 @@ class AsyncClient:
         """Open a new round for a failed, undelivered or expired message; see Client.retry."""
         return document_at(await self._call(retry_request(id, ttl, expires_at, force)), "message")
 
+    async def campaigns(self, *, limit: int | None = None, tenant: str | None = None) -> AsyncIterator[Document]:
+        """Campaigns, newest first; see Client.campaigns."""
+        async for item in self._pages("campaigns", {"tenant": tenant}, limit):
+            yield item
+
+    async def campaign(self, id: str, *, tenant: str | None = None) -> Document:
+        """One campaign; see Client.campaign."""
+        return document_at(await self._call(given("campaign", id=id, tenant=tenant)), "campaign")
+
+    async def campaign_create(self, id: str | None = None, **fields: Any) -> Document:
+        """Make a campaign and hand messages in; see Client.campaign_create."""
+        return await self._call(given("campaign_create", id=id, **fields))
+
+    async def campaign_pause(self, id: str, *, tenant: str | None = None) -> Document:
+        """Send nothing of it until it is resumed; see Client.campaign_pause."""
+        return document_at(await self._call(given("campaign_pause", id=id, tenant=tenant)), "campaign")
+
+    async def campaign_resume(self, id: str, *, tenant: str | None = None) -> Document:
+        """Send it on; see Client.campaign_resume."""
+        return document_at(await self._call(given("campaign_resume", id=id, tenant=tenant)), "campaign")
+
+    async def campaign_cancel(self, id: str, *, tenant: str | None = None) -> Document:
+        """Cancel all of it that waits, for good; see Client.campaign_cancel."""
+        return document_at(await self._call(given("campaign_cancel", id=id, tenant=tenant)), "campaign")
+
     async def stats(self) -> Document:
         """Counts of states, categories, providers; throughput; uptime_s; version."""
         return await self._call({"op": "stats"})
@@ -266,6 +294,10 @@ class AsyncClient:
         """Try callbacks again; see Client.replay_callbacks."""
         return await self._call(given("replay", ids=None if ids is None else [*ids]))
 
+    async def report(self, kind: str, **fields: Any) -> Document:
+        """A report; see Client.report."""
+        return await self._call(report_request(kind, fields), max(self._timeout, REPORT_S))
+
     async def events(self, *, after: str | None = None, kinds: str | None = None) -> AsyncIterator[Document]:
         """What happens, as it happens, for ever; see Client.events."""
         following = Following(after, kinds)
@@ -280,6 +312,24 @@ class AsyncClient:
                 else:
                     for event in following.take(answer):
                         yield event
+
+    async def failed(self, *, limit: int | None = None, **filters: Any) -> AsyncIterator[Document]:
+        """What failed or was not delivered, newest first; see Client.failed."""
+        async for item in self._pages("failed", filters, limit):
+            yield item
+
+    async def failed_retry(self, ids: Iterable[str] | None = None, *, all: bool = False, **fields: Any) -> Document:
+        """Open a new round for what failed; see Client.failed_retry."""
+        return await self._call(failed_request("failed_retry", ids, all, fields))
+
+    async def failed_delete(self, ids: Iterable[str] | None = None, *, all: bool = False, **fields: Any) -> Document:
+        """Take away what failed; see Client.failed_delete."""
+        return await self._call(failed_request("failed_delete", ids, all, fields))
+
+    async def audit(self, *, limit: int | None = None, **filters: Any) -> AsyncIterator[Document]:
+        """What operators did, newest first; see Client.audit."""
+        async for item in self._pages("audit", filters, limit):
+            yield item
 
     async def reload(self) -> Document:
         """Let the daemon read its configuration again; see Client.reload."""

@@ -66,7 +66,7 @@ def _text(status: int, headers: HTTPMessage, body: bytes) -> str:
         text = body.decode()
     except UnicodeDecodeError:
         raise StrangerError(status) from None
-    if kind(headers) != "text/plain":
+    if kind(headers) not in {"text/plain", "text/csv"}:
         raise StrangerError(status)
     return text
 

@@ -42,13 +42,30 @@ ROUTES: Final[Mapping[str, Route]] = {
     "suppress": Route("PUT", "/v1/suppressions/{number}", "added"),
     "unsuppress": Route("DELETE", "/v1/suppressions/{number}", "scope"),
     "inbound": Route("GET", "/v1/inbound", "items"),
+    "campaign": Route("GET", "/v1/campaigns/{id}", "progress", "campaign"),
+    "campaigns": Route("GET", "/v1/campaigns", "items"),
+    "campaign_create": Route("POST", "/v1/campaigns", "id"),
+    "campaign_pause": Route("POST", "/v1/campaigns/{id}/pause", "progress", "campaign"),
+    "campaign_resume": Route("POST", "/v1/campaigns/{id}/resume", "progress", "campaign"),
+    "campaign_cancel": Route("POST", "/v1/campaigns/{id}/cancel", "progress", "campaign"),
+    "campaign_status": Route("GET", "/api/campaigns/{id}/status", "metrics"),
     "stats": Route("GET", "/v1/stats", "states"),
+    "report_daily": Route("GET", "/v1/reports/daily", "items"),
+    "report_errors": Route("GET", "/v1/reports/errors", "items"),
+    "report_retries": Route("GET", "/v1/reports/retries", "items"),
+    "report_rate": Route("GET", "/v1/reports/rate", "items"),
+    "report_cost": Route("GET", "/v1/reports/cost", "items"),
     "providers": Route("GET", "/v1/providers", "providers"),
     "pause": Route("POST", "/v1/providers/{provider}/pause", "name", "provider"),
     "resume": Route("POST", "/v1/providers/{provider}/resume", "name", "provider"),
     "register": Route("POST", "/v1/providers/{provider}/register", "webhooks"),
     "callbacks": Route("GET", "/v1/callbacks", "items"),
     "replay": Route("POST", "/v1/callbacks/replay", "replayed"),
+    "failed": Route("GET", "/v1/failed", "items"),
+    "failed_retry": Route("POST", "/v1/failed/retry", "retried"),
+    "failed_delete": Route("POST", "/v1/failed/delete", "deleted"),
+    "plan": Route("POST", "/v1/plans", "plan"),
+    "audit": Route("GET", "/v1/audit", "items"),
     "events": Route("GET", "/v1/events", "events"),
     "reload": Route("POST", "/v1/reload", "changed"),
     "backup": Route("POST", "/v1/backup", "snapshot"),
@@ -74,6 +91,8 @@ def target(request: Document) -> Target:
     route = SEND_NOW if request["op"] == "send_now" else ROUTES.get(request["op"])
     if route is None:
         raise SmsdError("unknown_op", f"There is no operation {request['op']!r} over HTTP.", "op")
+    if fields.get("format") == "csv":
+        route = route._replace(proof="", envelope="csv")  # the answer is the table itself
     path = "/".join(_part(part, fields) for part in route.path.split("/"))
     bodiless = route.method in {"GET", "DELETE"}
     queried = fields.keys() if bodiless else fields.keys() & route.query

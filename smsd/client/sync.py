@@ -19,14 +19,17 @@ from smsd.client.following import Following
 from smsd.client.loss import accepted_all_the_same
 from smsd.client.many import Stream
 from smsd.client.words import (
+    REPORT_S,
     SNAPSHOT_S,
     TIMEOUT,
     Document,
     Documents,
     document_at,
     documents_at,
+    failed_request,
     given,
     page_request,
+    report_request,
     reschedule_request,
     retry_request,
     send_now_request,
@@ -171,6 +174,38 @@ class Client:
         """
         return document_at(self._call(retry_request(id, ttl, expires_at, force)), "message")
 
+    def campaigns(self, *, limit: int | None = None, tenant: str | None = None) -> Iterator[Document]:
+        """Campaigns, newest first, at most `limit`: `{id, tenant, name, status, total, queued, sent, failed, processed,
+        states, rate, send_between, created_at, changed_at, paused_at, cancelled_at, progress, eta}`."""
+        yield from self._pages("campaigns", {"tenant": tenant}, limit)
+
+    def campaign(self, id: str, *, tenant: str | None = None) -> Document:
+        """One campaign, as `campaigns` shows it, with its `eta`: when the last that waits will go. `tenant`: whose
+        (administrators, where several have one of that id)."""
+        return document_at(self._call(given("campaign", id=id, tenant=tenant)), "campaign")
+
+    def campaign_create(self, id: str | None = None, **fields: Any) -> Document:
+        """Make a campaign and hand messages in: `{id, tenant, created, status, accepted, replayed, failed, refused,
+        errors, total}`; the same again doubles nothing if `id` is the same.
+
+        Fields: name, rate ("1000/hour"), send_between ({"from": "09:00", "to": "18:00", "zone": "Europe/Berlin"}),
+        recipients (numbers, or dicts with fields of a message), and any field of a message for all of them. They may
+        also come later, with `send(..., campaign=id)`; over the socket all together are at most 64 KiB.
+        """
+        return self._call(given("campaign_create", id=id, **fields))
+
+    def campaign_pause(self, id: str, *, tenant: str | None = None) -> Document:
+        """Send nothing of a campaign until it is resumed; its view."""
+        return document_at(self._call(given("campaign_pause", id=id, tenant=tenant)), "campaign")
+
+    def campaign_resume(self, id: str, *, tenant: str | None = None) -> Document:
+        """Send a campaign on; its view. Raises WrongState when it is cancelled."""
+        return document_at(self._call(given("campaign_resume", id=id, tenant=tenant)), "campaign")
+
+    def campaign_cancel(self, id: str, *, tenant: str | None = None) -> Document:
+        """Cancel all messages of a campaign that wait, for good; its view. A large one takes a while: see `queued`."""
+        return document_at(self._call(given("campaign_cancel", id=id, tenant=tenant)), "campaign")
+
     def stats(self) -> Document:
         """Counts of states, categories, providers; throughput; uptime_s; version."""
         return self._call({"op": "stats"})
@@ -253,6 +288,15 @@ class Client:
         and, with the last of them, all that wait; `{replayed, left}`. One that is not among them is passed over."""
         return self._call(given("replay", ids=None if ids is None else [*ids]))
 
+    def report(self, kind: str, **fields: Any) -> Document:
+        """A report: daily, errors, retries, rate or cost. Its figures are said in `smsd help reports`.
+
+        Fields: since, until (RFC 3339, or dates), tenant; campaign (not rate); by (daily, cost): day, tenant, campaign,
+        user, type or provider; sla (daily): percent; format="csv": the table is in `csv`. Raises LimitExceeded when
+        several are being made for you already.
+        """
+        return self._call(report_request(kind, fields), max(self._timeout, REPORT_S))
+
     def events(self, *, after: str | None = None, kinds: str | None = None) -> Iterator[Document]:
         """What happens, as it happens: `{id, event, at, data}`, numbers masked. Never ends unless the client is closed.
 
@@ -272,6 +316,37 @@ class Client:
                     channel.rest(following.failed(error))
                 else:
                     yield from following.take(answer)
+
+    def failed(self, *, limit: int | None = None, **filters: Any) -> Iterator[Document]:
+        """Views of what failed or was not delivered, newest first, at most `limit`.
+
+        Filters: tenant, campaign, category, user, to, provider (of the last call), since and until (accepted then or
+        later, before then; RFC 3339).
+        """
+        yield from self._pages("failed", filters, limit)
+
+    def failed_retry(self, ids: Iterable[str] | None = None, *, all: bool = False, **fields: Any) -> Document:
+        """Open a new round for messages of the failed queue: these (at most 500 ids), those that filters find (as for
+        `failed`), or all; `{retried, skipped, skipped_total, more, next_cursor, last_at}`.
+
+        Other fields: rate ("100/min": they are due one after another), ttl ("2h": of each from when it is due), force
+        (also those that failed UNCERTAIN, which may then arrive twice), limit (how many in this call, 1,000), cursor:
+        while `more`, call again with the same fields and `next_cursor`. `skipped`: the first 100, `{id, code,
+        message}`.
+        """
+        return self._call(failed_request("failed_retry", ids, all, fields))
+
+    def failed_delete(self, ids: Iterable[str] | None = None, *, all: bool = False, **fields: Any) -> Document:
+        """Take messages of the failed queue away; `{deleted, skipped, skipped_total, more, next_cursor}`. Which, and
+        how it goes on: as for `failed_retry`."""
+        return self._call(failed_request("failed_delete", ids, all, fields))
+
+    def audit(self, *, limit: int | None = None, **filters: Any) -> Iterator[Document]:
+        """What operators did, newest first, at most `limit`: `{at, who, tenant, operation, subject, detail, outcome}`.
+
+        Filters: operation, who, since (RFC 3339), tenant. A null outcome: smsd ended before it was known.
+        """
+        yield from self._pages("audit", filters, limit)
 
     def reload(self) -> Document:
         """Let the daemon read its configuration again: `{changed, restart, warnings}`, key paths and sentences.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from smsd.client.errors import SmsdError, SubmissionInvalid, misuse, refusal
@@ -28,6 +28,9 @@ WAIT_MOST: Final = 60.0
 
 SNAPSHOT_S: Final = 900.0
 """Seconds the first piece of a backup may take at least: the daemon makes the whole copy before it answers."""
+
+REPORT_S: Final = 300.0
+"""Seconds a report may take at least: it reads very many messages, and waits for its turn."""
 
 WINDOW: Final = 256
 """Requests without an answer on one connection; the daemon stops reading at 1,000."""
@@ -147,9 +150,21 @@ def retry_request(id: str, ttl: str | None, expires_at: str | None, force: bool)
     return given("retry", id=id, ttl=ttl, expires_at=expires_at, force=force or None)
 
 
+def failed_request(op: str, ids: Iterable[str] | None, every: bool, fields: Mapping[str, Any]) -> Document:
+    """The request that deals with messages of the failed queue."""
+    return given(op, ids=None if ids is None else [*ids], all=every or None, **fields)
+
+
 def reschedule_request(id: str, send_at: str, ttl: str | None, expires_at: str | None) -> Document:
     """The request that gives a message another time."""
     return given("reschedule", id=id, send_at=send_at, ttl=ttl, expires_at=expires_at)
+
+
+def report_request(kind: str, fields: Mapping[str, Any]) -> Document:
+    """The request for a report. Raises SubmissionInvalid for a kind there is not."""
+    if kind not in REPORTS:
+        raise misuse("kind", f"`kind` is one of {', '.join(REPORTS)}.")
+    return given(f"report_{kind}", **fields)
 
 
 def send_now_request(request: Document, wait: str) -> Document:
@@ -157,15 +172,22 @@ def send_now_request(request: Document, wait: str) -> Document:
     return {**request, "op": "send_now", "wait": wait}
 
 
+REPORTS: Final = ("daily", "errors", "retries", "rate", "cost")
+
 READS: Final = frozenset(
     {
+        *(f"report_{kind}" for kind in REPORTS),
         *("get", "list", "attempts", "stats", "user", "recipient", "providers", "inbound", "suppressions", "callbacks"),
-        *("events", "backup", "metrics", "ping"),
+        *("campaign", "campaigns", "campaign_status"),
+        *("events", "backup", "metrics", "ping", "audit", "failed"),
     }
 )
 """Operations that change nothing."""
 
-_REPEATABLE: Final = READS | {"pause", "resume", "suppress"}
+_REPEATABLE: Final = READS | {
+    *("pause", "resume", "suppress"),
+    *("campaign_pause", "campaign_resume", "campaign_cancel"),
+}
 """Operations that do no harm when the daemon sees them twice."""
 
 _SENDS: Final = frozenset({"send", "send_now"})
@@ -173,6 +195,8 @@ _SENDS: Final = frozenset({"send", "send_now"})
 
 def repeatable(request: Document) -> bool:
     """Whether it may be said again when nobody knows if the daemon saw it."""
+    if request["op"] == "campaign_create":
+        return bool(request.get("id"))
     return request["op"] in _REPEATABLE or (request["op"] in _SENDS and bool(request.get("idempotency_key")))
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from smsd.config import sections
+from smsd.config.alerts import alerts
 from smsd.config.callbacks import callbacks
 from smsd.config.guards import guards
 from smsd.config.http import http
@@ -31,9 +32,6 @@ from smsd.config.values import SCOPES, Config
 from smsd.config.webhooks import judge_webhooks
 
 MAX_FILE_BYTES: Final = 1 << 20
-
-LATER: Final = frozenset({"alerts"})
-"""Sections of coming versions. Who writes one means it, so it is refused with another word than a typo."""
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
@@ -95,8 +93,9 @@ def _build(root: Table) -> Config:
     bound = limits(root)
     quiet = quiet_hours(root)
     arriving = inbound(root.table("inbound"))
+    watched = alerts(root.table("alerts"))
     logging = sections.logging(root.table("logging"))
-    root.done(later=LATER)
+    root.done()
     if root.report.faults:
         raise ConfigError(tuple(root.report.faults))
     judge(root, routes, shared, retry, found)
@@ -116,5 +115,6 @@ def _build(root: Table) -> Config:
         guards=guarding,
         quiet_hours=quiet,
         inbound=arriving,
+        alerts=watched,
         warnings=tuple(root.report.warnings),
     )

@@ -21,13 +21,13 @@ from smsd.config.values import DaemonConfig, Group, LoggingConfig, OutboxConfig,
 from smsd.core import address
 from smsd.core.acceptance import MessageRules
 from smsd.core.retry import RetryRules
-from smsd.core.units import DAY, MINUTE, SECOND
+from smsd.core.units import DAY, HOUR, MAX_SPAN_MS, MINUTE, SECOND
 
 SUN_PATH_BYTES: Final = 107
 """Longest path of a Unix socket (unix(7): 108 bytes with the closing zero)."""
 
-OUTBOX_LATER: Final = frozenset({"keep_finished", "keep_failed", "redact_text_after"})
-"""Keys of coming versions. Who writes one means it, so it is refused with another word than a typo."""
+KEPT_LEAST_MS: Final = HOUR
+"""What may still be called for, looked up or told by a receipt is not taken away."""
 
 PROFILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -73,13 +73,29 @@ def outbox(table: Table) -> OutboxConfig:
         max_backlog=table.integer("max_backlog", default.max_backlog, 1, 1_000_000_000),
         min_free=table.size("min_free", default.min_free, 0, 1 << 40),
         ballast=table.size("ballast", default.ballast, 0, 1 << 30),
+        keep_finished_ms=_kept(table, "keep_finished", default.keep_finished_ms),
+        keep_failed_ms=_kept(table, "keep_failed", default.keep_failed_ms),
+        redact_text_after_ms=_kept(table, "redact_text_after", default.redact_text_after_ms),
     )
     if result.synchronous == "normal":
         table.warn("synchronous", '"normal" breaks the promise: a power cut loses accepted messages; write "full"')
     if result.ballast == 0:
         table.warn("ballast", "without ballast a full disk also stops what was accepted from being settled")
-    table.done(later=OUTBOX_LATER)
+    if _sooner(result.keep_finished_ms, result.redact_text_after_ms):
+        table.warn("redact_text_after", "not below keep_finished: messages are removed before they would be redacted")
+    table.done()
     return result
+
+
+def _sooner(kept_ms: int | None, redacted_ms: int | None) -> bool:
+    return kept_ms is not None and redacted_ms is not None and kept_ms <= redacted_ms
+
+
+def _kept(table: Table, key: str, default: int | None) -> int | None:
+    """A span of an hour or more; None: "off"."""
+    if table.raw(key) == "off" or (default is None and not table.has(key)):
+        return None
+    return table.duration(key, default or DAY, KEPT_LEAST_MS, MAX_SPAN_MS)
 
 
 def socket(table: Table, runtime_dir: Path) -> SocketConfig:

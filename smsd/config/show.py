@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass
 from typing import Any
 
+from smsd.config.alerts import shown_alerts
 from smsd.config.callbacks import shown_callbacks, shown_of_tenant
 from smsd.config.guards import shown_guards
 from smsd.config.inbound import shown_inbound
@@ -85,6 +86,7 @@ def layout(config: Config) -> list[Section]:
         Section("routing", _shown_routing(config.routing)),
         *(Section(f"accounts.{name}", _shown_pace(pace, free=None)) for name, pace in config.accounts.items()),
         *(Section(f"providers.{each.name}", _shown_provider(each)) for each in config.providers),
+        Section("alerts", shown_alerts(config.alerts)),
         Section(
             "logging",
             {"level": config.logging.level, "format": config.logging.format, "redact": config.logging.redact},
@@ -107,7 +109,14 @@ def _shown_outbox(config: Config) -> dict[str, object]:
         "max_backlog": config.outbox.max_backlog,
         "min_free": size_text(config.outbox.min_free),
         "ballast": size_text(config.outbox.ballast),
+        "keep_finished": _span_or_off(config.outbox.keep_finished_ms),
+        "keep_failed": _span_or_off(config.outbox.keep_failed_ms),
+        "redact_text_after": _span_or_off(config.outbox.redact_text_after_ms),
     }
+
+
+def _span_or_off(span_ms: int | None) -> str:
+    return "off" if span_ms is None else units.duration_text(span_ms)
 
 
 def _shown_socket(config: Config) -> dict[str, object]:

@@ -85,13 +85,13 @@ class Table:
         """Note that a key's value is allowed and unwise."""
         self.report.warnings.append(f"{self.path_of(key)}: {message}")
 
-    def done(self, later: Collection[str] = (), hints: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Note every key nobody asked for; `later` names those of a coming version, `hints` says what some must be."""
+    def done(self, hints: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Note every key nobody asked for; `hints` says what some must be."""
         for key in self._values:
             if key in self._asked:
                 continue
-            if key in later or key in hints:
-                self.fault(key, hints.get(key, "is not available in this version of smsd; remove it"))
+            if key in hints:
+                self.fault(key, hints[key])
                 continue
             near = get_close_matches(key, sorted(self._asked), n=1)
             known = ", ".join(sorted(self._asked))

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from smsd.config.alerts import AlertsConfig
 from smsd.core.acceptance import MessageRules, TenantRules
 from smsd.core.account import ProviderRules
 from smsd.core.callback import CallbackRules
@@ -22,7 +23,7 @@ from smsd.core.pacing import Pace
 from smsd.core.quiet import QuietHours
 from smsd.core.retry import RetryRules
 from smsd.core.routing import RoutingRules
-from smsd.core.units import SECOND
+from smsd.core.units import DAY, SECOND
 from smsd.providers.base import Local, Provider, SenderPicker
 
 MIB: Final = 1 << 20
@@ -54,6 +55,12 @@ class OutboxConfig:
     """Free bytes of the file system below which submissions are refused and sending goes on."""
     ballast: int = 64 * MIB
     """Bytes kept in a file that is given up when the disk is full, so that what was accepted can be settled."""
+    keep_finished_ms: int | None = 30 * DAY
+    """Sent, delivered, expired and cancelled messages, from their end; texts received. None: for ever."""
+    keep_failed_ms: int | None = 30 * DAY
+    """Failed and undelivered messages. None: for ever."""
+    redact_text_after_ms: int | None = None
+    """Texts and numbers of sent, delivered, expired and cancelled messages, and of texts received. None: never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +195,8 @@ class Config:
     """`[quiet_hours]`: of every tenant that has none of its own; None: none."""
     inbound: InboundRules = field(default_factory=InboundRules)
     """`[inbound]`"""
+    alerts: AlertsConfig = field(default_factory=AlertsConfig)
+    """`[alerts]`"""
     warnings: tuple[str, ...] = ()
     """What is allowed and unwise; the daemon logs each at its start."""
 

@@ -33,6 +33,10 @@ class Line:
     line's places; one when all are the same."""
     segments: float = 1.0
     """Of a message, on average."""
+    held: str = ""
+    """A further group by which it may be held up as a whole; empty: none."""
+    apart: bool = False
+    """Its tickets are its own, however few there are."""
 
     def until(self, end: Instant) -> Line | None:
         """What of it is due by then; None: nothing."""
@@ -45,8 +49,9 @@ class Line:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """The groups by which it may be held up (limits.groups_of)."""
-        return groups_of(self.tenant, self.campaign)
+        """The groups by which it may be held up (limits.groups_of, and `held`)."""
+        usual = groups_of(self.tenant, self.campaign)
+        return (*usual, self.held) if self.held else usual
 
     def due_at(self, place: int) -> Instant:
         """When the message of that place (from 0) is due, at the latest."""
@@ -76,7 +81,8 @@ class Bunch:
     @property
     def groups(self) -> tuple[str, ...]:
         """See Line.groups."""
-        return groups_of(self.tenant, self.campaign)
+        usual = groups_of(self.tenant, self.campaign)
+        return (*usual, self.lines[0].held) if self.lines[0].held else usual
 
     def cut(self, tickets: int) -> None:
         """It has so many tickets."""
@@ -93,10 +99,10 @@ class Bunch:
 
 def bunches(lines: Sequence[Line], each: float) -> list[Bunch]:
     """All lines, in bunches of about `each` messages or more, every one with its number of tickets."""
-    made = [Bunch([line], line.tenant, line.campaign) for line in lines if line.pending >= each]
+    made = [Bunch([line], line.tenant, line.campaign) for line in lines if line.apart or line.pending >= each]
     crumbs: dict[tuple[str, Priority, str], list[Line]] = {}
     for line in lines:
-        if line.pending < each:
+        if line.pending < each and not line.apart:
             crumbs.setdefault((line.route, line.priority, line.tenant), []).append(line)
     left: dict[tuple[str, Priority], list[Line]] = {}
     for (route, priority, tenant), some in crumbs.items():

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC
 from enum import StrEnum
 
-from smsd.core.limits import Action, Per, Rule
+from smsd.core.limits import Action, Per, Rule, group_of
 from smsd.core.message import Instant, State
-from smsd.core.quiet import QuietHours
+from smsd.core.quiet import QuietHours, clock, ends, zones_of
+from smsd.core.waiting import Reason
 
 QUEUED = (State.PENDING, State.PROCESSING)
 SENT = (State.SENT, State.DELIVERED)
@@ -42,6 +44,17 @@ class Hours:
     def closed(self) -> QuietHours:
         """The rest of the day."""
         return QuietHours(self.end_min, self.start_min)
+
+    @property
+    def words(self) -> str:
+        """As views name them: `09:00-18:00 (Europe/Berlin)`."""
+        return f"{clock(self.start_min)}-{clock(self.end_min)} ({self.zone})"
+
+    def opens(self, at: Instant) -> Instant:
+        """The first moment from `at` on that is within them: `at` itself if that is. A zone that this machine's time
+        zone database does not know counts as UTC."""
+        zones = zones_of((self.zone,))
+        return ends(self.closed, zones[0] if zones else UTC, at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +131,35 @@ class Campaign:
         if self.counts.total > 0 and self.counts.queued == 0:
             return Status.COMPLETED
         return Status.SENDING if self.paused_at is None else Status.PAUSED
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What holds all messages of a campaign up."""
+
+    reason: Reason
+    words: str
+    """Which campaign, and what holds it up."""
+    until: Instant | None
+    """None: until its operator says otherwise."""
+
+
+def gate(campaign: Campaign, now: Instant) -> Gate | None:
+    """What holds it up at `now`; None: nothing does. Its rate is asked for with the limits."""
+    if campaign.cancelled_at is not None:
+        return Gate(Reason.CAMPAIGN_PAUSED, f"campaign {campaign.id} is cancelled", None)
+    if campaign.paused_at is not None:
+        return Gate(Reason.CAMPAIGN_PAUSED, f"campaign {campaign.id} is paused", None)
+    hours = campaign.terms.hours
+    opens = now if hours is None else hours.opens(now)
+    if hours is None or opens == now:
+        return None
+    return Gate(Reason.QUIET_HOURS, f"campaign {campaign.id} is sent {hours.words}", opens)
+
+
+def group(tenant: str, id: str) -> str:
+    """The name under which its flows are held up."""
+    return group_of(Per.CAMPAIGN, f"{tenant}\n{id}")
 
 
 class Move(StrEnum):

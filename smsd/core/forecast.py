@@ -16,9 +16,11 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from smsd.core.bunches import Bunch, bunches
 from smsd.core.health import Standing
+from smsd.core.limits import groups_of
 from smsd.core.message import Instant
 from smsd.core.pacing import Pacer
 from smsd.core.routing import choose
@@ -57,10 +59,14 @@ class _Supply:
 class _Stream:
     """A bunch's tickets in their order, and when those that have gone went."""
 
-    __slots__ = ("bunch", "first", "groups", "keys", "segments", "times")
+    __slots__ = ("bunch", "campaign", "first", "groups", "keys", "segments", "times")
 
-    def __init__(self, bunch: Bunch, first: int, keys: list[Key], groups: tuple[str, ...]) -> None:
+    def __init__(
+        self, bunch: Bunch, campaign: str | None, first: int, keys: list[Key], groups: tuple[str, ...]
+    ) -> None:
         self.bunch = bunch
+        self.campaign = campaign
+        """As the schedule is told: its own where it can be held up as nothing else is."""
         self.first = first
         """Number of its first ticket."""
         self.keys = keys
@@ -82,6 +88,30 @@ class _Stream:
         if end - place > meal.limit:
             return some, False, None
         return some, True, self.keys[end][0] if end < len(self.keys) else None
+
+
+class Course(NamedTuple):
+    """When the messages of one line go."""
+
+    times: Sequence[int]
+    """Boot time (us) of each ticket's last message."""
+    each: float
+    begin: int
+    """Nothing goes before."""
+    whole: bool
+    """Whether all of them go, as far as is known."""
+
+    def at(self, place: int) -> int:
+        """When the message goes that so many of the line go before. Past what is seen: as the last that is."""
+        times = self.times
+        if not times:
+            return self.begin
+        ticket = (place + 1) / self.each - 1
+        if ticket <= 0:
+            begin = min(self.begin, times[0])
+            return begin + round((ticket + 1) * (times[0] - begin))
+        low = min(int(ticket), len(times) - 1)
+        return times[low] + round((ticket - int(ticket)) * (times[min(low + 1, len(times) - 1)] - times[low]))
 
 
 class Forecast:
@@ -126,7 +156,7 @@ class Forecast:
         ends = [scene.bar_opens(group, max(1, round(count * share))) for group, count in scene.behind.items()]
         if share == 1:
             ends += [self._ceilings_end, *(scene.line_ends(line) for line in scene.lines)]
-        return max(1_000, (max(ends, default=0) - scene.now_us) // TICKS)
+        return max(1_000, (scene.stretched(max(ends, default=0)) - scene.now_us) // TICKS)
 
     def _scale(self, made: Sequence[Bunch]) -> None:
         """The ceilings and limits, as they bind virtual tickets."""
@@ -163,12 +193,19 @@ class Forecast:
         self._schedule.set_open(NO_LANE, False)
         self._streams: list[_Stream] = []
         self._place: dict[int, tuple[_Stream, int]] = {}
+        self._blocking: dict[str, list[str]] = {}
+        """Groups that the schedule knows by other names, and by which."""
         loads: dict[str, tuple[int, int]] = {}
         seq = 1
         for number, bunch in enumerate(made):
             dues = sorted(self._tick(scene.us(bunch.due_of(ticket))) for ticket in range(bunch.tickets))
             keys = [(due, seq + place) for place, due in enumerate(dues)]
-            stream = _Stream(bunch, seq, keys, tuple(group for group in bunch.groups if group in scene.bars))
+            held = bunch.lines[0].held
+            campaign = f"{bunch.campaign or ''}\0{number}" if held else bunch.campaign
+            groups = tuple(group for group in bunch.groups if group in scene.bars)
+            stream = _Stream(bunch, campaign, seq, keys, groups)
+            for group in (held, *groups_of(bunch.tenant, bunch.campaign)[1:]) if held else ():
+                self._blocking.setdefault(group, []).append(groups_of(bunch.tenant, campaign)[1])
             seq += bunch.tickets
             self._streams.append(stream)
             for line, end in zip(bunch.lines, bunch.ends, strict=True):
@@ -176,7 +213,7 @@ class Forecast:
             for group in stream.groups:
                 messages, tickets = loads.get(group, (0, 0))
                 loads[group] = (messages + bunch.pending, tickets + bunch.tickets)
-            self._know(number, bunch, self._lane_of(bunch.route), keys[0][0])
+            self._know(number, stream, self._lane_of(bunch.route), keys[0][0])
         for name in self._ceilings:
             self._schedule.set_open(name, self._standings[name] is Standing.OPEN)
         self._bar(loads)
@@ -185,10 +222,13 @@ class Forecast:
         self._bars: dict[str, tuple[tuple[Pacer, float], ...]] = {}
         self._refused: dict[str, int] = {}
         """When the group is let go that was blocked last (us)."""
+        self._opened: dict[str, tuple[int, int]] = {}
+        """When its hours opened last, and how much of the ticket that came too late had gone before they closed (us)."""
         for group, (messages, tickets) in loads.items():
             begin = self._scene.bar_begins(group)
             if begin > self._scene.now_us:
-                self._schedule.block(group, self._tick(begin))
+                self._block(group, begin)
+                self._opened[group] = (begin, 0)
             each = messages / tickets
             windows = self._scene.bars[group].windows
             self._bars[group] = tuple(
@@ -249,7 +289,7 @@ class Forecast:
         return max([self._now, *(pacer.opens_at() for pacer in self._ceilings[name])])
 
     def _lets_go(self, group: str) -> int:
-        return max(pacer.opens_at() for pacer, _ in self._bars[group])
+        return max((pacer.opens_at() for pacer, _ in self._bars[group]), default=self._scene.now_us)
 
     def _start(self, ticket: Ticket, tick: int) -> bool:
         """The claim: limits are asked, then all is charged. False: it is refused, and takes its old place."""
@@ -257,7 +297,8 @@ class Forecast:
         lane = ticket.flow.lane
         self._schedule.free(ticket)
         at = self._opens_at(lane)
-        opens = {group: self._lets_go(group) for group in stream.groups}
+        at = self._after_hours(stream, lane, at)
+        opens = {group: max(self._lets_go(group), self._hours_open(group, stream, lane, at)) for group in stream.groups}
         for group in stream.groups:
             if opens[group] > at:
                 self._put_back(stream, ticket, tick)
@@ -281,17 +322,51 @@ class Forecast:
 
     def _hold_up(self, group: str, until: int) -> None:
         self._refused[group] = until
-        self._schedule.block(group, self._tick(until))
+        self._block(group, until)
+
+    def _block(self, group: str, until: int) -> None:
+        for each in (group, *self._blocking.get(group, ())):
+            self._schedule.block(each, self._tick(until))
+
+    # -- hours -------------------------------------------------------------------------------------------------------
+
+    def _ahead(self, stream: _Stream, lane: str) -> int:
+        """How long before its last message the first of a ticket goes (us)."""
+        rates = [rate for pacer in self._scene.roads[lane].ceilings if (rate := pacer.rate_per_minute()) is not None]
+        return round((stream.bunch.each - 1) * 60e6 / min(rates)) if rates else 0
+
+    def _after_hours(self, stream: _Stream, lane: str, at: int) -> int:
+        """Nothing of a ticket goes while hours are closed: its last message goes so much after they have opened, or as
+        much earlier as some had gone before."""
+        for group in stream.groups:
+            if group in self._opened:
+                opened, gone = self._opened[group]
+                at = max(at, opened + max(0, self._ahead(stream, lane) - gone))
+        return at
+
+    def _hours_open(self, group: str, stream: _Stream, lane: str, at: int) -> int:
+        """When the group's hours open again that are closed at `at`; 0: they are open."""
+        opens = self._scene.open_from(group, at)
+        if opens == at:
+            return 0
+        begin = at - self._ahead(stream, lane)
+        first, last = max(begin, self._opened.get(group, (0, 0))[0]), at
+        while last - first > 1_000:
+            middle = (first + last) // 2
+            first, last = (middle, last) if self._scene.open_from(group, middle) == middle else (first, middle)
+        self._opened[group] = (opens, max(0, first - begin))
+        return opens
 
     def _put_back(self, stream: _Stream, ticket: Ticket, tick: int) -> None:
         number = ticket.flow.id
         if not self._schedule.knows(number):
-            self._know(number, stream.bunch, ticket.flow.lane, None)
+            self._know(number, stream, ticket.flow.lane, None)
         self._schedule.add(number, stream.supply(ticket.seq - stream.first), tick)
 
-    def _know(self, number: int, bunch: Bunch, lane: str, next_due: int | None) -> None:
+    def _know(self, number: int, stream: _Stream, lane: str, next_due: int | None) -> None:
+        bunch = stream.bunch
         self._schedule.know_flow(
-            number, bunch.route, lane, bunch.priority, next_due=next_due, tenant=bunch.tenant, campaign=bunch.campaign
+            number, bunch.route, lane, bunch.priority, next_due=next_due, tenant=bunch.tenant, campaign=stream.campaign
         )
 
     def _go_on(self, work: Work) -> bool:
@@ -329,6 +404,15 @@ class Forecast:
     def knows(self, flow: int) -> bool:
         """Whether anything of the flow was waiting."""
         return flow in self._place
+
+    def course(self, flow: int) -> Course | None:
+        """How the messages of a line that stands apart go; None: no such line."""
+        found = self._place.get(flow)
+        if found is None:
+            return None
+        stream, _ = found
+        begin = max(self._scene.now_us, self._scene.us(stream.bunch.lines[0].dues[0]))
+        return Course(stream.times, stream.bunch.each, begin, len(stream.times) == len(stream.keys))
 
     def goes(self, flow: int, place: int, due: Instant | None = None, now: Instant | None = None) -> Instant | None:
         """When the message goes that so many of its flow go before; None: that is not seen from here, or nobody knows.

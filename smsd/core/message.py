@@ -190,6 +190,8 @@ class Message:
     """As submitted; None: its tenant's counts."""
     exempt: bool = False
     """It answers a STOP, START or HELP: suppressions do not stand in its way."""
+    redacted: bool = False
+    """Its text is gone, and a keyed hash stands for its recipient: it can never be sent again."""
 
 
 @dataclass(slots=True)

@@ -101,7 +101,7 @@ def quiet_until(book: QuietBook, tenant: str, recipient: str, at: Instant) -> In
     hours = book.hours_of(tenant)
     if hours is None:
         return None
-    zones = _zones(address.zones(recipient)) or (book.fallback,)
+    zones = zones_of(address.zones(recipient)) or (book.fallback,)
     end = _end(hours, zones, at, at + HORIZON_MS)
     if end is None:
         end = _end(hours, (book.fallback,), at, at + HORIZON_MS)
@@ -113,15 +113,15 @@ def _end(hours: QuietHours, zones: Sequence[tzinfo], at: Instant, latest: Instan
     """The first moment from `at` on at which no zone's clock reads within the hours; None: none up to `latest`."""
     while at <= latest:
         # No moment before the end of any zone's hours will do, so the latest of these ends is never too late.
-        end = max(_end_in(hours, zone, at) for zone in zones)
+        end = max(ends(hours, zone, at) for zone in zones)
         if end == at:
             return at
         at = end
     return None
 
 
-def _end_in(hours: QuietHours, zone: tzinfo, at: Instant) -> Instant:
-    """The first moment from `at` on at which the zone's clock reads outside the hours."""
+def ends(hours: QuietHours, zone: tzinfo, at: Instant) -> Instant:
+    """The first moment from `at` on at which the zone's clock reads outside the hours: `at` itself if it does then."""
     while True:
         offset = _offset(zone, at)
         of_day = (at + offset) % DAY
@@ -153,7 +153,7 @@ def _offset(zone: tzinfo, at: Instant) -> int:
 
 
 @lru_cache(maxsize=1_024)
-def _zones(names: tuple[str, ...]) -> tuple[tzinfo, ...]:
+def zones_of(names: tuple[str, ...]) -> tuple[tzinfo, ...]:
     """The zones of these names; without those that this machine's time zone database does not know."""
     found: list[tzinfo] = []
     for name in names:

@@ -195,9 +195,10 @@ def _error(receipt: Receipt, reading: ReceiptReading, now: Instant) -> Error:
 
 
 def _again(message: Message, reading: ReceiptReading, now: Instant, spread: float) -> Instant | None:
-    """When it is sent again; None: it is not, by its code, for want of calls, or because its life ends before."""
+    """When it is sent again; None: it is not, by its code, for want of calls, because its life ends before, or because
+    its text is redacted."""
     calls = charged_after(message)
-    if reading.action != "resend" or calls >= min(reading.max_attempts, message.max_attempts):
+    if message.redacted or reading.action != "resend" or calls >= min(reading.max_attempts, message.max_attempts):
         return None
     wait = reading.delays_ms[min(max(calls, 1), len(reading.delays_ms)) - 1]
     due = now + wait + int(spread * SCATTER_MS)
@@ -207,7 +208,7 @@ def _again(message: Message, reading: ReceiptReading, now: Instant, spread: floa
 def _suppression(
     receipt: Receipt, reading: ReceiptReading | None, message: Message, now: Instant
 ) -> Suppression | None:
-    if reading is None or reading.action != "suppress":
+    if reading is None or reading.action != "suppress" or message.redacted:  # nobody knows the number any more
         return None
     return Suppression(receipt.provider, message.recipient, now, SOURCE, receipt.code)
 

@@ -7,7 +7,7 @@ together is for `forecast` to find out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from smsd.core.bunches import Line
@@ -15,6 +15,10 @@ from smsd.core.health import Standing
 from smsd.core.message import Instant
 from smsd.core.pacing import Pacer
 from smsd.core.routing import FAILOVER_AFTER_MS
+
+HALF_HOUR_MS = 1_800_000
+HALF_HOURS = 48
+"""A day is looked at in so many of them, for the part of it that hours leave open."""
 
 LEAST_US = 3_600_000_000
 """So far ahead is looked in any case."""
@@ -41,6 +45,9 @@ class Bar:
     """Rolling windows, with what was charged to them, and how many messages a unit of each stands for."""
     until: Instant | None = None
     """When the schedule lets the group go that is blocked now."""
+    opens: Callable[[Instant], Instant] | None = None
+    """Hours outside of which the group is held up: the first moment from a moment on that is within them. None: it has
+    none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +83,9 @@ class Scene:
         """Without what is due long after all else has gone, so that a message of next year does not blur the next
         minute; and the moment from which on things are left out. None: nothing is."""
         ends = [self.ceilings_end(), *(self.bar_opens(group, count) for group, count in self.behind.items())]
+        ends = [self.stretched(max(ends))]
         end = self.instant(self.now_us + max(LEAST_US, 2 * (max(ends) - self.now_us)))
-        near = [each for line in self.lines if (each := line.until(end)) is not None]
+        near = [each for line in self.lines if (each := line if line.apart else line.until(end)) is not None]
         if not near or near == [*self.lines]:
             return self, None
         return replace(self, lines=near), end
@@ -98,16 +106,35 @@ class Scene:
         return self.now_us if until is None else max(self.now_us, self.us(until))
 
     def bar_begins(self, group: str) -> int:
-        """When the group is let go that is blocked now (us)."""
-        until = self.bars[group].until
-        return self.now_us if until is None else max(self.now_us, self.us(until))
+        """When the group is let go that is blocked now, and its hours are open (us)."""
+        bar = self.bars[group]
+        return self.open_from(group, self.now_us if bar.until is None else max(self.now_us, self.us(bar.until)))
+
+    def open_from(self, group: str, at_us: int) -> int:
+        """The first moment from `at_us` on that is within the group's hours (us)."""
+        opens = self.bars[group].opens
+        if opens is None:
+            return at_us
+        at = self.instant(at_us)
+        found = opens(at)
+        return at_us if found == at else self.us(found)
+
+    def stretched(self, end_us: int) -> int:
+        """About when that ends which would end then if all hours were always open (us)."""
+        parts = [self._open_part(bar.opens) for bar in self.bars.values() if bar.opens is not None]
+        return self.now_us + round((end_us - self.now_us) / min(parts, default=1.0))
+
+    def _open_part(self, opens: Callable[[Instant], Instant]) -> float:
+        """The part of the next day that is within such hours, at least one half hour."""
+        moments = [self.now + place * HALF_HOUR_MS for place in range(HALF_HOURS)]
+        return max(1, sum(opens(at) == at for at in moments)) / HALF_HOURS
 
     def bar_opens(self, group: str, count: int) -> int:
         """When the group's limits let the last of so many messages go, at the earliest (us)."""
         begin = self.bar_begins(group)
-        return max(
-            begin, *(pacer.scaled(count / each, begin, 1).opens_at() for pacer, each in self.bars[group].windows)
-        )
+        windows = self.bars[group].windows
+        ends = [begin, *(pacer.scaled(count / each, begin, 1).opens_at() for pacer, each in windows)]
+        return self.open_from(group, max(ends))
 
     def line_ends(self, line: Line) -> int:
         """When all of the line have gone, if the fastest of its roads were its alone (us)."""

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     USER_LIMIT = "user_limit"
     TENANT_LIMIT = "tenant_limit"
     CAMPAIGN_LIMIT = "campaign_limit"
+    CAMPAIGN_PAUSED = "campaign_paused"
     SENDER_LIMIT = "sender_limit"
     QUIET_HOURS = "quiet_hours"
     PROVIDER_COOLDOWN = "provider_cooldown"
@@ -53,13 +54,14 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A limit on the tenant or the campaign of a message has no room: nothing of it is written on the message."""
+    """A limit on the tenant or the campaign of a message has no room, or the campaign is held up as a whole: nothing of
+    it is written on the message."""
 
     reason: Reason
-    until: Instant
-    """When there is room again."""
+    until: Instant | None
+    """When there is room again, or the campaign may go; None: nobody knows."""
     rule: str
-    """Which limit, in words (limits.Rule.words)."""
+    """Which limit, in words (limits.Rule.words); or which campaign, and what holds it up (campaign.Gate.words)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,15 +159,26 @@ def _held(reason: Reason, message: Message, at: str) -> Waiting:
 
 
 def _of_flow(message: Message, blocks: Sequence[Block], now: Instant) -> list[Waiting]:
-    return [Waiting(block.reason, block.until, _held_up(message, block)) for block in blocks if block.until > now]
+    lasting = [block for block in blocks if block.until is None or block.until > now]
+    return [Waiting(block.reason, block.until, _held_up(message, block)) for block in lasting]
 
 
 def _held_up(message: Message, block: Block) -> str:
     """All messages of the tenant or campaign wait for the same; which of them goes first then is the schedule's."""
+    if block.reason is Reason.CAMPAIGN_PAUSED:
+        return f"{_sentence(block.rule)}. Nothing of it is sent until it is resumed: smsd campaigns resume ID."
+    if block.until is None:
+        return f"{_sentence(block.rule)}."
+    if block.reason is Reason.QUIET_HOURS:
+        return f"{_sentence(block.rule)}; it goes on at {rfc3339(block.until)}."
     whose = f"tenant {message.tenant}"
     if block.reason is Reason.CAMPAIGN_LIMIT:
         whose = f"campaign {message.campaign} of {whose}"
     return f"All messages of {whose} wait for a limit: {block.rule}. It has room again at {rfc3339(block.until)}."
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _of_route(message: Message, carriers: Mapping[str, Outlook], now: Instant) -> list[Waiting]:

@@ -225,7 +225,8 @@ class Dispatcher:
 
     def _refused(self, message: Message, asked_at: Instant) -> None:
         """The claim was not granted, and the outbox wrote down what follows: a limit or quiet hours put it off, its
-        recipient wants no texts of this provider and it goes by another one, or it has failed."""
+        recipient wants no texts of this provider and it goes by another one, it has failed, or its campaign is
+        cancelled and it is too."""
         if message.state is State.PENDING:
             self._feeder.offer(message)
         self._limits.refused(message, asked_at)

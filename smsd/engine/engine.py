@@ -26,6 +26,7 @@ from smsd.core.message import Instant, State
 from smsd.core.pacing import Pace
 from smsd.core.routing import Routes, RoutingRules
 from smsd.core.schedule import CAPACITY, Schedule
+from smsd.engine.alerts import AlertSettings
 from smsd.engine.askable import Askable
 from smsd.engine.attempts import Attempts
 from smsd.engine.bus import Bus
@@ -89,11 +90,13 @@ class Plan:
     """`[http] public_url`: where providers reach us; empty: nowhere that we know of."""
     inbound: InboundRules = field(default_factory=InboundRules)
     retention: RetentionRules = field(default_factory=RetentionRules)
+    alerts: AlertSettings = field(default_factory=AlertSettings)
+    """`[alerts]`"""
 
     @property
     def office(self) -> OfficeRules:
         """What is said about the parts for operators."""
-        return OfficeRules(self.rules, self.zone, self.retention)
+        return OfficeRules(self.rules, self.zone, self.retention, self.alerts)
 
     @property
     def way_back(self) -> WayRules:
@@ -285,6 +288,8 @@ class Engine:
                 self.meters,
                 self._bus,
                 self._clock,
+                self._campaign_changed,
+                lambda: self.service.store_full,
             )
         )
         self.office.rule(plan.office)
@@ -326,6 +331,13 @@ class Engine:
         self.reconciler.doubt(now)
         self.janitor.notice(now)
         self._due_anew()
+
+    def _campaign_changed(self) -> None:
+        """What holds campaigns up is another: the next claims find it out, at once."""
+        self.limits.forget()
+        self.schedule.unblock_all()
+        self.feeder.wake()
+        self._kick()
 
     def _due_anew(self) -> None:
         """Due times in the outbox are others than those in memory."""

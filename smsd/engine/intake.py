@@ -18,7 +18,7 @@ import structlog
 
 from smsd.clock import Clock
 from smsd.core.acceptance import Fault, MessageRules, Origin, Refusal, Submission, accept, tenant_of
-from smsd.core.events import Kind, about
+from smsd.core.events import Kind, about, of_failure
 from smsd.core.limits import Per
 from smsd.core.message import Draft, Encoding, Instant, MessageId, State
 from smsd.core.routing import Routes
@@ -29,6 +29,7 @@ from smsd.engine.limits import Limits
 from smsd.engine.tally import Tally
 from smsd.store import (
     AcceptResult,
+    CampaignClosed,
     DiskFullError,
     Due,
     KeyConflict,
@@ -115,6 +116,10 @@ class Intake:
         self._under_way = 0
         self.draining = False
 
+    def new_id(self) -> str:
+        """An id that nothing has."""
+        return self._new_id()
+
     def rule(self, rules: MessageRules, routes: Routes, max_backlog: int) -> None:
         """New rules count for what is submitted from now on."""
         self._rules, self._routes, self._max_backlog = rules, routes, max_backlog
@@ -142,6 +147,10 @@ class Intake:
             return
         self._under_way += 1
         self._outbox.accept(found, partial(self._stored, found, done))
+
+    def preview(self, submission: Submission, origin: Origin) -> Draft | Refusal:
+        """What would become of a submission, before the outbox is asked; nothing is accepted, and the draft has no id."""
+        return accept(submission, self._rules, self._routes, origin, self._clock.wall(), MessageId(""))
 
     def examine(self, submission: Submission, origin: Origin) -> tuple[Fault, ...]:
         """All that is wrong with a submission (of which the door could perhaps read a part); nothing is accepted."""
@@ -212,16 +221,19 @@ class Intake:
     def _stored(self, draft: Draft, done: Done, result: AcceptResult) -> None:
         self._under_way -= 1
         if isinstance(result, Stored):
-            answer: Answer = Accepted(draft.id, State.PENDING, draft.segments, draft.encoding, replayed=False)
+            state = State.PENDING if result.failed is None else result.failed.state
+            answer: Answer = Accepted(draft.id, state, draft.segments, draft.encoding, replayed=False)
             self._tell(draft)
-            due = Due(result.seq, 0, draft.due, draft.segments)
-            self._feeder.add(result.flow, draft.route, draft, due)
-            self._feeder.wake()
-            self._notice_expiry(draft.expires_at)
+            if result.failed is None:
+                self._schedule(draft, result)
+            else:
+                self._bus.publish(Kind.MESSAGE_FAILED, draft.created_at, **of_failure(result.failed))
         elif isinstance(result, StoreError):
             answer = _failed(result)
         elif isinstance(result, Suppressed):
             answer = _suppressed(result)
+        elif isinstance(result, CampaignClosed):
+            answer = _closed(result)
         elif isinstance(result, Limited):
             answer = _limited(result, self._clock.wall())
             self._limits.rejected(draft, result)
@@ -230,6 +242,12 @@ class Intake:
         if draft.idempotency_key is not None:
             self._answer_repeats(draft, answer)
         done(answer)
+
+    def _schedule(self, draft: Draft, stored: Stored) -> None:
+        due = Due(stored.seq, 0, draft.due, draft.segments)
+        self._feeder.add(stored.flow, draft.route, draft, due)
+        self._feeder.wake()
+        self._notice_expiry(draft.expires_at)
 
     def _tell(self, draft: Draft) -> None:
         self._bus.publish(
@@ -260,6 +278,11 @@ def _suppressed(found: Suppressed) -> Refusal:
     whose = "any sender" if EVERY in found.scopes else "the senders of the providers that would carry it"
     text = f"`to` opted out of texts from {whose}: do not text it, unless the recipient asks for it again."
     return Refusal((Fault("to", "recipient_suppressed", text, circumstantial=True),))
+
+
+def _closed(found: CampaignClosed) -> Refusal:
+    text = f"Campaign {found.campaign} is cancelled and takes no more messages. Use another id for a new campaign."
+    return Refusal((Fault("campaign", "wrong_state", text, circumstantial=True),))
 
 
 def _limited(found: Limited, now: Instant) -> Refusal:

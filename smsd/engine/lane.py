@@ -63,6 +63,8 @@ class Setting:
     """Who answers STOP, START and HELP: provider | smsd; None: as its dialect says."""
     status_url: str | None = field(default=None, repr=False)
     """Where it is to report what becomes of a message (hooks.status_url); None: nowhere."""
+    expected_s: float | None = None
+    """How long a call takes before any was made, where its adapter knows (a simulated carrier); None: nobody knows."""
 
     @property
     def webhook_secrets(self) -> tuple[str, ...]:
@@ -93,6 +95,7 @@ class Lane:
         self.provider = setting.provider
         self.rules = setting.rules
         self.needs_sender = setting.needs_sender
+        self.expected_s = setting.expected_s
         self.status_url, self.webhook_secrets = setting.status_url, setting.webhook_secrets
         self._fingerprint = setting.fingerprint()
         self._clock = clock
@@ -284,6 +287,7 @@ class Lane:
             self._fingerprint = fingerprint
             self._learning.renewed()
         self.provider, self.rules, self.needs_sender = setting.provider, setting.rules, setting.needs_sender
+        self.expected_s = setting.expected_s
         self.status_url, self.webhook_secrets = setting.status_url, setting.webhook_secrets
         self._learning.rules = setting.rules
         self.follow_rate()

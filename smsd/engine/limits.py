@@ -1,8 +1,9 @@
-"""Which tenants and campaigns are held up by a limit, and who is told when one has no room?
+"""Which tenants and campaigns are held up, and who is told when a limit has no room?
 
-The outbox judges limits (`store`), in the transaction of the acceptance or the claim. Here is what the rest of the
-daemon learns from its answers: whose flows wait and until when, which is kept in memory only, because the next claim
-finds it out again; and what is worth telling, each key of a rule at most once a minute, however often it is met.
+The outbox judges limits, and whether a campaign may go (`store`), in the transaction of the acceptance or the claim.
+Here is what the rest of the daemon learns from its answers: whose flows wait and until when, which is kept in memory
+only, because the next claim finds it out again; and what is worth telling, each key of a rule at most once a minute,
+however often it is met.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ class Limits:
     # -- what the outbox answers -------------------------------------------------------------------------------------
 
     def blocked(self, found: Blocked, tenant: str, edition: int) -> None:
-        """A claim found no room for its tenant or campaign: none of the group is claimed before there is. Unless the
-        claim was made in an earlier `edition`: then the next one asks again."""
+        """A claim found no room for its tenant or campaign, or the campaign held up: none of the group is claimed
+        before that ends. Unless the claim was made in an earlier `edition`: then the next one asks again."""
         self._clock.wall()  # whoever asks learns that the clock was stepped
         if edition != self.edition:
             return
@@ -69,7 +70,8 @@ class Limits:
             del self._held[next(iter(self._held))]
         self._held[found.group] = found
         self._block(found.group, found.until)
-        self._tell(found.rule, found.group, tenant, None, found.until)
+        if found.rule is not None:
+            self._tell(found.rule, found.group, tenant, None, found.until)
 
     def refused(self, message: Message, asked_at: Instant) -> None:
         """A claim made at `asked_at` was refused, and the outbox has written down what follows for the message."""
@@ -77,6 +79,8 @@ class Limits:
         delay_ms = max(0, message.due - asked_at)
         if message.state is State.FAILED:
             self._bus.publish(Kind.MESSAGE_FAILED, now, **of_failure(message))
+        elif message.state is State.CANCELLED:
+            self._bus.publish(Kind.MESSAGE_CANCELLED, now, **about(message))
         elif message.held is not None and delay_ms:
             self._bus.publish(
                 Kind.MESSAGE_DEFERRED,
@@ -134,7 +138,14 @@ class Limits:
         """What holds the messages of this tenant and campaign up now."""
         now = self._clock.wall()
         found = [self._held[group] for group in groups_of(tenant, campaign) if group in self._held]
-        return tuple(Block(REASONS[each.rule.per], each.until, each.rule.words) for each in found if each.until > now)
+        return tuple(_block(each) for each in found if each.until > now)
+
+
+def _block(found: Blocked) -> Block:
+    if found.gate is not None:
+        return Block(found.gate.reason, found.gate.until, found.gate.words)
+    assert found.rule is not None
+    return Block(REASONS[found.rule.per], found.until, found.rule.words)
 
 
 def _exceeds(message: Message) -> bool:

@@ -84,6 +84,8 @@ class Meters:
         """Calls to applications by what came of them."""
         self.inbound: dict[tuple[str, str], int] = {}
         """Texts received, by provider and the word that they are ("": none)."""
+        self.removed: dict[str, int] = {}
+        """Rows that were taken away or redacted because they are old, by sort."""
         self._others = {
             Kind.PROVIDER_HALTED: self.halts,
             Kind.PROVIDER_BREAKER_OPENED: self.breaker_openings,
@@ -155,6 +157,10 @@ class Meters:
     def callback(self, result: str) -> None:
         """A call to an application ended."""
         self.callbacks[result] = self.callbacks.get(result, 0) + 1
+
+    def removal(self, what: str, rows: int) -> None:
+        """So many rows of this sort went, or were redacted, because they are old."""
+        self.removed[what] = self.removed.get(what, 0) + rows
 
     def committed(self, seconds: float, rows: int) -> None:
         """The outbox committed `rows` rows in one transaction, which took `seconds` until it was synced."""

@@ -292,14 +292,8 @@ class Service:
         end = end_of_life(ttl, expires_at, now, now, self._rules.ttl_ms)
         if isinstance(end, Fault):
             return end
-        found = await self._outbox.reopen(id, tenant, now, end, force)
-        if isinstance(found, Message):
-            self._bus.publish(Kind.MESSAGE_REOPENED, now, **about(found))
-            self._feeder.offer(found)
-            self._feeder.wake()
-            self._janitor.notice(found.expires_at)
-            return self._see(found)
-        return found
+        found = await self.office.failed.reopen(id, tenant, end, force=force)
+        return self._see(found) if isinstance(found, Message) else found
 
     def _see(self, message: Message) -> Seen:
         now = self._clock.wall()

@@ -48,7 +48,6 @@ async def get(service: Service, caller: Caller, request: wire.Get) -> wire.Messa
 
 async def list_(service: Service, caller: Caller, request: wire.List) -> wire.MessageList:
     """Messages, newest first."""
-    cursors = wire.Cursors(service.cursor_key)
     query = Query(
         tenant=caller.bound(request.tenant),
         states=showing.states(request.state),
@@ -57,10 +56,16 @@ async def list_(service: Service, caller: Caller, request: wire.List) -> wire.Me
         campaign=request.campaign,
         category=request.category,
         since=showing.instant(request.since, "since"),
-        before=showing.cursor(request.cursor, cursors),
+        before=showing.cursor(request.cursor, wire.Cursors(service.cursor_key)),
         limit=showing.limit(request.limit),
     )
+    return await listed(service, query)
+
+
+async def listed(service: Service, query: Query) -> wire.MessageList:
+    """What the query finds, as a page of a listing."""
     items, following = await service.page(query)
+    cursors = wire.Cursors(service.cursor_key)
     cursor = None if following is None else cursors.encode(following)
     views: list[wire.MessageView] = []
     for seen in items:
@@ -113,14 +118,8 @@ async def retry(service: Service, caller: Caller, request: wire.Retry) -> wire.M
     if isinstance(found, Fault):
         raise ProblemError(found)
     if isinstance(found, WrongState):
-        raise ProblemError.of("wrong_state", _why_not_retried(found.message), "id")
+        raise ProblemError.of("wrong_state", showing.why_not_retried(found.message), "id")
     return showing.message(_found(found, request.id))
-
-
-def _why_not_retried(message: Message) -> str:
-    if message.state is State.FAILED:
-        return "It failed UNCERTAIN: the provider may have taken it. Retry with `force` if a second copy is acceptable."
-    return f"The message is {message.state.label}; only failed, undelivered and expired ones can be retried."
 
 
 async def stats(service: Service, caller: Caller, request: wire.Stats) -> wire.StatsView:

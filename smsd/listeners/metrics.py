@@ -11,11 +11,12 @@ and the loop does not stand still while it is read from disk.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from smsd import __version__
+from smsd.core.alerting import Watch
 from smsd.core.health import Standing
 from smsd.core.message import Instant, Priority, State
 from smsd.engine.meters import TAKEN, Histogram, Meters
@@ -39,7 +40,8 @@ async def exposition(service: Service) -> str:
     from prometheus_client import CollectorRegistry, generate_latest
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Now(service.meters, service.providers(), totals, callbacks, service.wall()))
+    alerts = service.office.alerts.standing()
+    registry.register(_Now(service.meters, service.providers(), totals, callbacks, alerts, service.wall()))
     return generate_latest(registry).decode()
 
 
@@ -52,12 +54,14 @@ class _Now:
         providers: tuple[ProviderView, ...],
         totals: Totals,
         callbacks: CallbackCounts,
+        alerts: Sequence[tuple[Watch, str, bool]],
         now: Instant,
     ) -> None:
         self._meters = meters
         self._providers = providers
         self._totals = totals
         self._callbacks = callbacks
+        self._alerts = alerts
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
@@ -141,6 +145,12 @@ class _Now:
             meters.inbound.items(),
         )
         yield _counter(
+            "smsd_removed",
+            "Rows that were taken away or redacted because they were old, by sort.",
+            ["what"],
+            [((what,), rows) for what, rows in meters.removed.items()],
+        )
+        yield _counter(
             "smsd_callbacks",
             "Calls to applications, by what came of them.",
             ["result"],
@@ -215,6 +225,13 @@ class _Now:
             "Absent when it has none.",
             ["provider"],
             [((view.name,), view.rate_now) for view in self._providers if view.rate_now is not None],
+        )
+        yield _gauge(
+            "smsd_alerts",
+            "1 while the alert is raised, else 0; provider is empty where it is about none. Absent when it is not "
+            "watched ([alerts]).",
+            ["name", "provider"],
+            [((watch.value, provider), float(raised)) for watch, provider, raised in self._alerts],
         )
 
 

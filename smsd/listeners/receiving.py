@@ -55,4 +55,5 @@ def _view(each: Inbound) -> wire.InboundView:
         word=None if each.word is None else each.word.value,
         sent_at=each.sent_at,
         received_at=each.received_at,
+        redacted=each.redacted,
     )

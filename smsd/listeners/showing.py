@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from smsd import __version__, wire
 from smsd.core import address, units
-from smsd.core.message import FINAL, State
+from smsd.core.message import FINAL, Message, State
 from smsd.engine.service import ProviderView, Seen, Stats
 from smsd.listeners.callers import ProblemError
 
@@ -62,6 +62,15 @@ def stats(found: Stats, *, load: bool) -> wire.StatsView:
         uptime_s=found.uptime_s,
         version=__version__,
     )
+
+
+def why_not_retried(message: Message) -> str:
+    """Why a message was not opened again."""
+    if message.redacted:
+        return "Its text and its number are redacted ([outbox] redact_text_after): there is nothing left to send."
+    if message.state is State.FAILED:
+        return "It failed UNCERTAIN: the provider may have taken it. Retry with `force` if a second copy is acceptable."
+    return f"The message is {message.state.label}; only failed, undelivered and expired ones can be retried."
 
 
 def states(text: str | None) -> tuple[State, ...]:

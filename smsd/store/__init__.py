@@ -14,6 +14,7 @@ from typing import Protocol
 from smsd.core.admission import AdmissionRules, Key
 from smsd.core.bunches import Line
 from smsd.core.callback import Callback
+from smsd.core.campaign import Gate
 from smsd.core.consent import Word
 from smsd.core.health import Health
 from smsd.core.limits import Rule
@@ -45,6 +46,8 @@ class Stored:
 
     seq: int
     flow: int
+    failed: Message | None = None
+    """Its recipient opted out, and it is of a campaign: it is stored as this, FAILED, OPTED_OUT. None: it waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,8 @@ class KeyConflict:
 
 @dataclass(frozen=True, slots=True)
 class Suppressed:
-    """No provider of the draft's route may text its recipient. Nothing was stored, and no key is bound."""
+    """No provider of the draft's route may text its recipient. Nothing was stored, and no key is bound. (One of a
+    campaign is stored, as failed, so that the campaign's counts add up.)"""
 
     scopes: tuple[str, ...]
     """Those of its suppressions that stand in the way: providers' names, or `suppression.EVERY` alone."""
@@ -81,18 +85,33 @@ class Limited:
     """When there is room again, as far as is known now."""
 
 
-AcceptResult = Stored | Replay | KeyConflict | Suppressed | Limited | StoreError
+@dataclass(frozen=True, slots=True)
+class CampaignClosed:
+    """The draft's campaign is cancelled. Nothing was stored, and no key is bound."""
+
+    campaign: str
+
+
+AcceptResult = Stored | Replay | KeyConflict | Suppressed | Limited | CampaignClosed | StoreError
+
+
+NEVER: Instant = 253_402_300_799_999
+"""The last millisecond of the year 9999: an end that nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """A limit on a tenant or campaign has no room: nothing was written, and none of its messages can be claimed."""
+    """A limit on a tenant or campaign has no room, or a campaign is held up: nothing was written, and none of its
+    messages can be claimed."""
 
-    rule: Rule
+    rule: Rule | None
+    """The limit; None: it is no limit but `gate`."""
     group: str
     """Whose messages (limits.groups_of)."""
     until: Instant
-    """When there is room again."""
+    """When there is room again; NEVER: when an operator says so."""
+    gate: Gate | None = None
+    """What holds the campaign up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +296,8 @@ class Inbound:
     """The word changed something (a suppression came or went; a HELP after some quiet), so it is to be answered."""
     sent_at: Instant | None
     received_at: Instant
+    redacted: bool = False
+    """Its text is gone, and a keyed hash stands for its sender."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +355,10 @@ class Query:
     since: Instant | None = None
     before: int | None = None
     limit: int = 50
+    until: Instant | None = None
+    """Accepted before then."""
+    provider: str | None = None
+    """The provider of the last call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,10 +440,14 @@ class Outbox(Protocol):
         is left of its route (route and flow are the new ones), or is FAILED, OPTED_OUT, when nothing is left or it is
         pinned. Its attempt is as before.
 
-        Then quiet hours and limits (govern()) are asked, message by message in the order of the claims, all limits of a
-        message before any is charged. Only what is claimed is charged. Without room the Message is PENDING with `held`
-        set, due when its turn comes, or with an error LIMIT_EXCEEDED, due for its next attempt; or FAILED,
-        LIMIT_EXCEEDED. Blocked: a limit on its tenant or campaign has no room, and nothing was written."""
+        Before that its campaign is asked: one that is paused, or outside its hours, is Blocked, with a gate; one that
+        is cancelled makes the message CANCELLED, as which it is answered.
+
+        Then quiet hours and limits (govern()), and the campaign's own rate, are asked, message by message in the order
+        of the claims, all limits of a message before any is charged. Only what is claimed is charged. Without room the
+        Message is PENDING with `held` set, due when its turn comes, or with an error LIMIT_EXCEEDED, due for its next
+        attempt; or FAILED, LIMIT_EXCEEDED. Blocked: a limit on its tenant or campaign has no room, or its campaign is
+        held up, and nothing was written."""
         ...
 
     async def settle(self, settlement: Settlement, attempt: Attempt | None) -> bool:
@@ -454,10 +483,16 @@ class Outbox(Protocol):
         ...
 
     async def reopen(
-        self, id: str, tenant: str | None, now: Instant, expires_at: Instant, force: bool
+        self,
+        id: str,
+        tenant: str | None,
+        now: Instant,
+        expires_at: Instant,
+        force: bool,
+        due: Instant | None = None,
     ) -> Message | WrongState | None:
-        """An operator's retry: failed, undelivered, expired -> pending, due now, a new round. A failed UNCERTAIN one
-        only with `force`. A due time and expiry anew, crashes forgotten; history stays."""
+        """An operator's retry: failed, undelivered, expired -> pending, a new round, due at `due` (None: now). A failed
+        UNCERTAIN one only with `force`. A due time and expiry anew, crashes forgotten; history stays."""
         ...
 
     async def receive(self, receipts: Sequence[Receipt], now: Instant, spread: float = 0.0) -> list[Received]:

@@ -43,7 +43,8 @@ PAGE_CHARS: Final = 262_144
 """Characters of texts in one page; one that holds more ends early."""
 
 _COLUMNS: Final = (
-    "nr, id, provider, provider_message_id, sender, recipient, text, tenant, message, word, news, sent_at, received_at"
+    "nr, id, provider, provider_message_id, sender, recipient, text, tenant, message, word, news, sent_at, "
+    "received_at, redacted"
 )
 """In the order of Inbound's fields."""
 
@@ -94,7 +95,7 @@ def arrive(db: Handle, optouts: OptOuts, teller: Teller, arrival: Arrival) -> Ar
         arrival.received_at,
     )
     nr = db.execute(_KEEP, values).fetchone()[0]
-    kept = _inbound((nr, *values))
+    kept = _inbound((nr, *values, 0))
     teller.arrived(db, kept)
     return Arrived(kept, first=True, suppressed=suppressed, lifted=lifted)
 
@@ -153,15 +154,16 @@ def _asked_lately(db: Handle, arrival: Arrival, sender: str) -> bool:
 def inbound(
     db: Handle,
     tenant: str | None,
-    sender: str | None,
+    senders: tuple[str, str] | None,
     recipient: str | None,
     since: Instant | None,
     before: int | None,
     limit: int,
 ) -> tuple[tuple[Inbound, ...], int | None]:
-    """A page of texts received, newest first, and the place of the next. See Records.inbound."""
+    """A page of texts received, newest first, and the place of the next. See Records.inbound. `senders`: who wrote
+    them, and what stands for that number in redacted ones."""
     top = _MAX_INTEGER if before is None else before
-    index, base, narrowed = _way(tenant, sender)
+    index, base, narrowed = _way(tenant, senders)
     floor = db.execute(
         f"SELECT nr FROM inbound {index} WHERE {base}nr < ? ORDER BY nr DESC LIMIT 1 OFFSET ?",
         (*narrowed, top, ROWS_LOOKED_AT - 1),
@@ -182,10 +184,10 @@ def inbound(
     return items, None if floor is None else floor[0]
 
 
-def _way(tenant: str | None, sender: str | None) -> tuple[str, str, list[str]]:
-    """By which index a page is read: its name, the condition that it serves, and that one's value."""
-    if sender is not None:
-        return "INDEXED BY inbound_sender", "sender = ? AND ", [sender]
+def _way(tenant: str | None, senders: tuple[str, str] | None) -> tuple[str, str, list[str]]:
+    """By which index a page is read: its name, the condition that it serves, and that one's values."""
+    if senders is not None:
+        return "INDEXED BY inbound_sender", "sender IN (?, ?) AND ", [*senders]
     if tenant is not None:
         return "INDEXED BY inbound_tenant", "tenant = ? AND ", [tenant]
     return "NOT INDEXED", "", []
@@ -207,4 +209,5 @@ def _inbound(row: Sequence[Any]) -> Inbound:
         news=bool(row[10]),
         sent_at=row[11],
         received_at=row[12],
+        redacted=bool(row[13]),
     )

@@ -2,9 +2,9 @@
 
 A ceiling holds in every window, and a pause or a halt until somebody lifts it; neither began anew because an older
 outbox came back. Least of all may somebody be texted who opted out meanwhile. So the calls that the new outbox does not
-have, the providers' health, the suppressions, the URLs that want no more callbacks and the newest time are carried over
-from the replaced one. What its messages say is not: a restore goes back to the backup, and what was accepted since
-stays in the replaced file.
+have, the providers' health, the suppressions, which campaigns were made, paused or cancelled, the URLs that want no
+more callbacks and the newest time are carried over from the replaced one. What its messages say is not: a restore goes
+back to the backup, and what was accepted since stays in the replaced file.
 
 What limits on recipients, users and the rest were charged holds on too: the charges that the backup does not have.
 
@@ -106,6 +106,30 @@ GONE_URLS = "SELECT tenant, url, at FROM gone_urls"
 
 ADD_GONE_URL = "INSERT OR IGNORE INTO gone_urls (tenant, url, at) VALUES (?, ?, ?)"
 
+CAMPAIGN_COLUMNS = (
+    "tenant, id, name, created_at, changed_at, made, paused_at, cancelled_at, rate_count, rate_span_ms, between_start, "
+    "between_end, zone"
+)
+
+OLD_CAMPAIGNS = (
+    f"SELECT {CAMPAIGN_COLUMNS} FROM campaigns WHERE made OR paused_at IS NOT NULL OR cancelled_at IS NOT NULL"
+)
+
+_TERMS = ("name", "rate_count", "rate_span_ms", "between_start", "between_end", "zone")
+
+CARRY_CAMPAIGN = (
+    f"INSERT INTO campaigns ({CAMPAIGN_COLUMNS}) VALUES ({', '.join('?' * len(CAMPAIGN_COLUMNS.split(',')))}) "
+    "ON CONFLICT (tenant, id) DO UPDATE SET paused_at = coalesce(campaigns.paused_at, excluded.paused_at), "
+    "cancelled_at = coalesce(campaigns.cancelled_at, excluded.cancelled_at), made = max(campaigns.made, excluded.made)"
+    + "".join(f", {name} = iif(campaigns.made, campaigns.{name}, excluded.{name})" for name in _TERMS)
+)
+
+PAUSED_CAMPAIGNS = "SELECT tenant, id FROM campaigns WHERE paused_at IS NOT NULL"
+
+IS_RESUMED = "SELECT 1 FROM campaigns WHERE tenant = ? AND id = ? AND paused_at IS NULL"
+
+RESUME_CAMPAIGN = "UPDATE campaigns SET paused_at = NULL WHERE tenant = ? AND id = ?"
+
 OLD_KEYS = "SELECT tenant, key FROM keys"
 
 HAS_KEY = "SELECT 1 FROM keys WHERE tenant = ? AND key = ?"
@@ -144,6 +168,7 @@ def carry(replaced: Path, db: sqlite3.Connection, now: Instant) -> Carried:
                 carry_health(old, db)
                 carry_suppressions(old, db)
                 carry_gone_urls(old, db)
+                carry_campaigns(old, db)
                 keys = sum(1 for key in old.execute(OLD_KEYS) if db.execute(HAS_KEY, key).fetchone() is None)
                 known = continues(old, db)
                 calls = carry_calls(old, db, now)
@@ -202,8 +227,24 @@ def carry_gone_urls(old: sqlite3.Connection, db: sqlite3.Connection) -> None:
         db.execute(sql.COMMIT)
 
 
+def carry_campaigns(old: sqlite3.Connection, db: sqlite3.Connection) -> None:
+    """What was cancelled or paused in either outbox is, and what was made since the backup stays made: more messages
+    may come for it. Its counts are those of the backup's messages."""
+    if old.execute(COLUMNS_OF, ("campaigns",)).fetchone() is not None:
+        db.execute(sql.BEGIN)
+        db.executemany(CARRY_CAMPAIGN, old.execute(OLD_CAMPAIGNS))
+        db.execute(sql.COMMIT)
+
+
 def lift_what_was_lifted(old: sqlite3.Connection, db: sqlite3.Connection) -> None:
-    """The replaced outbox went on from the backup: what it has no more was lifted since."""
+    """The replaced outbox went on from the backup: what it has no more was lifted since, and campaigns that it does not
+    hold up were resumed."""
+    if old.execute(COLUMNS_OF, ("campaigns",)).fetchone() is not None:
+        paused = db.execute(PAUSED_CAMPAIGNS).fetchall()
+        resumed = [each for each in paused if old.execute(IS_RESUMED, each).fetchone() is not None]
+        db.execute(sql.BEGIN)
+        db.executemany(RESUME_CAMPAIGN, resumed)
+        db.execute(sql.COMMIT)
     if knows_suppressions(old):
         lifted = [
             each for each in db.execute(SCOPES_AND_NUMBERS) if old.execute(HAS_SUPPRESSION, each).fetchone() is None

@@ -6,6 +6,7 @@ reopen, a provider's health, the beat. The daily flow, set-wise, is `transitions
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -53,7 +54,7 @@ def expire(
         error = Error(Category.EXPIRED, EXPIRED_MESSAGE, now, cause=cause)
         expired.append(let_go(replace(message, state=State.EXPIRED, processed_at=now, error=error)))
         waits_no_more(charges, message)
-        deltas.moved(State.PENDING, step(State.PENDING, Event.EXPIRE), message.tenant, message.priority, message.flow)
+        count(deltas, message, step(State.PENDING, Event.EXPIRE), now)
     changes = [(m.seq, now, *rows.error_values(m.error)[:2], rows.error_values(m.error)[5]) for m in expired if m.error]
     expect(change(db, sql.EXPIRE, changes), len(expired))
     teller.tell(db, [message.seq for message in expired], now)
@@ -70,12 +71,25 @@ def cancel(
         return None
     if not may(message.state, Event.CANCEL):
         return WrongState(message)
-    after = step(message.state, Event.CANCEL)
-    expect(change(db, sql.CANCEL, [(now, message.seq)]), 1)
-    teller.tell(db, [message.seq], now)
-    cancelled(db, charges, message)
-    deltas.moved(message.state, after, message.tenant, message.priority, message.flow)
-    return let_go(replace(message, state=after, processed_at=now))
+    return cancel_all(db, deltas, charges, teller, [message], now)[0]
+
+
+def cancel_all(
+    db: Handle, deltas: Deltas, charges: Charges, teller: Teller, pending: Sequence[Message], now: Instant
+) -> list[Message]:
+    """These pending messages are cancelled; as they are afterwards."""
+    after = step(State.PENDING, Event.CANCEL)
+    expect(change(db, sql.CANCEL, [(message.seq, now) for message in pending]), len(pending))
+    teller.tell(db, [message.seq for message in pending], now)
+    for message in pending:
+        cancelled(db, charges, message)
+        count(deltas, message, after, now)
+    return [let_go(replace(message, state=after, processed_at=now)) for message in pending]
+
+
+def count(deltas: Deltas, before: Message, after: State, now: Instant) -> None:
+    """The message is in another state."""
+    deltas.moved(before.state, after, before.tenant, before.priority, before.flow, before.campaign, now)
 
 
 class Times(NamedTuple):
@@ -118,20 +132,35 @@ def reopen(
     now: Instant,
     expires_at: Instant,
     force: bool,
+    due: Instant,
 ) -> Message | WrongState | None:
     """failed, undelivered, expired -> pending, a new round. A failed UNCERTAIN one may have gone: only with force."""
     message = find(db, id, tenant)
     if message is None:
         return None
     doubtful = message.state is State.FAILED and message.error and message.error.category is Category.UNCERTAIN
-    if not may(message.state, Event.REOPEN) or (doubtful and not force):
+    if not may(message.state, Event.REOPEN) or (doubtful and not force) or message.redacted:
         return WrongState(message)
-    expect(change(db, sql.REOPEN, [(now, expires_at, message.seq, int(message.state))]), 1)
+    expect(change(db, sql.REOPEN, [(due, expires_at, message.seq, int(message.state))]), 1)
     flow = flows.number(db, (message.route, int(message.priority), message.tenant, message.campaign))
     if flow != message.flow:  # it was swept away
         db.execute(sql.CHANGE_FLOW, (flow, message.seq))
-    deltas.moved(message.state, step(message.state, Event.REOPEN), message.tenant, message.priority, flow)
+    count(deltas, replace(message, flow=flow), step(message.state, Event.REOPEN), now)
     return rows.message(arrays(db, sql.BY_SEQ, (message.seq,))[0])
+
+
+def turn_away(db: Handle, failed: Sequence[Message], deltas: Deltas) -> None:
+    """Pending messages fail, as they are here: their recipients opted out."""
+    changes = []
+    for message in failed:
+        assert message.error is not None
+        category, text, at, code, provider, _ = rows.error_values(message.error)
+        changes.append((message.seq, category, text, at, code, provider))
+        where = (message.tenant, message.priority, message.flow, message.campaign)
+        deltas.moved(State.PENDING, message.state, *where, message.error.at)
+        deltas.called(message.error.at, message.error.provider or "", message.tenant, failed=True)
+        deltas.failed(message.tenant, str(message.error.category))
+    expect(change(db, sql.TURN_AWAY, changes), len(failed))
 
 
 def save_provider(db: Handle, health: Health) -> None:

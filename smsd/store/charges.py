@@ -73,6 +73,8 @@ class Charges:
         self._told: Moment | None = None
         """When it was last said that something cannot be read."""
         self._of_kind: dict[int, tuple[Rule, ...]] = {}
+        self._own: dict[int, tuple[int, int]] = {}
+        """As `_extents`, of the rules that only some messages know of (bind())."""
         self.govern(AdmissionRules())
 
     def start(self, line: Timeline) -> None:
@@ -89,13 +91,31 @@ class Charges:
         before, self._of_kind = self._of_kind, {}
         for rule in rules.limits:
             self._of_kind[kind_of(rule)] = (*self._of_kind.get(kind_of(rule), ()), rule)
-        self._extents: dict[int, tuple[int, int]] = {
-            kind: (max(rule.count for rule in some), max(rule.span_ms for rule in some) * 1_000)
-            for kind, some in self._of_kind.items()
-        }
+        self._extents = self._measured()
         """By kind: the largest count and the longest span (us) of its rules."""
         for key in [key for key in self._known if self._of_kind.get(key.kind) != before.get(key.kind)]:
             self._forget(key)
+
+    def _measured(self) -> dict[int, tuple[int, int]]:
+        found = dict(self._own)
+        for kind, some in self._of_kind.items():
+            most, span = found.get(kind, (0, 0))
+            found[kind] = (
+                max(most, *(rule.count for rule in some)),
+                max(span, *(rule.span_ms * 1_000 for rule in some)),
+            )
+        return found
+
+    def bind(self, rules: Iterable[Rule]) -> None:
+        """Campaigns have these rates of their own, beside the rules of govern(): windows reach so far from now on, and
+        charges are kept for them. What was bound once counts until the end of the process."""
+        for rule in rules:
+            kind = kind_of(rule)
+            most, span = self._own.get(kind, (0, 0))
+            self._own[kind] = max(most, rule.count), max(span, rule.span_ms * 1_000)
+        before, self._extents = self._extents, self._measured()
+        for key in [key for key in self._known if self._extents.get(key.kind) != before.get(key.kind)]:
+            self._forget(key)  # it may lack older charges, which count now
 
     def boot_us(self) -> int | None:
         """Boot time now; None: there is no such clock."""

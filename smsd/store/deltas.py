@@ -1,9 +1,9 @@
 """What do the transitions of one transaction add up to?
 
-Counters, error categories and minutes, each of all and by tenant, and the flows' pending counts are kept by the
-transaction that changes the messages, so they are as crash-safe as the messages themselves and nothing is ever counted
-over the table. A Deltas collects the differences of one transaction and writes them once at its end. It knows no
-messages, only what moved.
+Counters, error categories and minutes, each of all and by tenant, the flows' pending counts, and campaigns with theirs
+are kept by the transaction that changes the messages, so they are as crash-safe as the messages themselves and nothing
+is ever counted over the table. A Deltas collects the differences of one transaction and writes them once at its end. It
+knows no messages, only what moved.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MINUTE_MS = 60_000
 class Deltas:
     """Differences, not totals."""
 
-    __slots__ = ("_categories", "_counters", "_minutes", "_pending", "_tenant_minutes")
+    __slots__ = ("_campaigns", "_categories", "_changed", "_counters", "_minutes", "_pending", "_tenant_minutes")
 
     def __init__(self) -> None:
         self._counters: Counter[tuple[str, int, int]] = Counter()
@@ -31,13 +31,21 @@ class Deltas:
         self._categories: Counter[tuple[str, str]] = Counter()
         self._minutes: dict[tuple[int, str], list[int]] = {}
         self._tenant_minutes: dict[tuple[str, int], list[int]] = {}
+        self._campaigns: Counter[tuple[str, str, int]] = Counter()
+        self._changed: dict[tuple[str, str], Instant] = {}
+        """When a campaign of (tenant, id) last changed in this transaction."""
 
-    def accepted(self, tenant: str, priority: int, flow: int) -> None:
-        """A new pending message."""
+    def accepted(self, tenant: str, priority: int, flow: int, campaign: str | None, at: Instant) -> None:
+        """A new pending message. The first of a campaign makes its row."""
         self._counters[tenant, State.PENDING, priority] += 1
         self._pending[flow] += 1
+        if campaign is not None:
+            self._campaigns[tenant, campaign, State.PENDING] += 1
+            self._change(tenant, campaign, at)
 
-    def moved(self, before: State, after: State, tenant: str, priority: int, flow: int) -> None:
+    def moved(
+        self, before: State, after: State, tenant: str, priority: int, flow: int, campaign: str | None, at: Instant
+    ) -> None:
         """A message went from one state to another."""
         if before is after:
             return
@@ -47,6 +55,17 @@ class Deltas:
             self._pending[flow] -= 1
         elif after is State.PENDING:
             self._pending[flow] += 1
+        if campaign is not None:
+            self._campaigns[tenant, campaign, before] -= 1
+            self._campaigns[tenant, campaign, after] += 1
+            self._change(tenant, campaign, at)
+
+    def _change(self, tenant: str, campaign: str, at: Instant) -> None:
+        self._changed[tenant, campaign] = max(at, self._changed.get((tenant, campaign), at))
+
+    def removed(self, state: State, tenant: str, priority: int) -> None:
+        """A final message is there no more. Its campaign counts it on."""
+        self._counters[tenant, state, priority] -= 1
 
     def changed_flow(self, before: int, after: int) -> None:
         """A pending message went from one flow to another."""
@@ -78,6 +97,8 @@ class Deltas:
         change(db, sql.ADD_CATEGORIES, summed((category, n) for _, category, n in ended))
         change(db, sql.ADD_MINUTES, [(*key, *row) for key, row in self._minutes.items()])
         change(db, sql.ADD_TENANT_MINUTES, [(*key, *row) for key, row in self._tenant_minutes.items()])
+        change(db, sql.ADD_CAMPAIGNS, [(*name, "", at, at) for name, at in self._changed.items()])
+        change(db, sql.ADD_CAMPAIGN_COUNTERS, [(*key, n) for key, n in self._campaigns.items() if n])
 
 
 def summed(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

@@ -1,46 +1,19 @@
-"""How do the outbox's parts for operators reach its connections?
+"""Which are the outbox's parts for operators?
 
-Each part is a class of its own (campaigns, removal, audit, alerts, reports) and is given hands: one to change something
-inside a transaction of the writer, one to read, and the ledger whose caches its changes must keep true. It refuses to
-know when a transaction is committed.
+Each is a class of its own (campaigns, removal, audit, alerts, reports) and works with the same hands (`hands`). It
+refuses to know what they do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol, TypeVar
-
-from smsd.store.connection import ConnectionFactory, Handle
-from smsd.store.deltas import Deltas
-from smsd.store.transitions import Ledger
-
-T = TypeVar("T")
-
-
-class Changing(Protocol):
-    """Runs a function inside a transaction of the writer; its result once that is durable. `size`: rows it writes."""
-
-    async def __call__(self, run: Callable[[Handle, Deltas], T], size: int = 1) -> T: ...
-
-
-class Reading(Protocol):
-    """Runs a function on the reading connection."""
-
-    async def __call__(self, fn: Callable[[Handle], T]) -> T: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Hands:
-    """What a part works with."""
-
-    change: Changing
-    read: Reading
-    ledger: Ledger
-    path: Path
-    """The outbox's file, for a part that reads on a connection of its own."""
-    connect: ConnectionFactory
+from smsd.store.alerts import SqliteAlerts
+from smsd.store.audit import SqliteAudit
+from smsd.store.campaigns import SqliteCampaigns
+from smsd.store.failing import SqliteFailedQueue
+from smsd.store.foresight import SqliteForesight
+from smsd.store.hands import Hands
+from smsd.store.removal import SqliteRemoval
+from smsd.store.reports import SqliteReports
 
 
 class SqliteDesk:
@@ -48,6 +21,14 @@ class SqliteDesk:
 
     def __init__(self, hands: Hands) -> None:
         self._hands = hands
+        self.alerts = SqliteAlerts(hands)
+        self.audit = SqliteAudit(hands)
+        self.campaigns = SqliteCampaigns(hands)
+        self.removal = SqliteRemoval(hands)
+        self.failed = SqliteFailedQueue(hands)
+        self.reports = SqliteReports(hands)
+        self.foresight = SqliteForesight(hands)
 
     async def close(self) -> None:
         """Close what the parts opened themselves. Idempotent."""
+        await self.reports.close()

@@ -26,15 +26,17 @@ from smsd.core.admission import (
     rejected,
     repeated,
 )
+from smsd.core.campaign import Gate
 from smsd.core.limits import Action, Per, Subject
 from smsd.core.message import Draft, Instant, Message, State
 from smsd.core.waiting import Reason
 from smsd.core.windows import Window
-from smsd.store import Blocked, Claim, Limited, Replay, rows
+from smsd.store import NEVER, Blocked, Claim, Limited, Replay, rows
 from smsd.store import statements as sql
 from smsd.store.charges import Charges
 from smsd.store.connection import Handle
 from smsd.store.deltas import Deltas
+from smsd.store.gates import Gates
 from smsd.store.statements import change, expect
 from smsd.store.telling import Teller
 
@@ -65,14 +67,48 @@ def sender_of(claim: Claim, row: Sequence[Any]) -> str:
     return claim.sender if claim.pick is None else claim.pick(row[rows.RECIPIENT])
 
 
+def held_up(
+    db: Handle, gates: Gates, won: Sequence[Wanted], pending: Mapping[int, list[Any]]
+) -> tuple[list[Wanted], list[Wanted]]:
+    """Those of the claims whose campaigns may go now, and those whose campaigns are cancelled. The others are answered:
+    nothing is written of them."""
+    kept: list[Wanted] = []
+    closed: list[Wanted] = []
+    found: dict[tuple[str, str | None, Instant], Blocked | None] = {}
+    for entry in won:
+        row = pending[entry.seq]
+        tenant, campaign = row[rows.TENANT], row[rows.CAMPAIGN]
+        if campaign is None:
+            kept.append(entry)
+        elif gates.is_closed(db, tenant, campaign):
+            closed.append(entry)
+        else:
+            name = (tenant, campaign, entry.now)
+            if name not in found:
+                found[name] = _blocked(gates.gate(db, tenant, campaign, entry.now))
+            if found[name] is None:
+                kept.append(entry)
+            else:
+                entry.answers[entry.place] = found[name]
+    return kept, closed
+
+
+def _blocked(found: tuple[str, Gate] | None) -> Blocked | None:
+    if found is None:
+        return None
+    group, gate = found
+    return Blocked(None, group, NEVER if gate.until is None else gate.until, gate)
+
+
 class Turnstile:
     """Judges the claims of one batch that nothing else stands in the way of."""
 
-    def __init__(self, db: Handle, charges: Charges, deltas: Deltas, teller: Teller) -> None:
+    def __init__(self, db: Handle, charges: Charges, deltas: Deltas, teller: Teller, gates: Gates) -> None:
         self._db = db
         self._charges = charges
         self._deltas = deltas
         self._teller = teller
+        self._gates = gates
         self._waits: list[tuple[object, ...]] = []
         self._refusals: list[tuple[object, ...]] = []
         self._failed: list[int] = []
@@ -113,6 +149,9 @@ class Turnstile:
         rules = self._charges.at_claim
         if admitted > message.round:  # it was asked about all but whom it is sent as now
             rules = tuple(rule for rule in rules if rule.per is Per.SENDER)
+        elif message.campaign is not None:
+            own = self._gates.rule(self._db, message.tenant, message.campaign)
+            rules = rules if own is None else (*rules, own)
         if not rules:
             return _Judged(message, (), entry)
         sender = message.asked_sender or sender_of(entry.claim, row)
@@ -149,7 +188,8 @@ class Turnstile:
             return
         message.state, message.processed_at = refusal.state, error.at
         self._failed.append(message.seq)
-        self._deltas.moved(State.PENDING, refusal.state, message.tenant, message.priority, message.flow)
+        where = (message.tenant, message.priority, message.flow, message.campaign)
+        self._deltas.moved(State.PENDING, refusal.state, *where, error.at)
         self._deltas.called(error.at, "", message.tenant, failed=True)
         self._deltas.failed(message.tenant, str(error.category))
 
@@ -176,11 +216,11 @@ class Entrance:
         full = rejected(bounds, self._windows, at)
         return None if full is None else Limited(*full)
 
-    def accepted(self, draft: Draft, seq: int) -> None:
-        """The draft is message `seq`: it is counted."""
+    def accepted(self, draft: Draft, seq: int, state: State) -> None:
+        """The draft is message `seq`, in this state: it is counted."""
         keys = dict.fromkeys(one.key for one in self._bounds[draft.id] if one.key in self._windows)
         self._charges.charge(keys, seq, self._now(draft))
-        self._fresh[seq] = Replay(draft.id, State.PENDING, draft.segments, int(draft.encoding))
+        self._fresh[seq] = Replay(draft.id, state, draft.segments, int(draft.encoding))
 
     def _now(self, draft: Draft) -> At:
         return self._charges.line.at(draft.created_at, self._boot_us)

@@ -8,12 +8,12 @@ StoreError.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import Protocol
 
 from smsd.core.campaign import Campaign, Move, Terms
 from smsd.core.message import Instant, Message, State
+from smsd.core.report import Failures, Group, RetrySums, Span, Sums, Tariff
 
 
 class Campaigns(Protocol):
@@ -55,6 +55,10 @@ class Removed:
     """Rows that were deleted or redacted."""
     done: bool
     """Nothing is left to be done at that time."""
+    what: str = ""
+    """What sort of rows, where there are any."""
+    next: Instant | None = None
+    """When `done`: the earliest time at which more may be old enough, as far as that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,9 @@ class RetentionRules:
     audit_ms: int = 400 * 86_400_000
     key_ms: int = 86_400_000
     """A key outlives its message by this."""
+    calls_ms: int = 2 * 86_400_000
+    """A call outlives its message until it is so old: it counts in its provider's windows after a restart, and what a
+    look-up finds must be known as its own."""
 
 
 class Removal(Protocol):
@@ -86,7 +93,7 @@ class Removal(Protocol):
         ...
 
     async def shrink(self) -> bool:
-        """Give a bounded number of free pages back to the file system; False: there are none worth it."""
+        """Give a bounded number of free pages back to the file system; False: no more are worth it."""
         ...
 
 
@@ -144,8 +151,18 @@ class Raised:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Longest:
+    """A flow that has pending messages, and when the first of them is due."""
+
+    route: str
+    tenant: str
+    campaign: str | None
+    due: Instant
+
+
 class Alerts(Protocol):
-    """Which alerts are raised, over restarts."""
+    """Which alerts are raised, over restarts; and what they ask of the outbox."""
 
     async def raised(self) -> tuple[Raised, ...]: ...
 
@@ -153,76 +170,97 @@ class Alerts(Protocol):
 
     async def clear(self, name: str) -> None: ...
 
-
-class Group(StrEnum):
-    """What a report is by, beside the day. Values are public."""
-
-    DAY = "day"
-    TENANT = "tenant"
-    CAMPAIGN = "campaign"
-    USER = "user"
-    TYPE = "type"
-    PROVIDER = "provider"
+    async def longest_due(self, most: int) -> tuple[Longest, ...]:
+        """Flows with pending messages, at most so many, what is due first first."""
+        ...
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Messages accepted in [since, until), of one tenant (None: all), of one campaign (None: all)."""
+MOST_GROUPS = 10_000
+"""Lines of a report; what there is beyond is added up in one more."""
 
-    since: Instant
-    until: Instant
-    tenant: str | None = None
-    campaign: str | None = None
+REST = "(other)"
+"""The name of that line."""
 
-
-@dataclass(slots=True)
-class Sums:
-    """What the messages of one group come to."""
-
-    states: dict[State, int] = field(default_factory=dict)
-    segments: int = 0
-    """Of those that were sent."""
-    prices: dict[str, str] = field(default_factory=dict)
-    """By currency ("": none was named): the sum, as a decimal number."""
-    unpriced: int = 0
-    """Sent ones whose price nobody told."""
+MOST_ROWS = 10_000_000
+"""Messages that one report looks at."""
 
 
-@dataclass(frozen=True, slots=True)
-class RetrySums:
-    """Of messages that were called n times."""
+class TooWideError(Exception):
+    """There are too many messages between the ends of a report. `rows`: how many."""
 
-    calls: int
-    messages: int
-    succeeded: int
-    """Sent or delivered now."""
-    latency_ms: int
-    """Sum of their last calls' latencies."""
-    wait_ms: int
-    """Sum of the times from acceptance (or send_at) to their end."""
+    def __init__(self, rows: int) -> None:
+        super().__init__(f"{rows} messages lie between the ends, at most {MOST_ROWS} are looked at")
+        self.rows = rows
 
 
 class Reports(Protocol):
-    """Reads for reports: on a connection of its own, in pieces, so that they hold up nobody and no checkpoint."""
+    """Reads for reports: on a connection of its own, in pieces, so that they hold up nobody and no checkpoint. Groups
+    are at most MOST_GROUPS; what there is beyond is added up under REST. All raise TooWideError before they read when
+    more than MOST_ROWS messages lie between the ends of the span."""
 
-    async def sums(self, span: Span, by: Group, days: Sequence[Instant]) -> Mapping[str, Sums]:
-        """By the group's value ("": none). `days`: for Group.DAY the beginnings of the days, ascending; the key is the
-        index in it, as a decimal."""
+    async def sums(self, span: Span, by: Group, days: Sequence[Instant], tariff: Tariff) -> Mapping[str, Sums]:
+        """By the group's value ("": none). `days`: for Group.DAY the beginnings of the days (whole minutes), ascending,
+        the first not after `span.since`; the key is the index in it, as a decimal."""
         ...
 
-    async def errors(self, span: Span) -> Mapping[tuple[str, str, str], int]:
-        """(category, code, provider) -> messages, of failed and undelivered ones; an EXHAUSTED one counts by its
-        cause."""
+    async def errors(self, span: Span) -> Mapping[tuple[str, str, str], Failures]:
+        """By (category, code, provider), "" where there is none: failed and undelivered ones; an EXHAUSTED one counts
+        by its cause."""
         ...
 
-    async def retries(self, span: Span) -> tuple[RetrySums, ...]:
-        """By the number of calls, ascending; messages that were called and are final."""
+    async def retries(self, span: Span) -> Mapping[int, RetrySums]:
+        """By the number of calls (at least 1): messages that are final."""
         ...
 
-    async def rate(self, since_minute: int, tenant: str | None) -> Sequence[tuple[int, int, int]]:
-        """(minute, sent, failed) of every minute with any, ascending."""
+    async def rate(self, since: int, until: int, tenant: str | None) -> Sequence[tuple[int, int, int]]:
+        """(minute, sent, failed) of every minute of [since, until) with any, ascending; minutes since the Unix epoch.
+        A tenant's are kept for two days."""
+        ...
+
+
+class FailedQueue(Protocol):
+    """Places in the failed queue, newest first. Its pages are those of Records.page."""
+
+    async def place(self, tenant: str | None, before: int | None, skip: int) -> tuple[int | None, int]:
+        """Where it goes on behind its next `skip` messages (at least 1) of the tenant (None: of all) below number
+        `before`: the `before` of that place (None: at the end), and how many are still to be skipped from there. It
+        looks at 20,000 messages at most."""
+        ...
+
+
+class Foresight(Protocol):
+    """What would be said to messages that may come. Nothing is written."""
+
+    async def suppressed(self, numbers: Sequence[str]) -> Mapping[str, frozenset[str]]:
+        """Those of the numbers that are suppressed, with the scopes in which they are. At most 500 at once."""
+        ...
+
+    async def hashes(self, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], bytes]:
+        """Those of the keys (tenant, idempotency key) that are known, and the hash of the content each was used for.
+        At most 500 at once."""
         ...
 
 
 class Desk(Protocol):
     """What operators work with, one object for each of the protocols above. Theirs from the outbox's opening on."""
+
+    @property
+    def audit(self) -> Audit: ...
+
+    @property
+    def campaigns(self) -> Campaigns: ...
+
+    @property
+    def removal(self) -> Removal: ...
+
+    @property
+    def reports(self) -> Reports: ...
+
+    @property
+    def failed(self) -> FailedQueue: ...
+
+    @property
+    def foresight(self) -> Foresight: ...
+
+    @property
+    def alerts(self) -> Alerts: ...

@@ -84,6 +84,13 @@ def forbids(codes: Codes, provider: str) -> bool:
     return provider in codes or EVERY in codes
 
 
+def opted_out_of(scopes: Sequence[str], codes: Codes, now: Instant) -> Error:
+    """Why a message of a campaign fails that nobody may carry: its recipient is suppressed in these scopes."""
+    of = "all texts" if EVERY in scopes else f"the texts of {', '.join(scopes)}"
+    text = f"The recipient opted out of {of}: lift the suppression if the recipient asked for them again"
+    return Error(Category.OPTED_OUT, text, now, codes[scopes[0]])
+
+
 def opted_out(codes: Codes, provider: str, now: Instant) -> Error:
     """Why a claim for the provider failed."""
     scope = EVERY if EVERY in codes else provider

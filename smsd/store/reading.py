@@ -16,25 +16,28 @@ from smsd.store import (
     KeyConflict,
     MinuteRow,
     Page,
-    Person,
     PersonCounts,
     Query,
     Replay,
     Slice,
     Start,
     Totals,
+    failing,
     rows,
 )
 from smsd.store import statements as sql
+from smsd.store.accepting import answer_for_key, key_row
 from smsd.store.binding import ATTEMPTS_AT_ONCE, MAX_INTEGER
 from smsd.store.connection import Handle
 from smsd.store.recovery import by_state, counts
 from smsd.store.rows import CRASHED, OVERTAKEN
 from smsd.store.statements import arrays
-from smsd.store.transitions import answer_for_key, key_row
 
 ROWS_LOOKED_AT = 20_000
 """What one page of a listing looks at, at most: some 10 ms."""
+
+FAILED_QUEUE = "both"
+"""Read by the two partial indexes of what failed and what was not delivered (`failing`)."""
 
 RECIPIENT_STRETCHES = 10
 """Stretches of ROWS_LOOKED_AT that counts of a recipient look at, each a read of its own."""
@@ -155,14 +158,18 @@ def newest(found: list[Start], limit: int) -> list[Start]:
     return found[len(found) - limit :] if len(found) > limit else found
 
 
-def page(db: Handle, query: Query) -> Page:
-    """One page of a listing, newest first."""
+def page(db: Handle, query: Query, redacted: str | None = None) -> Page:
+    """One page of a listing, newest first. `redacted`: what stands for the recipient in redacted messages."""
     before = MAX_INTEGER if query.before is None else query.before
     index, floor = floor_of(db, query, before)
     lowest = 0 if floor is None else floor[0]
-    conditions, values = filters(query)
-    source = f"(SELECT * FROM messages {index} WHERE seq < ? AND seq >= ? {conditions}ORDER BY seq DESC LIMIT ?)"
-    found = arrays(db, sql.grouped(rows.MESSAGE_COLUMNS, source), (before, lowest, *values, query.limit))
+    conditions, values = filters(query, redacted)
+    part = (before, lowest, *values)
+    if index == FAILED_QUEUE:
+        source, part = f"({failing.both('*', conditions)})", (*part, *part)
+    else:
+        source = f"(SELECT * FROM messages {index} WHERE seq < ? AND seq >= ? {conditions}ORDER BY seq DESC LIMIT ?)"
+    found = arrays(db, sql.grouped(rows.MESSAGE_COLUMNS, source), (*part, query.limit))
     items = tuple(rows.message(row) for row in found)
     if len(items) == query.limit:
         return Page(items, items[-1].seq)
@@ -177,6 +184,9 @@ def floor_of(db: Handle, query: Query, before: int) -> tuple[str, Any]:
         return "INDEXED BY messages_user", db.execute(sql.FLOOR_OF_USERS_PAGE, values).fetchone()
     if query.states == (State.FAILED,):
         return "INDEXED BY messages_failed", db.execute(sql.FLOOR_OF_FAILED_PAGE, (before, skip)).fetchone()
+    if frozenset(query.states) == failing.STATES:
+        floor = failing.nth(db, before, ROWS_LOOKED_AT)
+        return FAILED_QUEUE, None if floor is None else (floor,)
     return "NOT INDEXED", db.execute(sql.FLOOR_OF_PAGE, (before, skip)).fetchone()
 
 
@@ -198,12 +208,13 @@ def counts_of_user(db: Handle, user: str, tenant: str, day: Instant, hour: Insta
 
 
 def counts_of_recipient(
-    db: Handle, person: Person, day: Instant, hour: Instant, before: int
+    db: Handle, names: tuple[str, str], tenant: str | None, day: Instant, hour: Instant, before: int
 ) -> tuple[PersonCounts, int]:
-    """From the next ROWS_LOOKED_AT messages below number `before`; and the number to go on below, 0 at the end."""
+    """From the next ROWS_LOOKED_AT messages below number `before`; and the number to go on below, 0 at the end.
+    `names`: the recipient, and what stands for it in redacted messages."""
     floor = db.execute(sql.FLOOR_OF_PAGE, (before, ROWS_LOOKED_AT - 1)).fetchone()
     lowest = 0 if floor is None else floor[0]
-    values = (day, hour, day, before, lowest, person.recipient, person.tenant)
+    values = (day, hour, day, before, lowest, *names, tenant)
     return PersonCounts(*db.execute(sql.COUNTS_OF_RECIPIENT, values).fetchone()), lowest
 
 
@@ -213,7 +224,7 @@ def added(some: Iterable[PersonCounts]) -> PersonCounts:
     return PersonCounts(*map(sum, zip(*counted, strict=True))) if counted else PersonCounts(0, 0, 0, 0)
 
 
-def filters(query: Query) -> tuple[str, list[object]]:
+def filters(query: Query, redacted: str | None) -> tuple[str, list[object]]:
     """The query's conditions, each beginning with AND, and their values. Names are constants, values are bound."""
     conditions = ""
     values: list[object] = []
@@ -223,15 +234,21 @@ def filters(query: Query) -> tuple[str, list[object]]:
         conditions += f"AND state = {numbers} " if len(query.states) == 1 else f"AND state IN ({numbers}) "
     for name, value in (
         ("tenant", query.tenant),
-        ("recipient", query.recipient),
         ('"user"', query.user),
         ("campaign", query.campaign),
         ("error_category", query.category),
+        ("provider", query.provider),
     ):
         if value is not None:
             conditions += f"AND {name} = ? "
             values.append(value)
+    if query.recipient is not None:
+        conditions += "AND recipient IN (?, ?) "
+        values += [query.recipient, redacted or query.recipient]
     if query.since is not None:
         conditions += "AND created_at >= ? "
         values.append(query.since)
+    if query.until is not None:
+        conditions += "AND created_at < ? "
+        values.append(query.until)
     return conditions, values

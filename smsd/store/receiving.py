@@ -202,7 +202,7 @@ class Receiving:
             after.flow = self._flows.number(db, identity)  # it may have been swept away
         values = message_values(after)
         expect(db.execute(RECEIVE, (*values, before.seq, int(before.state), before.attempt)).rowcount, 1)
-        deltas.moved(before.state, after.state, after.tenant, after.priority, after.flow)
+        deltas.moved(before.state, after.state, after.tenant, after.priority, after.flow, after.campaign, now)
         if before.state is after.state:
             deltas.changed_flow(after.flow, after.flow)  # its next due time is another
         if judgement.proved:

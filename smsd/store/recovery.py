@@ -57,6 +57,8 @@ def prepare_writer(db: Handle, synchronous: str) -> None:
     db.execute(f"PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT}")
     db.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
     db.execute("PRAGMA temp_store = MEMORY")
+    # What is redacted or removed is overwritten, not only unlinked. Debian's SQLite does so by default.
+    db.execute("PRAGMA secure_delete = ON")
 
 
 def prepare_reader(db: Handle) -> None:
@@ -154,7 +156,7 @@ def park(db: Handle, seq: int, now: Instant) -> Message:
     settlement = settled(before, Event.FAIL, now, error=parked(before, now))
     expect(change(db, sql.SETTLE, [settled_row(settlement)]), 1)
     deltas = Deltas()
-    deltas.moved(before.state, settlement.state, before.tenant, before.priority, before.flow)
+    deltas.moved(before.state, settlement.state, before.tenant, before.priority, before.flow, before.campaign, now)
     count_settlement(deltas, settlement, before.provider or "", before.tenant)
     deltas.write(db)
     return message(arrays(db, sql.BY_SEQ, (seq,))[0])

@@ -64,7 +64,8 @@ HOLD = (
     f"UPDATE messages SET state = 5, {sql.LET_GO}, processed_at = ?, uncertain = 0, uncertain_since = NULL, "
     "lookups = 0, error_cause = coalesce(error_cause, error_category), error_category = ?, error_message = ?, "
     "error_at = ?, error_code = NULL, error_provider = provider "
-    "WHERE seq IN (SELECT seq FROM messages WHERE state = {state} LIMIT ?) RETURNING tenant, priority, flow, provider"
+    "WHERE seq IN (SELECT seq FROM messages WHERE state = {state} LIMIT ?) "
+    "RETURNING tenant, priority, flow, campaign, provider"
 )
 
 
@@ -236,8 +237,8 @@ def hold_some(db: sqlite3.Connection, state: State, now: Instant) -> int:
     db.execute(sql.BEGIN)
     values = (now, str(Category.UNCERTAIN), HELD_MESSAGE, now, STEP_ROWS)
     held = db.execute(HOLD.replace("{state}", str(int(state))), values).fetchall()
-    for tenant, priority, flow, provider in held:
-        deltas.moved(state, State.FAILED, tenant, priority, flow)
+    for tenant, priority, flow, campaign, provider in held:
+        deltas.moved(state, State.FAILED, tenant, priority, flow, campaign, now)
         deltas.failed(tenant, str(Category.UNCERTAIN))
         deltas.called(now, provider or "", tenant, failed=True)
     deltas.write(db)

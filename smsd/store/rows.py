@@ -40,7 +40,7 @@ MESSAGE_COLUMNS = (
     "idempotency_key, segments, length, max_attempts, truncated, pinned, priority, encoding, metadata, asked_sender, "
     "round, state, due, expires_at, sender, attempt, charged, provider, provider_message_id, claimed_at, uncertain, "
     "uncertain_since, lookups, error_category, error_message, error_at, error_code, error_provider, error_cause, "
-    "sent_at, processed_at, delivered_at, price, held, held_by, held_since, callback_url, exempt"
+    "sent_at, processed_at, delivered_at, price, held, held_by, held_since, callback_url, exempt, redacted"
 )
 """A whole message, in the order of message()."""
 
@@ -49,6 +49,7 @@ _STATE, _SENDER, _ATTEMPT = _PLACE["state"], _PLACE["sender"], _PLACE["attempt"]
 _PROVIDER, _CLAIMED_AT = _PLACE["provider"], _PLACE["claimed_at"]
 _HELD, _HELD_SINCE = _PLACE["held"], _PLACE["held_since"]
 RECIPIENT, DUE, EXEMPT = _PLACE["recipient"], _PLACE["due"], _PLACE["exempt"]
+TENANT, CAMPAIGN = _PLACE["tenant"], _PLACE["campaign"]
 """Where they stand in a row of MESSAGE_COLUMNS."""
 
 ATTEMPT_COLUMNS = (
@@ -138,6 +139,7 @@ def message(row: Sequence[Any]) -> Message:
         round_, state, due, expires_at, sender, attempt_, charged, provider, provider_message_id, claimed_at, uncertain,
         uncertain_since, lookups, category, error_message, error_at, error_code, error_provider, error_cause,
         sent_at, processed_at, delivered_at, price, held, held_by, held_since, callback_url, exempt,
+        redacted,
     ) = row  # fmt: skip
     error = None
     if category is not None:
@@ -150,7 +152,7 @@ def message(row: Sequence[Any]) -> Message:
         pinned != 0, user, type_, campaign, profile, None if metadata is None else json.loads(metadata),
         idempotency_key, attempt_, charged, round_, provider, provider_message_id, claimed_at, uncertain != 0,
         uncertain_since, lookups, error, sent_at, processed_at, delivered_at, price, asked,
-        held, held_by, held_since, callback_url, exempt != 0,
+        held, held_by, held_since, callback_url, exempt != 0, redacted != 0,
     )  # fmt: skip
 
 

@@ -64,11 +64,13 @@ from smsd.store import statements as sql
 from smsd.store.charges import PURGED_AT_ONCE
 from smsd.store.connection import Connection, ConnectionFactory, Handle, connect
 from smsd.store.deltas import Deltas
-from smsd.store.desk import Hands, SqliteDesk
+from smsd.store.desk import SqliteDesk
 from smsd.store.disk import Disk, free_bytes
 from smsd.store.faults import Fault, describe, fault
 from smsd.store.guard import FileGuard, FileLock
+from smsd.store.hands import Hands
 from smsd.store.operations import Accept, Begin, Change, Settle
+from smsd.store.redaction import KEY_FILE, Redaction
 from smsd.store.snapshot import Snapshot
 from smsd.store.transitions import Ledger
 from smsd.store.writer import Writer
@@ -148,7 +150,8 @@ class SqliteOutbox:
         self._free = free
         self._snapshot: Snapshot | None = None
         self._closing = False
-        self.desk = SqliteDesk(Hands(self._change, self._read, self._ledger, path, connect))
+        self._redaction = Redaction(path.with_name(KEY_FILE))
+        self.desk = SqliteDesk(Hands(self._change, self._read, self._ledger, path, connect, self._redaction))
         """The parts for operators."""
 
     @property
@@ -188,6 +191,7 @@ class SqliteOutbox:
 
         def prepare(db: Handle) -> tuple[Recovery, bool]:
             roomy = self._disk.fill()
+            self._redaction.load()
             recovery.prepare_writer(db, self._synchronous)
             found = recovery.recover(db, self._ledger, now, self._boot_token, boot_us, by_segments)
             self._guard.remember()
@@ -318,12 +322,18 @@ class SqliteOutbox:
         return await self._change(lambda db, deltas: changes.reschedule(db, deltas, charges, id, tenant, times, now))
 
     async def reopen(
-        self, id: str, tenant: str | None, now: Instant, expires_at: Instant, force: bool
+        self,
+        id: str,
+        tenant: str | None,
+        now: Instant,
+        expires_at: Instant,
+        force: bool,
+        due: Instant | None = None,
     ) -> Message | WrongState | None:
         """See Outbox.reopen."""
-        flows = self._ledger.flows
+        flows, first = self._ledger.flows, now if due is None else due
         return await self._change(
-            lambda db, deltas: changes.reopen(db, deltas, flows, id, tenant, now, expires_at, force)
+            lambda db, deltas: changes.reopen(db, deltas, flows, id, tenant, now, expires_at, force, first)
         )
 
     async def receive(self, receipts: Sequence[Receipt], now: Instant, spread: float = 0.0) -> list[Received]:
@@ -516,7 +526,8 @@ class SqliteOutbox:
         limit: int = 50,
     ) -> tuple[tuple[Inbound, ...], int | None]:
         """See Records.inbound."""
-        return await self._read(lambda db: arriving.inbound(db, tenant, sender, recipient, since, before, limit))
+        senders = None if sender is None else self._redaction.names(sender)
+        return await self._read(lambda db: arriving.inbound(db, tenant, senders, recipient, since, before, limit))
 
     async def find_key(self, tenant: str, key: str, content_hash: bytes) -> Replay | KeyConflict | None:
         """See Records.find_key."""
@@ -524,7 +535,8 @@ class SqliteOutbox:
 
     async def page(self, query: Query) -> Page:
         """See Records.page."""
-        return await self._read(lambda db: reading.page(db, query))
+        redacted = None if query.recipient is None else self._redaction.names(query.recipient)[1]
+        return await self._read(lambda db: reading.page(db, query, redacted))
 
     async def totals(self, since_minute: int, tenant: str | None = None) -> Totals:
         """See Records.totals."""
@@ -534,10 +546,18 @@ class SqliteOutbox:
         """See Records.counts_of. Several short reads: other readers and checkpoints come between them."""
         if person.user is not None:
             return await self._counts_of_user(person.user, person.tenant, day_since, hour_since)
+        names = self._redaction.names(person.recipient or "")
         counted, before = [], binding.MAX_INTEGER
         for _ in range(reading.RECIPIENT_STRETCHES):
             some, before = await self._read(
-                partial(reading.counts_of_recipient, person=person, day=day_since, hour=hour_since, before=before)
+                partial(
+                    reading.counts_of_recipient,
+                    names=names,
+                    tenant=person.tenant,
+                    day=day_since,
+                    hour=hour_since,
+                    before=before,
+                )
             )
             counted.append(some)
             if before == 0:

@@ -118,10 +118,13 @@ INSERT_MESSAGES = f"INSERT INTO messages ({ACCEPTED_COLUMNS}) VALUES {{rows}}"
 
 FIND_KEYS = (
     "WITH v (tenant, key) AS (VALUES {rows}) "
-    "SELECT k.tenant, k.key, k.hash, m.id, m.state, m.segments, m.encoding "
-    "FROM v CROSS JOIN keys AS k ON k.tenant = v.tenant AND k.key = v.key CROSS JOIN messages AS m ON m.seq = k.seq"
+    "SELECT k.tenant, k.key, k.hash, coalesce(m.id, k.id), coalesce(m.state, k.state), "
+    "coalesce(m.segments, k.segments), coalesce(m.encoding, k.encoding) "
+    "FROM v CROSS JOIN keys AS k ON k.tenant = v.tenant AND k.key = v.key LEFT JOIN messages AS m ON m.seq = k.seq "
+    "WHERE coalesce(m.id, k.id) IS NOT NULL"
 )
-"""Not grouped: hash is a BLOB, and as a rule no row is found."""
+"""Not grouped: hash is a BLOB, and as a rule no row is found. A key may outlive its message; then it says itself what
+that was."""
 
 INSERT_KEYS = "INSERT INTO keys (tenant, key, hash, seq) VALUES {rows}"
 
@@ -231,7 +234,9 @@ FIRST_OF_ITS_KIND = "SELECT id, state, segments, encoding FROM messages WHERE se
 
 SETTLEABLE = (
     "WITH v (seq, attempt) AS (VALUES {rows}) "
-    + grouped("m.seq, m.tenant, m.priority, m.flow, m.provider", "v CROSS JOIN messages AS m ON m.seq = v.seq ")
+    + grouped(
+        "m.seq, m.tenant, m.priority, m.flow, m.provider, m.campaign", "v CROSS JOIN messages AS m ON m.seq = v.seq "
+    )
     + "WHERE m.state = 1 AND m.attempt = v.attempt"
 )
 
@@ -254,10 +259,6 @@ INSERT_ATTEMPTS = f"INSERT INTO attempts ({ATTEMPT_COLUMNS}) VALUES {{rows}}"
 
 BIND_ATTEMPT = "UPDATE attempts SET provider_message_id = ? WHERE seq = ? AND n = ?"
 """A look-up found it: the attempt that was uncertain learns its provider's id."""
-
-CAMPAIGNS = "WITH v (seq) AS (VALUES {rows}) " + grouped(
-    "m.seq, m.campaign", "v CROSS JOIN messages AS m ON m.seq = v.seq"
-)
 
 OVERTAKEN_ONES = "WITH v (seq, n) AS (VALUES {rows}) " + (
     grouped(
@@ -338,6 +339,16 @@ ADD_TENANT_MINUTES = (
     "ON CONFLICT (tenant, minute) DO UPDATE SET sent = sent + excluded.sent, failed = failed + excluded.failed"
 )
 
+ADD_CAMPAIGNS = (
+    "INSERT INTO campaigns (tenant, id, name, created_at, changed_at) VALUES {rows} "
+    "ON CONFLICT (tenant, id) DO UPDATE SET changed_at = max(campaigns.changed_at, excluded.changed_at)"
+)
+
+ADD_CAMPAIGN_COUNTERS = (
+    "INSERT INTO campaign_counters (tenant, campaign, state, n) VALUES {rows} "
+    "ON CONFLICT (tenant, campaign, state) DO UPDATE SET n = n + excluded.n"
+)
+
 FORGET_TENANT_MINUTES = (
     "DELETE FROM tenant_minutes WHERE (tenant, minute) IN "
     "(SELECT tenant, minute FROM tenant_minutes WHERE minute < ? ORDER BY minute LIMIT ?)"
@@ -355,6 +366,10 @@ BY_ID = grouped(MESSAGE_COLUMNS, "messages WHERE id = ?")
 
 BY_SEQ = grouped(MESSAGE_COLUMNS, "messages WHERE seq = ?")
 
+BY_SEQS = "WITH v (seq) AS (VALUES {rows}) " + grouped(
+    prefixed("m", MESSAGE_COLUMNS), "v CROSS JOIN messages AS m ON m.seq = v.seq"
+)
+
 EXPIRED = grouped(
     MESSAGE_COLUMNS,
     "(SELECT * FROM messages WHERE state = 0 AND expires_at <= ? ORDER BY expires_at LIMIT ?)",
@@ -368,7 +383,10 @@ EXPIRE = (
     f"FROM {listed('seq, now, category, message, cause')} WHERE messages.seq = v.seq AND +messages.state = 0"
 )
 
-CANCEL = f"UPDATE messages SET state = 6, {LET_GO}, processed_at = ? WHERE seq = ? AND +state = 0"
+CANCEL = (
+    f"UPDATE messages SET state = 6, {LET_GO}, processed_at = v.now "
+    f"FROM {listed('seq, now')} WHERE messages.seq = v.seq AND +messages.state = 0"
+)
 
 HELD = grouped(
     "seq, flow, send_at",
@@ -416,7 +434,11 @@ LAST_SETTLED = "SELECT settled_at FROM attempts ORDER BY nr DESC LIMIT 1"
 
 LAST_CLAIMED = "SELECT max(claimed_at) FROM messages WHERE state = 1"
 
-LAST_SEQ = "SELECT max(seq) FROM messages"
+LAST_SEQ = (
+    "SELECT max(coalesce((SELECT max(seq) FROM messages), 0), "
+    "coalesce((SELECT value FROM meta WHERE name = 'last_seq'), 0))"
+)
+"""Also of those that were taken away."""
 
 LAST_FLOW = "SELECT max(id) FROM flows"
 
@@ -482,7 +504,7 @@ TENANT_OF_USER = (
 
 COUNTS_OF_RECIPIENT = (
     f"SELECT {COUNTED} FROM messages NOT INDEXED "
-    "WHERE seq < ? AND seq >= ? AND recipient = ? AND coalesce(tenant = ?, 1)"
+    "WHERE seq < ? AND seq >= ? AND recipient IN (?, ?) AND coalesce(tenant = ?, 1)"
 )
 """The tenant may be NULL: any."""
 

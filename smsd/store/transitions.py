@@ -13,19 +13,22 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from smsd.core.callback import TOLD
+from smsd.core.campaign import Campaign
 from smsd.core.lifecycle import Event, step
-from smsd.core.message import Draft, Instant, Message, State
+from smsd.core.message import Instant, Message, State
 from smsd.core.settlement import Settlement
 from smsd.core.verdict import Category
-from smsd.store import KeyConflict, Replay, Stored, Suppressed, Tracking, changes, rows
+from smsd.store import Tracking, changes, rows
 from smsd.store import statements as sql
+from smsd.store.accepting import Accepting
 from smsd.store.charges import Charges
 from smsd.store.connection import Handle
 from smsd.store.deltas import Deltas
 from smsd.store.flows import Flows
-from smsd.store.limiting import Answer, Entrance, Turnstile, Wanted, sender_of, waits_no_more
+from smsd.store.gates import Gates
+from smsd.store.limiting import Answer, Turnstile, Wanted, held_up, sender_of, waits_no_more
 from smsd.store.operations import Accept, Begin, Change, Operation, Settle
-from smsd.store.optouts import Codes, OptOuts, forbids, opted_out, refused, way_around
+from smsd.store.optouts import Codes, OptOuts, forbids, opted_out, way_around
 from smsd.store.receiving import Receiving
 from smsd.store.statements import change, expect, look_up
 from smsd.store.telling import Teller
@@ -44,17 +47,27 @@ class Ledger:
         self.optouts = OptOuts()
         self.charges = Charges(boot_us)
         self.teller = Teller()
-        self._next_seq = 1
         self.flows = Flows()
+        self.gates = Gates()
         self.receiving = Receiving(self.charges, self.optouts, self.flows, self.teller)
+        self._accepting = Accepting(self.charges, self.optouts, self.flows, self.gates, self.teller)
 
     def start(self, db: Handle, line: Timeline) -> None:
         """Learn from the database where numbering goes on; `line` is that of the present boot."""
         self.boot = line.boot
         self.charges.start(line)
         self.teller.start(db)
-        self._next_seq = (db.execute(sql.LAST_SEQ).fetchone()[0] or 0) + 1
+        self._accepting.start(db)
         self.flows.start(db)
+        self.gates.start(db)
+        self.charges.bind(self.gates.rules(db))
+
+    def campaign_changed(self, db: Handle, campaign: Campaign) -> None:
+        """What was said about the campaign is other now."""
+        self.gates.changed(db, campaign)
+        rule = campaign.terms.rule(campaign.tenant)
+        if rule is not None:
+            self.charges.bind([rule])
 
     def track(self, tracking: Tracking) -> None:
         """See Outbox.track."""
@@ -74,7 +87,9 @@ class Ledger:
         which come first, do not meet the suppressions of their batch.
         """
         deltas = Deltas()
-        self._accept(db, [o for o in operations if isinstance(o, Accept)], deltas)
+        accepts = [o for o in operations if isinstance(o, Accept)]
+        if accepts:
+            self._accepting.accept(db, accepts, deltas)
         for settles in distinct([o for o in operations if isinstance(o, Settle)], key=lambda s: s.settlement.seq):
             self._settle(db, settles, deltas)
         for operation in operations:
@@ -95,59 +110,10 @@ class Ledger:
         """The transaction is rolled back. Its numbers stay used: a gap harms nobody."""
         self.flows.undone()
         self.optouts.undone()
+        self.gates.undone()
         self.charges.undone()
         self.teller.undone()
         self.receiving.undone()
-
-    # --- accept ------------------------------------------------------------------------------------------------------
-
-    def _accept(self, db: Handle, accepts: Sequence[Accept], deltas: Deltas) -> None:
-        if not accepts:
-            return
-        known = find_keys(db, [a.draft for a in accepts if a.draft.idempotency_key is not None])
-        optouts = self.optouts.of(db, (a.draft.recipient for a in accepts))
-        entrance = Entrance(db, self.charges, [a.draft for a in accepts]) if self.charges.at_acceptance else None
-        messages: list[tuple[object, ...]] = []
-        keys: list[tuple[object, ...]] = []
-        held: list[tuple[object, ...]] = []
-        noted: list[tuple[object, ...]] = []
-        for accept in accepts:
-            draft = accept.draft
-            key = draft.idempotency_key
-            if key is not None:
-                earlier = known.get((draft.tenant, key))
-                if earlier is not None:
-                    accept.result = answer_for_key(earlier, draft.content_hash or b"")
-                    continue
-            if optouts and not draft.exempt and (scopes := refused(draft.route, optouts.get(draft.recipient, {}))):
-                accept.result = Suppressed(scopes)
-                continue
-            if entrance is not None:
-                answer = entrance.turned_away(draft)
-                if answer is not None:
-                    accept.result = answer
-                    continue
-                entrance.accepted(draft, self._next_seq)
-            if key is not None:
-                replay = Replay(draft.id, State.PENDING, draft.segments, int(draft.encoding))
-                known[draft.tenant, key] = (draft.content_hash or b"", replay)
-                keys.append((draft.tenant, key, draft.content_hash or b"", self._next_seq))
-            flow = self.flows.number(db, (draft.route, int(draft.priority), draft.tenant, draft.campaign))
-            messages.append(rows.accepted_row(draft, self._next_seq, flow))
-            deltas.accepted(draft.tenant, draft.priority, flow)
-            if draft.held is not None:
-                held.append((self._next_seq, draft.held, draft.held_by))
-            if draft.callback_url is not None or draft.exempt:
-                noted.append((self._next_seq, draft.callback_url, draft.exempt))
-            accept.result = Stored(self._next_seq, flow)
-            self._next_seq += 1
-        change(db, sql.INSERT_MESSAGES, messages)
-        change(db, sql.INSERT_KEYS, keys)
-        expect(change(db, sql.HOLD_NEW, held), len(held))
-        expect(change(db, sql.NOTE_NEW, noted), len(noted))
-        if any(url is not None for _, url, _ in noted):
-            self.teller.url_seen(db)
-        self.charges.write(db)
 
     # --- begin -------------------------------------------------------------------------------------------------------
 
@@ -164,11 +130,15 @@ class Ledger:
             admitted = {row[0]: row.pop() for row in found}
             pending = {row[0]: row for row in found}
             won = due_now([entry for entry in claims if entry.seq in pending], pending)
+            if won and self.gates.any(db):
+                won, closed = held_up(db, self.gates, won, pending)
+                self._cancel(db, closed, pending, deltas)
             optouts = self.optouts.of(db, (row[rows.RECIPIENT] for row in found)) if found else {}
             if optouts:
                 won = self._turn_away(db, won, pending, optouts, deltas)
-            if won and not self.charges.idle:
-                won = Turnstile(db, self.charges, deltas, self.teller).pass_on(won, pending, admitted)
+            if won and not (self.charges.idle and self.gates.are_unrated(db)):
+                turnstile = Turnstile(db, self.charges, deltas, self.teller, self.gates)
+                won = turnstile.pass_on(won, pending, admitted)
             self._claim(db, won, pending, deltas)
 
     def _claim(self, db: Handle, won: Sequence[Wanted], pending: Mapping[int, list[Any]], deltas: Deltas) -> None:
@@ -181,8 +151,19 @@ class Ledger:
         expect(change(db, sql.CLAIM, changes), len(won))
         for entry, sender in zip(won, senders, strict=True):
             message = rows.claimed(pending[entry.seq], entry.claim.provider, sender, entry.now)
-            deltas.moved(State.PENDING, State.PROCESSING, message.tenant, message.priority, message.flow)
+            where = (message.tenant, message.priority, message.flow, message.campaign)
+            deltas.moved(State.PENDING, State.PROCESSING, *where, entry.now)
             entry.answers[entry.place] = message
+
+    def _cancel(self, db: Handle, closed: Sequence[Wanted], pending: Mapping[int, list[Any]], deltas: Deltas) -> None:
+        """Their campaign is cancelled, and they are answered as cancelled too: they came back, or were not reached yet,
+        since it was."""
+        if closed:
+            messages = [rows.message(pending[entry.seq]) for entry in closed]
+            now = max(entry.now for entry in closed)
+            after = changes.cancel_all(db, deltas, self.charges, self.teller, messages, now)
+            for entry, message in zip(closed, after, strict=True):
+                entry.answers[entry.place] = message
 
     def _turn_away(
         self,
@@ -215,7 +196,7 @@ class Ledger:
             else:
                 moved.append((message, route))
         self._move(db, moved, deltas)
-        turn_away(db, failed, deltas)
+        changes.turn_away(db, failed, deltas)
         self.teller.tell(db, [message.seq for message in failed], max((entry.now for entry in won), default=0))
         return kept
 
@@ -248,10 +229,10 @@ class Ledger:
             if row is None:
                 continue
             in_time.append(rows.settled_row(settlement))
-            _, tenant, priority, flow, provider = row
+            _, tenant, priority, flow, provider, campaign = row
             if settlement.flow is not None:
                 flow = settlement.flow
-            deltas.moved(State.PROCESSING, settlement.state, tenant, priority, flow)
+            deltas.moved(State.PROCESSING, settlement.state, tenant, priority, flow, campaign, settlement.at)
             count_settlement(deltas, settlement, provider, tenant)
             if settle.attempt is None and settlement.provider_message_id is not None:
                 db.execute(
@@ -272,24 +253,10 @@ class Ledger:
 
     def _find_flows(self, db: Handle, rerouted: Sequence[Settlement], open_ones: Mapping[int, list[Any]]) -> None:
         """Find or make the flows of settlements that name a route, and tell them."""
-        campaigns = dict(look_up(db, sql.CAMPAIGNS, [(s.seq,) for s in rerouted]))
         for settlement in rerouted:
-            _, tenant, priority, _, _ = open_ones[settlement.seq]
-            identity = (settlement.route or "", priority, tenant, campaigns[settlement.seq])
+            _, tenant, priority, _, _, campaign = open_ones[settlement.seq]
+            identity = (settlement.route or "", priority, tenant, campaign)
             settlement.flow = self.flows.number(db, identity)
-
-
-def turn_away(db: Handle, failed: Sequence[Message], deltas: Deltas) -> None:
-    """Pending messages fail, as they are here: their recipients opted out."""
-    changes = []
-    for message in failed:
-        assert message.error is not None
-        category, text, at, code, provider, _ = rows.error_values(message.error)
-        changes.append((message.seq, category, text, at, code, provider))
-        deltas.moved(State.PENDING, message.state, message.tenant, message.priority, message.flow)
-        deltas.called(message.error.at, message.error.provider or "", message.tenant, failed=True)
-        deltas.failed(message.tenant, str(message.error.category))
-    expect(change(db, sql.TURN_AWAY, changes), len(failed))
 
 
 def replace_overtaken(db: Handle, late: Sequence[Settle]) -> list[tuple[object, ...]]:
@@ -333,32 +300,6 @@ def count_settlement(deltas: Deltas, settlement: Settlement, provider: str, tena
         return  # no call was made
     elif settlement.error is not None and settlement.error.category is Category.RATE_LIMITED:
         deltas.called(settlement.at, provider, tenant)
-
-
-KnownKeys = dict[tuple[str, str], tuple[bytes, Replay]]
-
-
-def find_keys(db: Handle, drafts: Sequence[Draft]) -> KnownKeys:
-    """Which of the drafts' keys are taken, by what content and which message."""
-    wanted = [(draft.tenant, draft.idempotency_key) for draft in drafts]
-    known: KnownKeys = {}
-    for piece in sql.pieces(wanted):
-        statement = sql.with_rows(sql.FIND_KEYS, 2, len(piece))
-        for row in db.execute(statement, [value for pair in piece for value in pair]).fetchall():
-            known[row[0], row[1]] = key_row(row)
-    return known
-
-
-def key_row(row: Sequence[Any]) -> tuple[bytes, Replay]:
-    """A row of FIND_KEYS: the content's hash, and the answer to the same content."""
-    _, _, content_hash, id_, state, segments, encoding = row
-    return content_hash, Replay(id_, State(state), segments, encoding)
-
-
-def answer_for_key(known: tuple[bytes, Replay], content_hash: bytes) -> Replay | KeyConflict:
-    """Same key: the first message again for the same content, a conflict for other content."""
-    first_hash, replay = known
-    return replay if first_hash == content_hash else KeyConflict(replay.id)
 
 
 def due_now(found: Sequence[Wanted], pending: Mapping[int, list[Any]]) -> list[Wanted]:

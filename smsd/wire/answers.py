@@ -54,8 +54,13 @@ def encode_taken(index: int, id: str, state: str, segments: int, encoding: str, 
 def encode_ok(ref: Ref, answer: msgspec.Struct, envelope: str = "") -> bytes:
     """The answer to any other request that worked, with its newline: the answer's fields beside `ok` and `ref`, or the
     answer as the one field `envelope`."""
-    fields = {envelope: answer} if envelope else msgspec.structs.asdict(answer)
+    fields = {envelope: answer} if envelope else _said(answer)
     return _encoder.encode({"ok": True, "ref": ref, **fields}) + b"\n"
+
+
+def _said(answer: msgspec.Struct) -> dict[str, object]:
+    """The fields that have a value, which only `answer` itself could leave out."""
+    return {name: value for name, value in msgspec.structs.asdict(answer).items() if value is not msgspec.UNSET}
 
 
 def encode_error(ref: Ref, faults: Sequence[Fault]) -> bytes:

@@ -272,8 +272,10 @@ def _kind(wanted: object) -> str:
 _WORDS: Mapping[tuple[object, tuple[object, ...]], str] = {
     (str, ()): "a string",
     (int, ()): "a whole number",
+    (float, ()): "a number",
     (bool, ()): "true or false",
     (list, (str,)): "an array of strings",
+    (list, (object,)): "an array",
     (dict, (str, str)): "an object of strings",
     (dict, (str, object)): "an object",
 }

@@ -14,12 +14,12 @@ from smsd.core.units import rfc3339
 class InboundView(msgspec.Struct, rename={"from_": "from"}):
     """A text received. `from` wrote it, `to` is our number; `message`: the id of the last message between the two,
     which it seems to answer; `word`: stop, start or help where that is all it says; `sent_at`: by the provider's clock,
-    null where it does not say."""
+    null where it does not say. `redacted`: the text is gone, and `from` is a hash that begins with #."""
 
     id: str
     from_: str
     to: str
-    text: str
+    text: str | None
     tenant: str
     provider: str
     provider_message_id: str
@@ -27,6 +27,7 @@ class InboundView(msgspec.Struct, rename={"from_": "from"}):
     word: str | None
     sent_at: str | None
     received_at: str
+    redacted: bool = False
 
 
 class InboundList(msgspec.Struct):
@@ -49,13 +50,14 @@ def inbound_view(
     word: str | None,
     sent_at: Instant | None,
     received_at: Instant,
+    redacted: bool = False,
 ) -> InboundView:
     """The view of a text received."""
     return InboundView(
         id=id,
         from_=sender,
         to=recipient,
-        text=text,
+        text=None if redacted else text,
         tenant=tenant,
         provider=provider,
         provider_message_id=provider_message_id,
@@ -63,4 +65,5 @@ def inbound_view(
         word=word,
         sent_at=None if sent_at is None else rfc3339(sent_at),
         received_at=rfc3339(received_at),
+        redacted=redacted,
     )

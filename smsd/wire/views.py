@@ -37,14 +37,15 @@ class WaitingView(msgspec.Struct):
 class MessageView(msgspec.Struct, rename={"from_": "from"}):
     """A message as every door shows it; times RFC 3339 UTC, what is absent null.
 
-    `eta`: when a pending one will go, as things stand now; null: nobody knows, or it is one of a list.
+    `eta`: when a pending one will go, as things stand now; null: nobody knows, or it is one of a list. `redacted`: the
+    text is gone (null), and `to` is a hash of the number, which begins with #.
     """
 
     id: str
     state: str
     to: str
     from_: str | None
-    text: str
+    text: str | None
     tenant: str
     user: str | None
     type: str | None
@@ -71,6 +72,7 @@ class MessageView(msgspec.Struct, rename={"from_": "from"}):
     idempotency_key: str | None
     truncated: bool
     eta: str | None = None
+    redacted: bool = False
 
 
 class AttemptView(msgspec.Struct):
@@ -274,7 +276,7 @@ def message_view(message: Message, waiting: Waiting | None, eta: Instant | None 
         state=message.state.label,
         to=message.recipient,
         from_=message.sender,
-        text=message.text,
+        text=None if message.redacted else message.text,
         tenant=message.tenant,
         user=message.user,
         type=message.type,
@@ -301,6 +303,7 @@ def message_view(message: Message, waiting: Waiting | None, eta: Instant | None 
         idempotency_key=message.idempotency_key,
         truncated=message.truncated,
         eta=time_text(eta),
+        redacted=message.redacted,
     )
 
 

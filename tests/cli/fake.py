@@ -38,6 +38,8 @@ class Fake(FakeDaemon):
         self.disabled: list[str] = []
         self.opted_out: list[Document] = []
         self.counts = COUNTS
+        self.reports: dict[str, Document] = {}
+        """What each kind of report says."""
         self.reloaded: Document = {"changed": [], "restart": [], "warnings": []}
         self.stats: Document = STATS
         self.lose_events = False
@@ -57,6 +59,10 @@ class Fake(FakeDaemon):
     def _provider(self, request: Document) -> Document:
         super()._provider(request)
         return PROVIDER
+
+    def _carry_out(self, request: Document) -> Document:
+        kind = request["op"].removeprefix("report_")
+        return self.reports[kind] if kind != request["op"] else super()._carry_out(request)
 
     def _user(self, request: Document) -> Document:
         return {"user_id": request["user"], **self.counts}

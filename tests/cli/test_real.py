@@ -135,6 +135,22 @@ def test_figures(shell: Shell) -> None:
     assert ("url" in place) == ("SMSD_URL" in shell.environ)
 
 
+def test_reports(shell: Shell) -> None:
+    """As a table, as CSV and as JSON: the same over both doors."""
+    assert shell("send", TO, "quagga", "--user", "=rita", "--wait").code == 0
+    asked = ("report", "daily", "--by", "user", "--sla", "1")
+    found = shell(*asked, "--json").documents()[0]
+    assert next(each["met"] for each in found["items"] if each["group"] == "=rita") is True
+    assert "=rita" in shell(*asked).out
+    table = subprocess.run(
+        [sys.executable, "-m", "smsd", *asked, "--csv"], capture_output=True, check=True, timeout=30, env=shell.environ
+    )
+    assert table.stdout.startswith(b"user,accepted,pending,")
+    assert b"\r\n'=rita," in table.stdout
+    for kind in ("errors", "retries", "rate", "cost"):
+        assert shell("report", kind).code == 0
+
+
 def test_events(shell: Shell) -> None:
     command = [sys.executable, "-u", "-m", "smsd", "watch", "--json", "--kind", "message.*"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=shell.environ) as watching:

@@ -119,6 +119,7 @@ def test_a_listing_follows_its_pages(make: Any, fake: FakeDaemon, monkeypatch: p
 
 def test_every_op_of_the_daemon_has_a_method(fake: FakeDaemon) -> None:
     named_otherwise = {"user": "user_stats", "recipient": "recipient_stats", "replay": "replay_callbacks"}
+    named_otherwise |= {f"report_{kind}": "report" for kind in words.REPORTS}
     for name in OPERATIONS:
         assert callable(getattr(Client, named_otherwise.get(name, name)))
         assert callable(getattr(AsyncClient, named_otherwise.get(name, name)))
@@ -133,7 +134,7 @@ def test_every_op_of_the_daemon_has_a_method(fake: FakeDaemon) -> None:
     for name in set(wire.List.__struct_fields__) - {"limit", "cursor"}:
         assert name in filters
     acting = {"send", "cancel", "reschedule", "retry", "pause", "resume", "suppress", "unsuppress", "reload"}
-    acting |= {"register", "replay"}
+    acting |= {"register", "replay", "failed_retry", "failed_delete"}
     assert acting | set(words.READS) == set(OPERATIONS)
     assert acting.isdisjoint(words.READS)
     assert set(STATUS) | {"unreachable"} == set(KINDS) | {"internal", "unknown_op"}, "each code of the closed list"
@@ -164,6 +165,10 @@ def test_every_field_of_an_op_can_be_said(fake: FakeDaemon) -> None:
         [*client.callbacks(failed=True, tenant="t", limit=3)]
         client.replay_callbacks(["evt_x"])
         client.register("main", dry_run=True)
+        which = dict.fromkeys(("tenant", "campaign", "category", "user", "to", "provider", "since", "until"), "x")
+        [*client.failed(limit=3, **which)]
+        client.failed_retry(ids=[id], all=True, limit=3, force=True, ttl="1h", rate="1/s", **which)
+        client.failed_delete(ids=[id], all=True, limit=3, **which)
         client.unsuppress(TO, scope="main")
         client.pause("main")
         client.resume("main")

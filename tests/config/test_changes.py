@@ -112,6 +112,7 @@ OTHERS: dict[str, object] = {"unit": "segments"}
 UNSET: dict[str, object] = {
     "group": Group("other", 7),
     "admin_group": Group("other", 7),
+    "redact_text_after_ms": 3_600_000,
     "scope": Scope.SENDER,
     "max_attempts": 2,
     "breaker": BreakerRules(),

@@ -152,6 +152,8 @@ class FakeDaemon:
         self.callbacks: list[Document] = []
         """Those that wait, and those that were given up (no `next_try_at`)."""
         self.replay_most = 1_000
+        self.sweep_most = 1_000
+        self.swept_ids: list[str] = []
         self.registered: Document = REGISTERED
         self.refuse: dict[str, RefusedError] = {}
         """Operations that are answered by this error."""
@@ -313,6 +315,39 @@ class FakeDaemon:
             raise RefusedError("wrong_state", "The message is pending.", "id")
         message.update(state="pending", error=None)
         return {"message": message}
+
+    def _failed(self, request: Document) -> Document:
+        return self._list({**request, "state": "failed,undelivered"})
+
+    def _failed_retry(self, request: Document) -> Document:
+        return self._swept(request, "retried") | {"last_at": "2026-01-02T03:04:05.000Z"}
+
+    def _failed_delete(self, request: Document) -> Document:
+        return self._swept(request, "deleted")
+
+    def _swept(self, request: Document, done: str) -> Document:
+        """One call deals with at most `sweep_most`. One that is there and failed UNCERTAIN needs `force`."""
+        after = int(request.get("cursor", 0))
+        failed = {id: each for id, each in self.messages.items() if each["state"] in {"failed", "undelivered"}}
+        if "ids" not in request and not after:
+            self.swept_ids = [*failed]
+        ids = request.get("ids") or self.swept_ids[after : after + self.sweep_most]
+        forced = request.get("force", done == "deleted")
+        doubtful = {id for id, each in failed.items() if "UNCERTAIN" in str(each["error"]) and not forced}
+        codes = {
+            id: "wrong_state" if id in doubtful else "not_found" for id in ids if id not in failed or id in doubtful
+        }
+        for id in (each for each in ids if each not in codes):
+            if done == "deleted":
+                del self.messages[id]
+            else:
+                self.messages[id].update(state="pending", error=None)
+        more = "ids" not in request and after + len(ids) < len(self.swept_ids)
+        return {
+            **{done: len(ids) - len(codes), "skipped_total": len(codes), "more": more},
+            "skipped": [{"id": id, "code": code, "message": f"It is {code}."} for id, code in codes.items()][:100],
+            "next_cursor": str(after + len(ids)) if more else None,
+        }
 
     def _stats(self, request: Document) -> Document:
         return STATS

@@ -82,9 +82,15 @@ class Outbox(SqliteOutbox):
         return await self._after(super().cancel(id, tenant, now))
 
     async def reopen(
-        self, id: str, tenant: str | None, now: Instant, expires_at: Instant, force: bool
+        self,
+        id: str,
+        tenant: str | None,
+        now: Instant,
+        expires_at: Instant,
+        force: bool,
+        due: Instant | None = None,
     ) -> Message | WrongState | None:
-        return await self._after(super().reopen(id, tenant, now, expires_at, force))
+        return await self._after(super().reopen(id, tenant, now, expires_at, force, due))
 
     async def _after(self, change: Coroutine[Any, Any, T]) -> T:
         if self.fault is not None:

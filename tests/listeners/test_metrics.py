@@ -35,6 +35,7 @@ NAMES = {
     ("smsd_throttles", "counter"),
     ("smsd_halts", "counter"),
     ("smsd_breaker_openings", "counter"),
+    ("smsd_removed", "counter"),
     ("smsd_suppressions", "counter"),
     ("smsd_limit_hits", "counter"),
     ("smsd_receipts", "counter"),
@@ -52,6 +53,7 @@ NAMES = {
     ("smsd_oldest_pending_seconds", "gauge"),
     ("smsd_provider_state", "gauge"),
     ("smsd_provider_rate", "gauge"),
+    ("smsd_alerts", "gauge"),
 }
 """The parser takes `_total` off a counter."""
 

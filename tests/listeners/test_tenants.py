@@ -70,12 +70,27 @@ REQUESTS: dict[str, Build] = {
     "inbound": lambda draw, ids: wire.Inbound(
         from_=draw(_some((None, *NUMBERS))), tenant=draw(_some(TENANTS)), cursor=draw(_some((None, CURSORS.encode(5)))),
     ),
+    "report_daily": lambda draw, ids: wire.ReportDaily(tenant=draw(_some(TENANTS)), by=draw(_some((None, "tenant")))),
+    "report_errors": lambda draw, ids: wire.ReportErrors(tenant=draw(_some(TENANTS))),
+    "report_retries": lambda draw, ids: wire.ReportRetries(tenant=draw(_some(TENANTS))),
+    "report_rate": lambda draw, ids: wire.ReportRate(tenant=draw(_some(TENANTS))),
+    "report_cost": lambda draw, ids: wire.ReportCost(tenant=draw(_some(TENANTS)), by=draw(_some((None, "user")))),
     "providers": lambda draw, ids: wire.Providers(),
     "pause": lambda draw, ids: wire.Pause("main"),
     "resume": lambda draw, ids: wire.Resume("nobody"),
     "register": lambda draw, ids: wire.Register("main", draw(st.booleans())),
     "callbacks": lambda draw, ids: wire.Callbacks(failed=draw(st.booleans()), tenant=draw(_some(TENANTS))),
     "replay": lambda draw, ids: wire.Replay(draw(_some((None, [f"evt_{ids[0]}_1_sent"])))),
+    "failed": lambda draw, ids: wire.Failed(
+        tenant=draw(_some(TENANTS)), user=draw(_some((None, *USERS))), cursor=draw(_some((None, CURSORS.encode(5)))),
+    ),
+    "failed_retry": lambda draw, ids: wire.FailedRetry(
+        ids=draw(_some((None, [ids[0]], ids[-2:]))), tenant=draw(_some(TENANTS)), all=draw(st.booleans()), force=True,
+    ),
+    "failed_delete": lambda draw, ids: wire.FailedDelete(
+        ids=draw(_some((None, [ids[0]], ids[-2:]))), tenant=draw(_some(TENANTS)), all=draw(st.booleans()),
+    ),
+    "audit": lambda draw, ids: wire.Audit(tenant=draw(_some(TENANTS)), operation="pause"),
     "events": lambda draw, ids: wire.Events(after=draw(_some((None, "00000000-0")))),
     "reload": lambda draw, ids: wire.Reload(),
     "backup": lambda draw, ids: wire.Backup(),
@@ -150,6 +165,9 @@ def own_counts(ledger: Ledger, caller: Caller, answer: object) -> None:
         case wire.StatsView():
             assert sum(answer.states.values()) == ledger.count(caller.tenant)
             assert all(view.in_flight is None for view in answer.providers.values())
+        case wire.DailyReport():
+            assert answer.total.accepted == ledger.count(caller.tenant)
+            assert {line.group for line in answer.items if answer.by == "tenant"} <= {caller.tenant}
         case wire.UserView() | wire.RecipientView():
             assert answer.pending <= ledger.count(caller.tenant)
         case wire.EventList():

@@ -57,16 +57,25 @@ WAY_BACK = ("provider_ids", "receipts", "threads", "inbound", "callbacks", "call
 """Tables of version 5."""
 
 
+OPERATORS = ("campaigns", "campaign_counters", "audit", "alerts")
+"""Tables of version 6."""
+
+
 def downgrade(path: Path, to: int = 1) -> None:
     """Make the file what version 1 (or 2) had."""
     columns = [("messages", name) for name in ("crashes", "held", "held_by", "held_since", "admitted")]
     columns += [("messages", name) for name in ("callback_url", "exempt", "been")]
     columns += [("attempts", name) for name in ("receipt", "receipt_code", "receipt_at")]
+    columns += [("messages", "redacted")]
+    columns += [("keys", name) for name in ("forget_at", "id", "state", "segments", "encoding")]
     columns += [("providers", name.strip()) for name in HEALTH_COLUMNS.split(",")[7:]]
     with closing(sqlite3.connect(path)) as db:
-        for table in ("suppressions", "charges", *WAY_BACK):
+        for (view,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'view'").fetchall():
+            db.execute(f"DROP VIEW {view}")
+        for table in ("suppressions", "charges", *WAY_BACK, *OPERATORS):
             db.execute(f"DROP TABLE {table}")
-        db.execute("DROP INDEX messages_held")
+        for index in ("messages_held", "messages_undelivered", "keys_forgotten"):
+            db.execute(f"DROP INDEX {index}")
         for table, column in columns:
             db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         if to == 1:

@@ -46,6 +46,7 @@ from smsd.store import (
     Suppressed,
     WrongState,
 )
+from smsd.store.operators import Desk
 from tests.doubles.builders import NOW, draft
 
 LATER = NOW + 1_000
@@ -54,7 +55,10 @@ NUMBER = draft().recipient
 
 
 class Box(Outbox, Records, Protocol):
-    """Both sides of one outbox."""
+    """Both sides of one outbox, and what operators work with."""
+
+    @property
+    def desk(self) -> Desk: ...
 
 
 @dataclass
@@ -928,6 +932,13 @@ class OutboxContract:
         assert claimed.attempt == 2
         await self.check(bench)
 
+    async def test_one_is_reopened_for_a_later_time(self, bench: Bench) -> None:
+        before = await bench.failed_as(Category.REJECTED)
+        message = await bench.box.reopen(before.id, None, LATER, SOON + 9_000, False, SOON)
+        assert isinstance(message, Message)
+        assert (message.due, message.expires_at) == (SOON, SOON + 9_000)
+        assert (await bench.box.feed(message.flow, None, SOON - 1, 10)).next_due == SOON
+
     async def test_reopen_of_what_may_have_arrived_needs_force(self, bench: Bench) -> None:
         before = await bench.failed_as(Category.UNCERTAIN)
         assert await bench.box.reopen(before.id, None, LATER, SOON, False) == WrongState(before)
@@ -1272,11 +1283,17 @@ class Walk:
         messages = await self.bench.everything()
         self.now += self.dice.randrange(1, 2_000)
         await asyncio.gather(
-            self.bench.accept(*(self.draft() for _ in range(self.dice.randrange(1, 30)))),
+            self.accept(),
             *(self.begin(messages) for _ in range(3)),
             *(self.settle(m) for m in messages if m.state is State.PROCESSING and self.dice.random() < 0.7),
             *(self.other(self.dice.choice(messages)) for _ in range(5) if messages),
         )
+
+    async def accept(self) -> None:
+        """Those of the campaign whose recipients opted out are stored as failed."""
+        for result in await self.bench.accept(*(self.draft() for _ in range(self.dice.randrange(1, 30)))):
+            if isinstance(result, Stored) and result.failed is not None:
+                self.failed[result.failed.tenant, "OPTED_OUT"] += 1
 
     def draft(self) -> Draft:
         self.number += 1

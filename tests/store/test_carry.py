@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from smsd.core.campaign import Hours, Move, Terms
 from smsd.core.health import Health
 from smsd.core.lifecycle import Event
 from smsd.core.suppression import EVERY, Suppression
-from smsd.store import Claim, Start, Stored, StoreError, Suppressed, carry
+from smsd.store import CampaignClosed, Claim, Start, Stored, StoreError, Suppressed, carry
 from smsd.store.restore import restore
 from smsd.store.sqlite import SqliteOutbox
 from tests.doubles.builders import NOW, draft
@@ -314,3 +315,46 @@ async def test_words_for_a_backup_not_for_a_directory(opening: Opening, path: Pa
         db.execute("CREATE TABLE x (a)")
     with pytest.raises(StoreError, match=r"other\.db belongs to another program: name a backup that smsd made"):
         restore(tmp_path / "other.db", path.parent, pending="hold")
+
+
+async def test_what_an_operator_said_of_campaigns_holds_on(opening: Opening, path: Path, tmp_path: Path) -> None:
+    """What was cancelled since the backup is not sent again; what was resumed since goes on."""
+    box = (await opening()).box
+    campaigns = box.desk.campaigns
+    await accept(box, *(draft(n, campaign=f"c{n}") for n in range(1, 5)))
+    for id in ("c1", "c2"):
+        await campaigns.move("shop", id, Move.PAUSE, NOW)
+    await box.snapshot(tmp_path / "backup.db")
+    await campaigns.move("shop", "c2", Move.RESUME, LATER)
+    await campaigns.move("shop", "c3", Move.CANCEL, LATER)
+    await campaigns.make("shop", "c4", Terms("Four", (5, 60_000)), LATER)
+    await campaigns.make("shop", "new", Terms("New", None, Hours(60, 120, "UTC")), LATER)
+    await campaigns.move("shop", "new", Move.PAUSE, LATER)
+    await campaigns.move("shop", "new", Move.CANCEL, LATER)
+    await box.close()
+    restore(tmp_path / "backup.db", path.parent, pending="send")
+    opened = await opening(LATER)
+    campaigns = opened.box.desk.campaigns
+    found = {one.id: one for one in await campaigns.page(None, None, 9)}
+    assert {id: (one.paused_at, one.cancelled_at) for id, one in found.items()} == {
+        "c1": (NOW, None), "c2": (None, None), "c3": (None, LATER), "c4": (None, None), "new": (LATER, LATER),
+    }  # fmt: skip
+    assert (found["c4"].terms, found["c4"].counts.total) == (Terms("Four", (5, 60_000)), 1)
+    assert (found["new"].terms, found["new"].counts.total) == (Terms("New", None, Hours(60, 120, "UTC")), 0)
+    assert await campaigns.cancelled() == (("shop", "c3"),)
+    assert await accept(opened.box, draft(9, campaign="new")) == [CampaignClosed("new")]
+
+
+async def test_a_backup_of_another_outbox_resumes_no_campaign(opening: Opening, path: Path, tmp_path: Path) -> None:
+    box = (await opening()).box
+    await accept(box, draft(1, campaign="c"))
+    await box.desk.campaigns.move("shop", "c", Move.PAUSE, NOW)
+    await box.snapshot(tmp_path / "backup.db")
+    await box.close()
+    path.unlink()
+    box = (await opening()).box
+    await accept(box, draft(2, campaign="c"))
+    await box.close()
+    restore(tmp_path / "backup.db", path.parent, pending="send")
+    [found] = await (await opening()).box.desk.campaigns.find("c", "shop")
+    assert found.paused_at == NOW

@@ -17,6 +17,7 @@ from tests.store.conftest import Opening
 from tests.store.contract import Bench, Box, OutboxContract
 from tests.store.contract_admission import AdmissionContract
 from tests.store.contract_callbacks import CallbacksContract
+from tests.store.contract_campaigns import CampaignsContract
 from tests.store.contract_inbound import InboundContract
 from tests.store.contract_limits import Hall, LimitsContract
 from tests.store.contract_receipts import ReceiptsContract
@@ -33,7 +34,15 @@ async def end_in_a_crash(box: Box, path: Path) -> None:
         file.write_bytes(content)
 
 
-class OnSqlite(OutboxContract, LimitsContract, AdmissionContract, CallbacksContract, InboundContract, ReceiptsContract):
+class OnSqlite(
+    OutboxContract,
+    LimitsContract,
+    AdmissionContract,
+    CampaignsContract,
+    CallbacksContract,
+    InboundContract,
+    ReceiptsContract,
+):
     """What both bindings share."""
 
     def factory(self) -> ConnectionFactory:

@@ -19,15 +19,12 @@ doubles nothing. Who may ask, and whether the connection may live so long, is kn
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
 
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.web_protocol import RequestPayloadError
 
 from smsd import wire
 from smsd.core.acceptance import Fault, Refusal
@@ -36,6 +33,7 @@ from smsd.engine.service import Service
 from smsd.listeners.callers import Caller, ProblemError, all_faults
 from smsd.listeners.http import problems
 from smsd.listeners.http.batch_limits import BatchLimits
+from smsd.listeners.http.inflow import BROKEN, STOPPING, EndingError, Inflow
 from smsd.listeners.http.splitting import Elements, Lines, Piece, Splitter
 from smsd.listeners.http.unread import Unread
 
@@ -45,9 +43,6 @@ log = structlog.get_logger("smsd.http")
 
 LINES = frozenset({"application/x-ndjson", "application/jsonl"})
 ARRAY = "application/json"
-
-READ = 32_768
-"""Bytes read in one go: a few milliseconds of work, whatever they are."""
 
 SLICE = 128
 """Submissions begun in one go, about 4 ms of work; then the loop's other work has its turn."""
@@ -78,13 +73,6 @@ def _splitter(request: web.Request, most: int) -> Splitter:
             return Elements(most)
     text = "Send lines as application/x-ndjson or a JSON array as application/json, in UTF-8."
     raise ProblemError.of("unsupported_media_type", text, "Content-Type")
-
-
-STOPPING = Fault("", "shutting_down", "smsd is shutting down; nothing was taken. Send it again after the restart.")
-
-
-class _EndingError(Exception):
-    """The daemon ends, and there is more that would have been taken."""
 
 
 class _Slot:
@@ -118,6 +106,7 @@ class _Batch:
         self._limits = limits
         self._together = limits.together
         self._loop = asyncio.get_running_loop()
+        self._inflow = Inflow(request, limits)
         self._slots: deque[_Slot] = deque()
         self._unread = Unread(self._together.change_unread)
         self._index = 0
@@ -125,13 +114,11 @@ class _Batch:
         self._in_flight = 0
         self._waiting = 0
         """Bytes of answers in the slots."""
-        self._received = self._written = 0
-        """Bytes of the body read, and of answers given to the transport."""
+        self._written = 0
+        """Bytes of answers given to the transport."""
         self._flushing = False
         self._ended = False
         """Nothing more is taken."""
-        self._patience: asyncio.Timeout | None = None
-        """Set while bytes of the body are awaited."""
         self._lost = False
         self._room = asyncio.Event()
         """Something was answered or read; there may be room for more."""
@@ -167,62 +154,29 @@ class _Batch:
 
     async def _read(self) -> None:
         try:
-            self._mark()
-            while data := await self._more():
+            self._inflow.mark(0)
+            while data := await self._inflow.more(self._index):
                 await self._submit_all(self._splitter.feed(data))
             await self._submit_all(self._splitter.end())
-        except _EndingError:
+        except EndingError:
             self._break_off("shutting_down", "smsd is shutting down")
         except TimeoutError:
             self._break_off("malformed", f"the body stood still for {self._limits.idle_s:g} s")
-        except (RequestPayloadError, HttpProcessingError):
+        except BROKEN:
             self._break_off("malformed", "the body's packing or framing is broken; it cannot be read on")
         self._ended = True
         self._news.set()
-        await self._drop()
-
-    async def _more(self) -> bytes:
-        """The next bytes of the body; b"" at its end. Raises TimeoutError when it stands still, _EndingError, and what
-        aiohttp raises when it breaks off."""
-        if self._index > self._marked_index or self._received - self._marked_bytes >= self._limits.least:
-            self._mark()
-        content = self._request.content
-        if self._together.ended and not content.is_eof():
-            raise _EndingError
-        try:
-            async with asyncio.timeout_at(self._still_at) as self._patience:
-                data: bytes = await content.read(READ)
-        except TimeoutError:
-            if self._together.ended:
-                raise _EndingError from None
-            raise
-        finally:
-            self._patience = None
-        self._received += len(data)
-        return data
+        await self._inflow.drop()
 
     def _hurry(self) -> None:
         """The daemon ends: wait neither for bytes of the body nor for room."""
         self._room.set()
-        if self._patience is not None and not self._patience.expired():
-            self._patience.reschedule(self._loop.time())
-
-    async def _drop(self) -> None:
-        """What still comes is not looked at; what becomes of it was told."""
-        with contextlib.suppress(RequestPayloadError, HttpProcessingError):
-            while await self._request.content.readany():
-                pass
-
-    def _mark(self) -> None:
-        """The body moves: it may stand still so long from now."""
-        self._marked_index = self._index
-        self._marked_bytes = self._received
-        self._still_at = self._loop.time() + self._limits.idle_s
+        self._inflow.hurry()
 
     async def _submit_all(self, pieces: Iterator[Piece]) -> None:
         for piece in pieces:
             if self._together.ended:
-                raise _EndingError
+                raise EndingError
             self._begin(piece)
             if self._full():
                 await self._until_room()
@@ -241,7 +195,7 @@ class _Batch:
         while self._full() and not self._together.ended:
             self._room.clear()
             await self._room.wait()
-        self._mark()
+        self._inflow.mark(self._index)
 
     def _begin(self, piece: Piece) -> None:
         slot = _Slot(self._index)
@@ -330,7 +284,7 @@ class _Batch:
         """Look every `stuck_s` whether a byte moved."""
         transport = self._request.transport
         behind = 0 if transport is None else transport.get_write_buffer_size()
-        now = (self._received, self._written, behind)
+        now = (self._inflow.received, self._written, behind)
         if behind and now == before:
             log.warning("a batch client is dropped: it does not read its answers", caller=self._caller.name)
             self._abort()

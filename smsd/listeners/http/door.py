@@ -29,7 +29,7 @@ from aiohttp.streams import StreamReader
 from smsd import wire
 from smsd.engine.service import Service
 from smsd.listeners.callers import INTERNAL, ProblemError, store_fault
-from smsd.listeners.http import framing, openapi
+from smsd.listeners.http import framing, openapi, retrying
 from smsd.listeners.http.access import Access
 from smsd.listeners.http.batch import BatchLimits
 from smsd.listeners.http.bodies import Bodies
@@ -147,7 +147,7 @@ class HttpDoor:
         try:
             answer = await self._answer(request)
         except Exception as error:
-            answer = self._refusal(request, error)
+            answer = retrying.in_shape(request, self._refusal(request, error), error)
         if self._ending:
             answer.force_close()
         return answer

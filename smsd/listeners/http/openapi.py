@@ -9,7 +9,7 @@ It knows no values and no caller: the document is the same for everybody.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from http import HTTPStatus
 from typing import Any, Final
@@ -20,8 +20,10 @@ from smsd import __version__, wire
 from smsd.core import acceptance as rules
 from smsd.core.content import MAX_LANG, MAX_VARS
 from smsd.core.message import Priority
-from smsd.listeners import calling_back, showing
-from smsd.listeners.http import performing
+from smsd.core.report import Group
+from smsd.engine.failed import OFFSET_MOST
+from smsd.listeners import calling_back, campaigning, failing, reporting, showing
+from smsd.listeners.http import campaigns, performing, retrying
 from smsd.listeners.http.problems import JSON, NDJSON, PROBLEM_JSON, ProblemView
 from smsd.listeners.http.routes import ALWAYS, OPEN_ROUTES, ROUTES, OpenRoute, Route
 from smsd.listeners.operations import Reach, Scope
@@ -58,8 +60,14 @@ FIELDS: Final[Mapping[str, Json]] = {
     "expires_at": {"description": "RFC 3339 with an offset. Not beside `ttl`."},
     "ttl": {"description": 'A span such as "2h", from 1s to 30d. Not beside `expires_at`.', "pattern": _SPAN},
     "offset": {"minimum": 0},
-    "ids": {"description": "Events' ids; without it all.", "minItems": 1, "maxItems": calling_back.MOST_IDS},
+    "ids": {"description": "Those with these ids.", "minItems": 1, "maxItems": calling_back.MOST_IDS},
+    "limit": {"description": "How many are dealt with in this call.", "minimum": 1, "maximum": failing.MOST},
     "scope": {"description": 'A provider\'s name, or "*": every one.', "minLength": 1},
+    "name": {"description": "What people call it.", "maxLength": campaigning.MAX_NAME},
+    "recipients": {
+        "description": "Numbers, or objects with any fields of a message, which go before what holds for all.",
+        "items": {"type": ["string", "object"]},
+    },
     "metadata": {"description": f"Strings; at most {rules.MAX_METADATA} bytes of JSON."},
 }
 """Of what is said in a body: what is enforced beyond the type."""
@@ -73,7 +81,11 @@ PARAMETERS: Final[Mapping[str, Json]] = {
     "state": {"description": "States joined by commas; `queued` stands for those that are not final."},
     "to": {"description": "A number as E.164; its `+` need not be percent-encoded."},
     "tenant": {"description": "Only one's own, except for callers that see all."},
-    "since": {"description": "RFC 3339 with an offset: accepted then or later."},
+    "since": {"description": "RFC 3339 with an offset: accepted then or later. Of a report also a date."},
+    "until": {"description": "RFC 3339 with an offset: accepted before; or a date: to its end."},
+    "by": {"enum": [*Group]},
+    "sla": {"description": "A delivery rate in percent.", "exclusiveMinimum": 0, "maximum": 100},
+    "format": {"enum": [*reporting.FORMATS]},
     "limit": {"minimum": 1, "maximum": showing.LIST_LIMIT},
     "cursor": {"description": "`next_cursor` of the page before."},
     "wait": {"description": "How long to wait, at most 60s.", "pattern": _SPAN},
@@ -88,6 +100,22 @@ PARAMETERS: Final[Mapping[str, Json]] = {
     "kinds": {"description": "Events joined by commas; `message.*` stands for all that begin so."},
 }
 
+PARAMETERS_OF: Final[Mapping[type[msgspec.Struct], Mapping[str, Json]]] = {
+    wire.Records: {
+        "limit": {"minimum": 1, "maximum": failing.RECORDS_MOST},
+        "offset": {"description": "How many of the newest are left out.", "minimum": 0, "maximum": OFFSET_MOST},
+    },
+}
+"""Where a request has other bounds."""
+
+_FILTERS: Final = {name: PARAMETERS.get(name, {}) for name in failing.FILTERS}
+
+FIELDS_OF: Final[Mapping[type[msgspec.Struct], Mapping[str, Json]]] = {
+    wire.FailedRetry: _FILTERS,
+    wire.FailedDelete: _FILTERS,
+}
+"""The same in a body: a filter finds nothing where a submission would be refused."""
+
 STATUSES: Final[Mapping[int, str]] = {
     400: "It is no request that can be read.",
     401: "There is no token, or one that is not known.",
@@ -100,6 +128,7 @@ STATUSES: Final[Mapping[int, str]] = {
     429: "A limit is reached.",
     431: "The head of the request is too large.",
     500: "A fault of smsd; its story is in the log.",
+    502: "The message was tried again and failed.",
     503: "Not now: the backlog is full, smsd is shutting down, or the outcome of a commit is not known.",
     507: "The disk is full.",
 }
@@ -157,19 +186,25 @@ def _parameters(route: Route) -> list[Json]:
     in_path = _PARAMETER.findall(route.path)
     found = [_parameter("path", name, {"type": "string", "minLength": 1}) for name in in_path]
     if route.method in {"GET", "DELETE"}:
-        schemas = _properties(route.operation.request)
-        found += [_parameter("query", name, _not_null(schemas[name])) for name in schemas if name not in in_path]
+        kind = route.operation.request
+        schemas, about = _properties(kind), {**PARAMETERS, **PARAMETERS_OF.get(kind, {})}
+        names = [name for name in schemas if name not in in_path]
+        found += [_parameter("query", name, _not_null(schemas[name]), _required(kind), about) for name in names]
     if route.perform is performing.submit:
         found.append(_parameter("query", "wait", {"type": "string"}))
         found.append(_parameter("header", "Idempotency-Key", {"type": "string"}))
+    if route.perform is campaigns.create:
+        found.append(_parameter("query", "dry_run", {"type": "boolean"}))
     if route.perform is performing.events:
         found.append(_parameter("header", "Last-Event-ID", {"type": "string"}))
     return found
 
 
-def _parameter(place: str, name: str, schema: Json) -> Json:
-    about = dict(PARAMETERS.get(name, {}))
-    found: Json = {"name": name, "in": place, "required": place == "path"}
+def _parameter(
+    place: str, name: str, schema: Json, required: Collection[str] = (), known: Mapping[str, Json] = PARAMETERS
+) -> Json:
+    about = dict(known.get(name, {}))
+    found: Json = {"name": name, "in": place, "required": place == "path" or name in required}
     if "description" in about:
         found["description"] = about.pop("description")
     return found | {"schema": schema | about}
@@ -186,12 +221,26 @@ def _body(route: Route) -> Json:
         return {"required": True, "content": {NDJSON: {"schema": lines}, JSON: {"schema": array}}}
     in_path = _PARAMETER.findall(route.path)
     properties = {
-        name: _bounded(name, schema)
+        name: _bounded(name, schema, FIELDS_OF.get(route.operation.request, {}))
         for name, schema in _properties(route.operation.request).items()
         if name not in in_path
     }
     schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    if route.perform is campaigns.create:
+        return _campaign(schema)
+    required = [name for name in _required(route.operation.request) if name not in in_path]
+    if required:
+        return {"required": True, "content": {JSON: {"schema": schema | {"required": required}}}}
     return {"required": True, "content": {JSON: {"schema": schema, "example": {}}}}
+
+
+def _campaign(schema: Json) -> Json:
+    """Of a campaign: one object, or that and a recipient a line."""
+    schema["properties"]["id"] |= {"description": "Absent: one is chosen.", "maxLength": rules.MAX_CAMPAIGN}
+    lines = "The object without `recipients` on the first line; then a recipient a line, at most 64 KiB each."
+    example = {"id": "spring", "text": "Open again from Monday.", "recipients": ["+14155550123"], "rate": "1000/hour"}
+    content = {JSON: {"schema": schema, "example": example}}
+    return {"required": True, "content": content | {NDJSON: {"schema": {"type": "string", "description": lines}}}}
 
 
 def _answer(route: Route, status: int) -> Json:
@@ -201,6 +250,9 @@ def _answer(route: Route, status: int) -> Json:
         return {"description": lines, "content": {NDJSON: {"schema": {"type": "string"}}}}
     if route.perform is performing.figures:
         return {"description": "Prometheus' text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    if route.perform is performing.report:
+        rows = {"schema": {"type": "string"}}
+        return {"description": "JSON, or CSV.", "content": {JSON: {"schema": schema}, performing.CSV: rows}}
     if route.perform is performing.events:
         stream = {"schema": {"type": "string"}}
         about = "A stream of server-sent events; for `Accept: application/json` what there is."
@@ -210,12 +262,18 @@ def _answer(route: Route, status: int) -> Json:
         done = "Replayed; with `wait`: it has left the queue, as the view says."
         later = "Accepted; with `wait`: still in the queue, as the view says."
         return {"description": done if status == 200 else later, "content": {JSON: {"schema": view}}}
+    if route.perform is campaigns.create and status == 200:
+        either = {"oneOf": [schema, _ref("PlanView")]}
+        return {"description": "Nothing new; or, with `dry_run`, what would be.", "content": {JSON: {"schema": either}}}
     said = "It is new." if status == 201 else "It was there already." if 201 in route.statuses else "Done."
     return {"description": said, "content": {JSON: {"schema": schema}}}
 
 
 def _problems(route: Route) -> Json:
     statuses = sorted({*ALWAYS, *route.problems})
+    if route.path == retrying.PATH:
+        refused = {JSON: {"schema": _ref("RecordRefused")}}
+        return {str(status): {"description": STATUSES[status], "content": refused} for status in statuses}
     return {str(status): {"$ref": f"#/components/responses/{_name(status)}"} for status in statuses}
 
 
@@ -246,8 +304,9 @@ def _problem(status: int) -> Json:
 
 def _schemas() -> Json:
     kinds: list[type[msgspec.Struct]] = [wire.Submission, ProblemView, performing.Health, performing.Readiness]
+    kinds.append(wire.RecordRefused)
     kinds += [route.operation.answer for route in ROUTES if route.path != "/metrics"]
-    found = _components([*kinds, wire.MessageView])
+    found = _components([*kinds, wire.MessageView, wire.PlanView])
     submission = found["Submission"]
     submission["properties"] = {name: _bounded(name, each) for name, each in submission["properties"].items()}
     submission["required"] = ["to"]
@@ -273,6 +332,11 @@ def _properties(kind: type[msgspec.Struct]) -> Json:
     return dict(_components([kind])[kind.__name__].get("properties", {}))
 
 
+def _required(kind: type[msgspec.Struct]) -> list[str]:
+    """The fields that a request cannot be without."""
+    return list(_components([kind])[kind.__name__].get("required", []))
+
+
 def _components(kinds: Iterable[type[msgspec.Struct]]) -> dict[str, Json]:
     _, found = msgspec.json.schema_components(dict.fromkeys(kinds), ref_template=REF, schema_hook=_any_value)
     return found
@@ -283,9 +347,9 @@ def _any_value(kind: type) -> Json:
     return {"description": "Any JSON value."}
 
 
-def _bounded(name: str, schema: Json) -> Json:
+def _bounded(name: str, schema: Json, own: Mapping[str, Json] | None = None) -> Json:
     """With what is enforced beyond the type; the bounds go beside the type they are about."""
-    about = dict(FIELDS.get(name, {}))
+    about = dict({**FIELDS, **(own or {})}.get(name, {}))
     description = {"description": about.pop("description")} if "description" in about else {}
     if "anyOf" not in schema:
         return schema | description | about

@@ -35,6 +35,7 @@ from smsd.listeners.operations import Operation
 
 READS = frozenset({"GET", "HEAD"})
 EVENT_STREAM = "text/event-stream"
+CSV = "text/csv"
 QUEUED = frozenset({State.PENDING.label, State.PROCESSING.label})
 
 
@@ -125,6 +126,18 @@ async def listing(desk: Desk, call: Call) -> web.StreamResponse:
     return reply(body)
 
 
+async def report(desk: Desk, call: Call) -> web.StreamResponse:
+    """The same as JSON or as a table: `format` says it, or else `Accept`."""
+    request = cast(wire.Reported | wire.ReportRate, query_request(call))
+    accept = call.request.headers.getall("Accept", ())
+    if request.format is None and rank(accept, CSV) > rank(accept, JSON):
+        request.format = "csv"
+    found = cast(wire.Report, await call.operation.handler(desk.service, call.caller, request))
+    if found.csv is msgspec.UNSET:
+        return reply(wire.encode(found), headers={"Vary": "Accept"})
+    return reply(found.csv.encode(), content_type=f"{CSV}; charset=utf-8; header=present", headers={"Vary": "Accept"})
+
+
 def query_request(call: Call) -> msgspec.Struct:
     """The request in path and query. Raises ProblemError or wire.WireError with all that is wrong."""
     kind, faults = call.operation.request, list[Fault]()
@@ -158,14 +171,14 @@ async def submit(desk: Desk, call: Call) -> web.StreamResponse:
     submission, wait_ms = _submission(desk, call, body)
     accepted = await handlers.send(desk.service, call.caller, submission)
     if wait_ms:
-        seen = await _seen(desk, call, accepted.id, wait_ms)
+        seen = await seen_within(desk, call, accepted.id, wait_ms)
         if seen is not None:
             view = showing.message(seen)
             return reply(wire.encode(view), 202 if view.state in QUEUED else 200)
     return reply(wire.encode(accepted), 200 if accepted.replayed else 202)
 
 
-async def _seen(desk: Desk, call: Call, id: str, wait_ms: int) -> Seen | None:
+async def seen_within(desk: Desk, call: Call, id: str, wait_ms: int) -> Seen | None:
     """The message, once it has left the queue or time is up. None: it may not be waited for any longer. That changes
     nothing for the message, which is accepted, so it is no problem."""
     try:

@@ -24,6 +24,7 @@ MAX_PARAMETERS = 64
 """Parameters of a query; no operation has a third of them."""
 
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
+_DECIMAL = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,9})?")
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 _QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
 _ESCAPE = re.compile(r"\\(.)")
@@ -72,6 +73,8 @@ def _value(wanted: object, text: str) -> object:
     kinds = {option for option in get_args(wanted) if option is not NoneType} or {wanted}
     if int in kinds:
         return int(text) if _NUMBER.fullmatch(text) else text
+    if float in kinds:
+        return float(text) if _DECIMAL.fullmatch(text) else text
     if bool in kinds:
         return _TRUTH.get(text, text)
     return text

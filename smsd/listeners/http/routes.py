@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from smsd.core.acceptance import Fault
 from smsd.listeners.callers import ProblemError
-from smsd.listeners.http import performing
+from smsd.listeners.http import campaigns, performing, retrying
 from smsd.listeners.http.performing import OpenPerformer, Performer, plain
 from smsd.listeners.operations import OPERATIONS, Operation
 
@@ -85,25 +85,46 @@ ROUTES: tuple[Route, ...] = (
     _route("POST", "/v1/messages/{id}/cancel", "cancel", problems=(*_BODY, 404, 409, 507)),
     _route("POST", "/v1/messages/{id}/reschedule", "reschedule", problems=(*_BODY, 404, 409, 507)),
     _route("POST", "/v1/messages/{id}/retry", "retry", problems=(*_BODY, 404, 409, 507)),
+    _route("POST", "/v1/campaigns", "campaign_create", campaigns.create, (202, 200), problems=(*_BODY, 409, 507)),
+    _route("GET", "/v1/campaigns", "campaigns", performing.listing, problems=(429, 503)),
+    _route("GET", "/v1/campaigns/{id}", "campaign", problems=(404, 503)),
+    _route("POST", "/v1/campaigns/{id}/pause", "campaign_pause", problems=(*_BODY, 404, 409, 507)),
+    _route("POST", "/v1/campaigns/{id}/resume", "campaign_resume", problems=(*_BODY, 404, 409, 507)),
+    _route("POST", "/v1/campaigns/{id}/cancel", "campaign_cancel", problems=(*_BODY, 404, 507)),
+    _route("GET", "/api/campaigns/{id}/status", "campaign_status", problems=(404, 503)),
     _route("GET", "/v1/users/{user}", "user", problems=(503,)),
     _route("GET", "/v1/recipients/{number}", "recipient", problems=(503,)),
-    _route("GET", "/v1/suppressions", "suppressions", problems=(503,)),
-    _route("GET", "/v1/suppressions/{number}", "suppressions", problems=(503,), known_as="suppressions_of"),
+    _route("GET", "/v1/suppressions", "suppressions", problems=(503, 507)),
+    _route("GET", "/v1/suppressions/{number}", "suppressions", problems=(503, 507), known_as="suppressions_of"),
     _route("PUT", "/v1/suppressions/{number}", "suppress", performing.put, (200, 201), problems=(*_BODY, 507)),
     _route("DELETE", "/v1/suppressions/{number}", "unsuppress", performing.delete, problems=(404, 503, 507)),
     _route("GET", "/v1/inbound", "inbound", performing.listing, problems=(429, 503)),
     _route("GET", "/v1/stats", "stats", problems=(503,)),
+    *(
+        _route("GET", f"/v1/reports/{kind}", f"report_{kind}", performing.report, problems=(429, 503))
+        for kind in ("daily", "errors", "retries", "rate", "cost")
+    ),
     _route("GET", "/v1/providers", "providers"),
     _route("POST", "/v1/providers/{provider}/pause", "pause", problems=(*_BODY, 404, 507)),
     _route("POST", "/v1/providers/{provider}/resume", "resume", problems=(*_BODY, 404, 507)),
-    _route("POST", "/v1/providers/{provider}/register", "register", problems=(*_BODY, 404)),
+    _route("POST", "/v1/providers/{provider}/register", "register", problems=(*_BODY, 404, 507)),
     _route("GET", "/v1/callbacks", "callbacks", problems=(503,)),
     _route("POST", "/v1/callbacks/replay", "replay", problems=(*_BODY, 507)),
+    _route("GET", "/v1/failed", "failed", performing.listing, problems=(429, 503)),
+    _route("POST", "/v1/failed/retry", "failed_retry", problems=(*_BODY, 507)),
+    _route("POST", "/v1/failed/delete", "failed_delete", problems=(*_BODY, 507)),
+    _route("POST", "/v1/plans", "plan", problems=(*_BODY, 404, 429, 503)),
+    _route("GET", "/v1/audit", "audit", performing.listing, problems=(429, 503, 507)),
     _route("GET", "/v1/events", "events", performing.events, problems=(429,)),
-    _route("POST", "/v1/reload", "reload", problems=_BODY),
+    _route("POST", "/v1/reload", "reload", problems=(*_BODY, 507)),
     _route("POST", "/v1/backup", "backup", problems=(*_BODY, 404, 507)),
     _route("GET", "/v1/ping", "ping"),
     _route("GET", "/metrics", "metrics", performing.figures, problems=(503,)),
+    Route("GET", retrying.PATH, retrying.RECORDS, problems=(503,), known_as="failed_records"),
+    Route(
+        "POST", retrying.PATH, retrying.RETRY, retrying.retry, (200, 202), (*_BODY, 404, 409, 502, 507), "retry_record"
+    ),
+    Route("DELETE", retrying.PATH, retrying.DELETE, performing.delete, (200,), (404, 409, 503, 507), "delete_record"),
 )
 
 OPEN_ROUTES: tuple[OpenRoute, ...] = (

@@ -1,7 +1,8 @@
 -- What operators need: campaigns, keys of messages that are gone, redaction, the audit, alerts.
 
 -- One row for each campaign that was made, or that a message named. Counts stand in campaign_counters. `rate_count` in
--- any `rate_span_ms`; `between_start` to `between_end`: minutes of the day in `zone` in which it is sent.
+-- any `rate_span_ms`; `between_start` to `between_end`: minutes of the day in `zone` in which it is sent. `made` 0: so
+-- far it was only named by messages, and nobody said on which terms it is sent.
 CREATE TABLE campaigns (
     nr            INTEGER PRIMARY KEY,
     tenant        TEXT    NOT NULL,
@@ -9,6 +10,7 @@ CREATE TABLE campaigns (
     name          TEXT    NOT NULL,
     created_at    INTEGER NOT NULL,
     changed_at    INTEGER NOT NULL,
+    made          INTEGER NOT NULL DEFAULT 0,
     paused_at     INTEGER,
     cancelled_at  INTEGER,
     rate_count    INTEGER,
@@ -20,6 +22,7 @@ CREATE TABLE campaigns (
 
 CREATE UNIQUE INDEX campaigns_id ON campaigns (tenant, id);
 CREATE INDEX campaigns_named ON campaigns (id);
+CREATE INDEX campaigns_tenant ON campaigns (tenant, nr);
 CREATE INDEX campaigns_changed ON campaigns (changed_at);
 
 -- Those that something stands in the way of: few, and read whole at the start.

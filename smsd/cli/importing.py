@@ -1,0 +1,304 @@
+"""How does a file of recipients become a campaign?
+
+`smsd import`: what the command line says of all messages, what is told while it runs, and what is said in the end. Rows
+are read by `sheets` and handed over by `feeding`. Each has a key made of the campaign and its number, so the same
+command, run again after whatever happened, goes on where it was and sends nothing twice.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any, Final
+
+import click
+
+from smsd.cli.feeding import Feeding, GaveUpError
+from smsd.cli.frame import (
+    EX_CANTCREAT,
+    EX_DATAERR,
+    EX_TEMPFAIL,
+    Out,
+    asks_daemon,
+    complain,
+    examples,
+    exit_code,
+    leave,
+    printable,
+    spans,
+)
+from smsd.cli.progress import progress
+from smsd.cli.sheets import OUR_OWN, Row, Sheet, SheetError, campaign_of
+from smsd.client import Client, Document, SmsdError
+from smsd.client.errors import refusal
+
+EVERY_S: Final = 10.0
+"""A line of progress where nobody sees a bar."""
+SHOWN: Final = 5
+"""Refused rows told of; all stand in --errors."""
+INTERRUPTED: Final = 130
+NUMBER: Final = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?")
+
+ANEW: Final = "Run the same command again: it goes on where it was, and nothing is sent twice."
+
+
+_SHARED: Final = (
+    click.argument("file", type=click.Path(dir_okay=False, path_type=Path)),
+    click.option("--campaign", metavar="ID", help="Its id. Default: the file's name without its ending."),
+    click.option("--name", metavar="NAME", help="Its name, for people."),
+    click.option("--text", metavar="TEXT", help="The same text for everybody."),
+    click.option("--template", metavar="NAME", help="A template of the configuration; columns fill its blanks."),
+    click.option("--lang", metavar="TAG", help="The template's language, e.g. de."),
+    click.option("--from", "from_", metavar="SENDER", help="Number, short code or name to send from."),
+    click.option("--type", metavar="LABEL", help="A label for reports."),
+    click.option("--priority", type=click.Choice(["high", "normal", "bulk"]), default="bulk", show_default=True),
+    click.option("--ttl", metavar="SPAN", help="Give up this long after acceptance or --send-at, e.g. 2h."),
+    click.option("--send-at", metavar="TIME", help="Not before this time (RFC 3339 with offset)."),
+    click.option("--tenant", metavar="TENANT", help="On whose behalf (administrators only)."),
+    click.option("--rate", metavar="COUNT/SPAN", help="At most so many in any such span, e.g. 1000/hour."),
+    click.option("--between", metavar="FROM-TO[ ZONE]", help='Only at these hours, e.g. "09:00-18:00 Europe/Berlin".'),
+    click.option("--skip", "skipped", metavar="COLUMN", multiple=True, help="Pass over this column. Repeatable."),
+)
+
+
+def campaign_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What is said of a file and of its campaign as a whole."""
+    for option in reversed(_SHARED):
+        command = option(command)
+    return command
+
+
+@click.command(
+    "import",
+    short_help="Send to everybody in a CSV file, as a campaign.",
+    epilog=examples(
+        'smsd import spring.csv --text "We open at nine."',
+        "smsd import spring.csv --template invitation --rate 1000/hour",
+        'smsd import spring.csv --text Hello --between "09:00-18:00 Europe/Berlin"',
+        "smsd import spring.csv --errors refused.csv",
+    ),
+)
+@campaign_options
+@click.option(
+    "--errors", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write refused rows here."
+)
+@click.option(
+    "--patience",
+    default="10m",
+    show_default=True,
+    metavar="SPAN",
+    callback=spans(0, 30 * 86_400),
+    help="Give up when nothing was taken for so long.",
+)
+@asks_daemon
+def import_command(client: Client, out: Out, *, file: Path, campaign: str | None, **options: Any) -> None:
+    """Send a message to everybody in a CSV file, as one campaign.
+
+    FILE is UTF-8 with a header; columns are parted by comma, semicolon or tab. One column has the numbers: to, phone,
+    number, mobile or recipient. Columns named like a message's fields (text, from, user, type, send_at, ttl, priority,
+    idempotency_key, metadata.NAME ...) are these fields; with --template all others fill its blanks (vars.NAME where a
+    name is taken). --text is sent as it stands: only a template has blanks.
+
+    Every row has a key of its own, so this command can be run again after whatever happened: rows that were taken are
+    not sent twice. A row that was changed since is refused (key_conflict); another --campaign sends it.
+
+    Exit codes: 0 all rows are taken, 65 some are refused, 75 not now: run it again.
+    """
+    id = campaign or campaign_of(file)
+    if not id:
+        raise click.UsageError("Nothing of the file's name can be in an id; give one with --campaign.")
+    with ExitStack() as stack:
+        sheet = opened(stack, file, id, options)
+        refused = _refusals(stack, file, options["errors"], sheet)
+        Import(client, out, sheet, id, refused, options).run()
+
+
+def opened(stack: ExitStack, file: Path, campaign: str, options: dict[str, Any]) -> Sheet:
+    """Ends the command when the file will not do."""
+    usual = {name.rstrip("_"): options[name] for name in _OF_MESSAGES if options[name] is not None}
+    try:
+        sheet = stack.enter_context(Sheet(file, campaign, usual, options["skipped"]))
+    except SheetError as error:
+        tell_of_sheet(error, file)
+        leave(EX_DATAERR)
+    except OSError as error:
+        raise click.FileError(str(file), error.strerror) from None
+    if sheet.unused:
+        complain([f"columns not used: {', '.join(sheet.unused)}"], "Only a template has blanks: --template NAME.")
+    return sheet
+
+
+_OF_MESSAGES: Final = ("text", "template", "lang", "from_", "type", "priority", "ttl", "send_at", "tenant")
+
+
+def tell_of_sheet(error: SheetError, file: Path) -> None:
+    complain([error.message], error.remedy, str(file))
+
+
+class Refusals:
+    """The file of refused rows: why, then the row, so that it can be mended and imported again into the same campaign.
+    Nothing in it makes a spreadsheet calculate."""
+
+    def __init__(self, file: IO[str], header: list[str]) -> None:
+        keyed = "idempotency_key" in (name.lower() for name in header)
+        self._keyed = keyed
+        self._writer = csv.writer(file)
+        self._writer.writerow([*OUR_OWN, *([] if keyed else ["idempotency_key"]), *map(harmless, header)])
+
+    def add(self, row: Row, code: str, message: str) -> None:
+        """One more."""
+        key = [] if self._keyed else [harmless(str(row.fields.get("idempotency_key", "")))]
+        why = [str(row.line), str(row.number), code, harmless(message)]
+        self._writer.writerow([*why, *key, *map(harmless, row.cells)])
+
+
+def harmless(cell: str) -> str:
+    """As text to a spreadsheet: what begins like a formula gets an apostrophe in front, unless it is a plain number."""
+    return f"'{cell}" if cell[:1] in {"=", "+", "-", "@", "\t", "\r"} and not NUMBER.fullmatch(cell) else cell
+
+
+def _refusals(stack: ExitStack, file: Path, path: Path | None, sheet: Sheet) -> Refusals | None:
+    """Ends the command when it cannot be written."""
+    if path is None:
+        return None
+    if path.exists() and path.samefile(file):
+        raise click.UsageError("--errors names the file that is imported; give it another name.")
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        complain([f"{path} cannot be written: {error.strerror}."], "Name another file with --errors.")
+        leave(EX_CANTCREAT)
+    written = stack.enter_context(os.fdopen(descriptor, "w", encoding="utf-8-sig", newline=""))
+    return Refusals(written, sheet.header)
+
+
+class Import:
+    """One run."""
+
+    def __init__(
+        self, client: Client, out: Out, sheet: Sheet, campaign: str, refused: Refusals | None, options: dict[str, Any]
+    ) -> None:
+        self._out = out
+        self._sheet = sheet
+        self._campaign = campaign
+        self._refusals = refused
+        self._options = options
+        self._counts: Counter[str] = Counter()
+        self._first: list[str] = []
+        """The first refused rows, in words."""
+        self._later = ""
+        """Why some rows were not taken now."""
+        self._progress = progress(sheet)
+        self._feeding = Feeding(client, options["patience"], self._progress.say)
+
+    def run(self) -> None:
+        """Ends the command with its exit code unless all rows were taken. Raises SmsdError when nothing was begun."""
+        self._make()
+        code = 0
+        try:
+            with self._progress:
+                self._feed()
+        except GaveUpError as error:
+            self._out.problem(error.error)
+            code = exit_code(error.error) if error.for_good else EX_TEMPFAIL
+        except SheetError as error:
+            tell_of_sheet(error, self._sheet.path)
+            code = EX_DATAERR
+        except KeyboardInterrupt:
+            complain(["interrupted"], ANEW)
+            code = INTERRUPTED
+        self._summary()
+        leave(code or self._code())
+
+    def _make(self) -> None:
+        given = {
+            "name": self._options["name"],
+            "tenant": self._options["tenant"],
+            "rate": self._options["rate"],
+            "send_between": hours(self._options["between"]),
+        }
+        fields = {name: value for name, value in given.items() if value is not None}
+        try:
+            self._feeding.ask("campaign_create", id=self._campaign, **fields)
+        except SmsdError as error:
+            if error.code != "unknown_op":
+                raise
+
+    def _feed(self) -> None:
+        for row, answer in self._feeding.verdicts(self._readable()):
+            if answer["ok"]:
+                self._count(answer)
+            else:
+                self._refuse(row, refusal(answer["error"]))
+            self._progress.step(self._counts)
+
+    def _readable(self) -> Iterator[Row]:
+        for row in self._sheet:
+            if row.fault:
+                self._refuse(row, SmsdError("malformed", row.fault))
+            else:
+                yield row
+
+    def _count(self, answer: Document) -> None:
+        if answer["replayed"]:
+            self._counts["replayed"] += 1
+        else:
+            self._counts["failed" if answer["state"] == "failed" else "accepted"] += 1
+
+    def _refuse(self, row: Row, error: SmsdError) -> None:
+        told = "; ".join(str(fault["message"]) for fault in error.errors) or error.message
+        if error.code == "limit_exceeded":
+            self._counts["later"] += 1
+            self._later = told
+        else:
+            self._counts["refused"] += 1
+        if error.code == "key_conflict":
+            told = "This row was taken before with another content; --campaign NEW sends it as it is now."
+        if len(self._first) < SHOWN:
+            self._first.append(f"line {row.line}: {error.code}: {told}")
+        if self._refusals is not None:
+            self._refusals.add(row, error.code, told)
+
+    def _code(self) -> int:
+        if self._counts["later"]:
+            return EX_TEMPFAIL
+        return EX_DATAERR if self._counts["refused"] else 0
+
+    def _summary(self) -> None:
+        counts = {name: self._counts[name] for name in ("accepted", "replayed", "failed", "refused", "later")}
+        if self._out.json:
+            self._out.document({"campaign": self._campaign, **counts, "errors": self._first})
+            return
+        told = [text.format(counts[name]) for name, text in WORDS.items() if counts[name] or name == "accepted"]
+        self._out.line(f"campaign {printable(self._campaign)}: {', '.join(told)}")
+        left = counts["refused"] + counts["later"] - len(self._first)
+        complain(self._first, "")
+        if left > 0:
+            complain([f"and {left:,} more"], "--errors FILE keeps them all." if self._refusals is None else "")
+        if counts["later"]:
+            complain([f"{counts['later']} rows were not taken because of a limit: {self._later}"], ANEW)
+
+
+WORDS: Final = {
+    "accepted": "{:,} accepted",
+    "replayed": "{:,} already there",
+    "failed": "{:,} failed (opted out)",
+    "refused": "{:,} refused",
+    "later": "{:,} not now",
+}
+
+
+def hours(text: str | None) -> Document | None:
+    """`09:00-18:00 Europe/Berlin` as the daemon takes it. Raises click.UsageError."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,2}:[0-9]{2})-([0-9]{1,2}:[0-9]{2})(?:\s+(\S+))?", text.strip())
+    if found is None:
+        raise click.UsageError(f'--between {text!r} is not FROM-TO[ ZONE]; write "09:00-18:00 Europe/Berlin".')
+    start, end, zone = found.groups()
+    return {"from": start, "to": end, **({"zone": zone} if zone else {})}

@@ -1,0 +1,252 @@
+"""How does what alerts watch stand now?
+
+Counted from the bus between two looks (what was sent, what failed and why, how often a provider was rested), read off
+the state of things at a look (backlog, halts, room on the disk), and only for the age of what waits asked of the
+outbox: when it may have come to its bound, not before. What was sent and failed before a start is seeded from the kept
+minutes. It refuses to know what is raised by it (`core.alerting`) and when to look; it says when a reading can have
+changed merely because time went by.
+
+What counts for the error rate: messages that a provider took, and messages that failed, whichever way, but for
+recipients who had opted out before anything was called: nobody made an error there. What is held up by an operator (a
+pause of its providers or its campaign) or by its campaign's hours does not count as waiting too long; what a limit or
+a provider's rate holds up does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Final
+
+from smsd.clock import Clock
+from smsd.core.alerting import AlertRules, Reading, Watch, name_of
+from smsd.core.events import Event, Kind
+from smsd.core.health import Standing
+from smsd.core.units import MINUTE, SECOND
+from smsd.core.verdict import Category
+from smsd.core.waiting import Reason
+from smsd.engine.lane import Lane
+from smsd.engine.limits import Limits
+from smsd.engine.tally import Ring, Tally
+from smsd.store import Records
+from smsd.store.operators import Alerts, Longest
+
+TICKS: Final = 60
+"""Buckets of a window."""
+
+FLOWS: Final = 500
+"""Flows that are looked at for what has waited too long. If somebody wants all of these to wait, nothing has."""
+
+AGE_AGAIN_MS: Final = 15 * SECOND
+"""The outbox is asked for the age of what waits no more often than this while that is too great."""
+
+_SENT: Final = frozenset({Kind.MESSAGE_SENT, Kind.MESSAGE_RECONCILED})
+_CATEGORIES: Final = frozenset(each.value for each in Category)
+_MEANT: Final = frozenset({Reason.CAMPAIGN_PAUSED, Reason.QUIET_HOURS})
+
+
+class ErrorWindow:
+    """What was sent and what failed, the latter by category, within a span. Times: ms that never run backward."""
+
+    def __init__(self, span_ms: int) -> None:
+        self.tick_ms = span_ms // TICKS
+        self._sent = Ring(TICKS, self.tick_ms)
+        self._failed: dict[str, Ring] = {}
+        """By category: a closed list."""
+
+    def add(self, now: int, sent: int, failed: Mapping[str, int]) -> None:
+        """Count what came until `now`."""
+        if sent:
+            self._sent.add(now, sent)
+        for category, count in failed.items():
+            if category not in self._failed:
+                self._failed[category] = Ring(TICKS, self.tick_ms)
+            self._failed[category].add(now, count)
+
+    def totals(self, now: int) -> tuple[int, dict[str, int]]:
+        """Sent, and failed by category."""
+        return self._sent.total(now), {category: ring.total(now) for category, ring in self._failed.items()}
+
+
+class Readings:
+    """A sink of the bus. `rule` before `take`."""
+
+    def __init__(
+        self,
+        records: Records,
+        kept: Alerts,
+        lanes: Mapping[str, Lane],
+        tally: Tally,
+        limits: Limits,
+        clock: Clock,
+        full: Callable[[], bool],
+    ) -> None:
+        """`full`: whether the outbox has no room."""
+        self._records = records
+        self._kept = kept
+        self._lanes = lanes
+        self._tally = tally
+        self._limits = limits
+        self._clock = clock
+        self._full = full
+        self._rules = AlertRules()
+        self._window: ErrorWindow | None = None
+        """None: it is to be seeded."""
+        self._sent = 0
+        self._failed: dict[str, int] = {}
+        """Since the last look."""
+        self._cooldowns: dict[str, Ring] = {}
+        self._age_ms = 0
+        self._ask_age_at = 0
+        self._age_unasked = False
+        """At the last look it was too early to ask for the age."""
+
+    def rule(self, rules: AlertRules) -> None:
+        """These bounds count from the next look on."""
+        if rules.error_window_ms != self._rules.error_window_ms:
+            self._window = None
+        if rules.cooldowns_span_ms != self._rules.cooldowns_span_ms:
+            self._cooldowns.clear()
+        self._ask_age_at = 0
+        self._rules = rules
+
+    def __call__(self, event: Event) -> None:
+        kind = event.kind
+        if kind in _SENT:
+            self._sent += 1
+        elif kind is Kind.MESSAGE_FAILED:
+            category = str(event.fields.get("category"))
+            if category != Category.OPTED_OUT or event.fields.get("attempt"):
+                category = category if category in _CATEGORIES else ""
+                self._failed[category] = self._failed.get(category, 0) + 1
+        elif kind is Kind.PROVIDER_COOLDOWN:
+            self.rested(str(event.fields["provider"]), self._now())
+
+    def rested(self, provider: str, at: int, times: int = 1) -> None:
+        """The provider was rested then (ms of boot time)."""
+        if provider in self._lanes:
+            ring = self._cooldowns.setdefault(provider, Ring(TICKS, self._rules.cooldowns_span_ms // TICKS))
+            ring.add(at, times)
+
+    def _now(self) -> int:
+        return self._clock.boot() // 1_000
+
+    # -- a look ------------------------------------------------------------------------------------------------------
+
+    async def take(self, raised: Collection[str]) -> dict[str, Reading]:
+        """Every reading that is watched, by the alert's name. Raises StoreError, and nothing is lost by it."""
+        rules = self._rules
+        if rules.error_rate:
+            await self._count()
+        if rules.oldest_pending_ms:
+            await self._ask_age(name_of(Watch.OLDEST_PENDING) in raised)
+        now = self._now()
+        found: dict[str, Reading] = {}
+        if rules.error_rate:
+            found[name_of(Watch.ERROR_RATE)] = self._error_rate(now)
+        if rules.backlog:
+            found[name_of(Watch.BACKLOG)] = Reading(self._tally.backlog, rules.backlog)
+        if rules.oldest_pending_ms:
+            found[name_of(Watch.OLDEST_PENDING)] = Reading(self._age_ms, rules.oldest_pending_ms)
+        if rules.disk:
+            found[name_of(Watch.DISK)] = Reading(float(self._full()))
+        for name, lane in self._lanes.items():
+            if rules.auth_halt:
+                found[name_of(Watch.AUTH_HALT, name)] = _halt(lane)
+            if rules.cooldowns:
+                ring = self._cooldowns.get(name)
+                count = 0 if ring is None else ring.total(now)
+                found[name_of(Watch.COOLDOWNS, name)] = Reading(
+                    count, rules.cooldowns, category=Category.RATE_LIMITED.value
+                )
+        return found
+
+    def changes_at(self, raised: Collection[str]) -> int | None:
+        """When a reading can be another merely because time went by (ms of boot time); None: none can."""
+        now, rules = self._now(), self._rules
+        times: list[int] = []
+        if rules.error_rate and self._window is not None:
+            sent, failed = self._window.totals(now)
+            some = sum(failed.values())
+            if some and (sent + some >= rules.error_minimum or name_of(Watch.ERROR_RATE) in raised):
+                times.append(_next_tick(now, self._window.tick_ms))
+        for name, ring in self._cooldowns.items():
+            if name_of(Watch.COOLDOWNS, name) in raised and ring.total(now):
+                times.append(_next_tick(now, rules.cooldowns_span_ms // TICKS))
+        # What is too old gets younger only by something that happens.
+        ages = self._age_unasked or name_of(Watch.OLDEST_PENDING) not in raised
+        if rules.oldest_pending_ms and self._tally.backlog > 0 and ages:
+            times.append(max(now, self._ask_age_at))
+        return min(times, default=None)
+
+    # -- errors ------------------------------------------------------------------------------------------------------
+
+    async def _count(self) -> None:
+        """What the bus told since the last look goes into the window; a new window begins with the kept minutes."""
+        if self._window is None:
+            wall = self._clock.wall()
+            span_ms = self._rules.error_window_ms
+            totals = await self._records.totals((wall - span_ms) // MINUTE + 1)
+            # What was told up to now was committed before it was told: the kept minutes hold it.
+            self._sent, self._failed = 0, {}
+            self._window, now = ErrorWindow(span_ms), self._now()
+            for row in totals.minutes:
+                at = now - max(0, wall - row.minute * MINUTE)
+                self._window.add(at, row.sent, {"": row.failed} if row.failed else {})
+        if self._sent or self._failed:
+            self._window.add(self._now(), self._sent, self._failed)
+            self._sent, self._failed = 0, {}
+
+    def _error_rate(self, now: int) -> Reading:
+        assert self._window is not None
+        sent, failed = self._window.totals(now)
+        some = sum(failed.values())
+        total = sent + some
+        most = max(failed, key=failed.__getitem__, default="")
+        return Reading(
+            some / total if total else 0.0,
+            self._rules.error_rate,
+            enough=total >= self._rules.error_minimum,
+            category=most if 2 * failed.get(most, 0) > some else "",
+            of=total,
+        )
+
+    # -- what waits --------------------------------------------------------------------------------------------------
+
+    async def _ask_age(self, raised: bool) -> None:
+        """For how long the message that has been due longest has been due, if that may have come to its bound."""
+        now, bound = self._now(), self._rules.oldest_pending_ms
+        if self._tally.backlog <= 0:
+            # What is accepted from now on is of that age then at the earliest.
+            self._age_ms, self._ask_age_at = 0, now + bound
+            return
+        self._age_unasked = now < self._ask_age_at
+        if self._age_unasked:
+            return
+        wall = self._clock.wall()
+        flows = await self._kept.longest_due(FLOWS)
+        due = next((flow.due for flow in flows if flow.due > wall or not self._is_meant(flow)), wall)
+        self._age_ms = max(0, wall - due)
+        if raised or self._age_ms >= bound:
+            self._ask_age_at = now + AGE_AGAIN_MS
+        else:
+            # A call that ends without an answer gives back a message that is older than all that wait.
+            self._ask_age_at = now + max(SECOND, min(bound - self._age_ms, bound // 4))
+
+    def _is_meant(self, flow: Longest) -> bool:
+        """Whether somebody wants these messages to wait."""
+        lanes = [self._lanes[name] for name in flow.route.split(",") if name in self._lanes]
+        if lanes and all(lane.standing() is Standing.PAUSED for lane in lanes):
+            return True
+        return any(block.reason in _MEANT for block in self._limits.blocks_of(flow.tenant, flow.campaign))
+
+
+def _halt(lane: Lane) -> Reading:
+    halted = lane.health.halted
+    if halted is None:
+        return Reading(0.0, category=Category.AUTH_FAILED.value)
+    config = halted.startswith(Category.CONFIG_ERROR.value)
+    return Reading(1.0, category=(Category.CONFIG_ERROR if config else Category.AUTH_FAILED).value, words=halted)
+
+
+def _next_tick(now: int, tick_ms: int) -> int:
+    return now - now % tick_ms + tick_ms

@@ -1,0 +1,240 @@
+"""Do alerts reach a webhook and Sentry, and what if these hang, refuse, or are gone?"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sentry_sdk.envelope import Envelope
+from sentry_sdk.transport import Transport
+from structlog.testing import capture_logs
+
+from smsd.core.alerting import Notice
+from smsd.engine import alarms
+from smsd.engine.alarms import WAITING, WebhookSounder
+from smsd.engine.alarms_sentry import SentrySounder
+from smsd.engine.alerts import AlertSettings, sounders_of
+from tests.doubles.clock import ManualClock
+from tests.doubles.receiver import OK, Got, Receiver, never, status
+from tests.listeners.house import until
+
+NOTICE = Notice(
+    "error_rate",
+    raised=True,
+    at=1_790_000_000_000,
+    category="REJECTED",
+    text="20 % of 100 messages failed.",
+    remedy="See `smsd failed`.",
+    value=0.2,
+    bound=0.01,
+)
+OVER = replace(NOTICE, raised=False, text="It is over.", remedy="", value=0.0)
+DSN = "http://public@127.0.0.1:9/1"
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    found = await Receiver().start()
+    yield found
+    await found.stop()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alarms, "PAUSES_S", (0.01,))
+    monkeypatch.setattr(alarms, "GRACE_S", 0.1)
+
+
+def told(receiver: Receiver) -> list[dict[str, Any]]:
+    return [json.loads(got.body) for got in receiver.got]
+
+
+async def test_a_webhook_is_posted_what_slack_reads_and_the_facts_beside_it(receiver: Receiver) -> None:
+    sounder = WebhookSounder(receiver.url, "host", ManualClock())
+    sounder.sound(NOTICE)
+    sounder.sound(OVER)
+    await sounder.close()
+    raised, cleared = told(receiver)
+    assert raised == {
+        "text": "[ALERT] smsd host: 20 % of 100 messages failed. See `smsd failed`.",
+        "name": "error_rate",
+        "state": "raised",
+        "at": "2026-09-21T14:13:20.000Z",
+        "source": "host",
+        "category": "REJECTED",
+        "value": 0.2,
+        "bound": 0.01,
+        "remedy": "See `smsd failed`.",
+    }
+    assert cleared["text"] == "[OK] smsd host: It is over."
+    assert cleared["state"] == "cleared"
+    assert receiver.got[0].headers["content-type"] == "application/json"
+
+
+async def test_a_webhook_that_fails_is_tried_again_in_order(receiver: Receiver, quick: None) -> None:
+    answers = [status(500), status(429), status(503, "Retry-After: 0")]
+
+    def answer(got: Got) -> bytes:
+        return answers.pop(0) if answers else OK
+
+    receiver.answer = answer
+    sounder = WebhookSounder(receiver.url, "host", ManualClock())
+    sounder.sound(NOTICE)
+    sounder.sound(OVER)
+    await until(lambda: len(receiver.got) == 5)
+    assert [each["state"] for each in told(receiver)] == ["raised"] * 4 + ["cleared"]
+    await sounder.close()
+
+
+@pytest.mark.parametrize("code", [302, 400, 404, 410])
+async def test_what_is_refused_is_not_tried_again_and_logged_without_the_url(
+    receiver: Receiver, quick: None, code: int
+) -> None:
+    receiver.answer = lambda got: status(code)
+    sounder = WebhookSounder(receiver.url + "?token=hush", "host", ManualClock())
+    with capture_logs() as lines:
+        sounder.sound(NOTICE)
+        await until(lambda: bool(lines))
+        await sounder.close()
+    assert len(receiver.got) == 1
+    (line,) = lines
+    assert line["error"] == f"HTTP {code}"
+    assert "hush" not in str(lines)
+    assert "told" not in str(line["error"])
+
+
+async def test_it_is_given_up_after_ten_minutes_and_the_next_is_still_tried_once(
+    receiver: Receiver, quick: None
+) -> None:
+    clock = ManualClock()
+
+    def answer(got: Got) -> bytes:
+        clock.advance(200_000)
+        return status(500)
+
+    receiver.answer = answer
+    sounder = WebhookSounder(receiver.url, "host", clock)
+    with capture_logs() as lines:
+        sounder.sound(NOTICE)
+        sounder.sound(OVER)
+        await until(lambda: len(lines) == 2)
+        await sounder.close()
+    assert [each["state"] for each in told(receiver)] == ["raised"] * 3 + ["cleared"]
+    assert [(line["alert"], line["tries"]) for line in lines] == [("error_rate", 3), ("error_rate", 1)]
+
+
+async def test_of_too_many_the_oldest_goes(receiver: Receiver, quick: None) -> None:
+    receiver.answer = never
+    sounder = WebhookSounder(receiver.url, "host", ManualClock())
+    with capture_logs() as lines:
+        for n in range(WAITING + 5):
+            sounder.sound(replace(NOTICE, name=f"backlog{n}"))
+        assert [line["alert"] for line in lines] == [f"backlog{n}" for n in range(5)]
+        await sounder.close()
+    assert lines[-1]["alerts"] == WAITING
+    sounder.sound(NOTICE)  # after the end: nothing happens
+    await sounder.close()
+
+
+# -- Sentry -----------------------------------------------------------------------------------------------------------
+
+
+class Memory(Transport):
+    """Keeps what would travel."""
+
+    sent: list[dict[str, Any]]
+    fault: Exception | None = None
+
+    def __init__(self, options: Any = None) -> None:
+        super().__init__(options)
+
+    def capture_envelope(self, envelope: Envelope) -> None:
+        if self.fault is not None:
+            raise self.fault
+        event = envelope.get_event()
+        assert event is not None
+        type(self).sent.append(dict(event))
+
+
+@pytest.fixture
+def memory() -> type[Memory]:
+    return type("Fresh", (Memory,), {"sent": []})
+
+
+async def test_sentry_gets_one_event_each_with_the_category_s_fingerprint_and_nothing_else(
+    memory: type[Memory],
+) -> None:
+    sounder = SentrySounder(DSN, "host", memory)
+    for notice in (NOTICE, OVER, replace(NOTICE, name="auth_halt:main", category="AUTH_FAILED")):
+        sounder.sound(notice)
+    await sounder.close()
+    raised, cleared, halted = memory.sent
+    assert raised["fingerprint"] == cleared["fingerprint"] == ["smsd", "REJECTED"]
+    assert halted["fingerprint"] == ["smsd", "AUTH_FAILED"]
+    assert [each["level"] for each in memory.sent] == ["error", "info", "error"]
+    assert raised["message"] == NOTICE.text
+    assert raised["tags"] == {"alert": "error_rate", "state": "raised", "category": "REJECTED"}
+    assert raised["extra"] == {"value": 0.2, "bound": 0.01, "remedy": NOTICE.remedy}
+    assert raised["server_name"] == "host"
+    for each in memory.sent:
+        assert each.keys().isdisjoint({"user", "request", "breadcrumbs", "exception", "stacktrace", "modules"})
+
+
+async def test_the_client_hooks_nothing_of_the_process(memory: type[Memory]) -> None:
+    import logging
+
+    import sentry_sdk
+
+    handlers = [*logging.getLogger().handlers]
+    sounder = SentrySounder(DSN, "host", memory)
+    sounder.sound(NOTICE)
+    await until(lambda: bool(memory.sent))
+    logging.getLogger("any").error("not for Sentry")
+    assert not sentry_sdk.get_client().is_active()
+    # By their modules: a hook of the test before this one would still be there.
+    assert not sys.excepthook.__module__.startswith("sentry_sdk")
+    assert logging.getLogger().handlers == handlers
+    assert logging.Logger.callHandlers.__module__ == "logging"
+    await sounder.close()
+    assert len(memory.sent) == 1
+
+
+async def test_a_sentry_that_breaks_is_logged_and_stops_nothing(memory: type[Memory]) -> None:
+    memory.fault = RuntimeError("hush")
+    sounder = SentrySounder(DSN, "host", memory)
+    with capture_logs() as lines:
+        sounder.sound(NOTICE)
+        await until(lambda: bool(lines))
+    assert "hush" not in str(lines)
+    memory.fault = None
+    sounder.sound(OVER)
+    await sounder.close()
+    assert [each["message"] for each in memory.sent] == [OVER.text]
+
+
+async def test_the_sdk_s_own_transport_does_not_hold_up_the_end(receiver: Receiver) -> None:
+    receiver.answer = never
+    sounder = SentrySounder(f"http://public@127.0.0.1:{receiver.port}/1", "host")
+    sounder.sound(NOTICE)
+    await until(lambda: bool(receiver.got))
+    began = asyncio.get_running_loop().time()
+    await sounder.close()
+    assert asyncio.get_running_loop().time() - began < 4
+    assert receiver.got[0].line.startswith("POST /api/1/envelope/")
+
+
+def test_without_places_there_are_none_and_no_sdk_is_imported() -> None:
+    assert sounders_of(AlertSettings(), ManualClock()) == []
+    code = "import smsd.daemon, sys; sys.exit('sentry_sdk' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_no_secret_is_in_a_repr() -> None:
+    settings = AlertSettings(webhook="https://hooks.example/hush", sentry_dsn="https://hush@sentry.example/1")
+    assert "hush" not in repr(settings)
