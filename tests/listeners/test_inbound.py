@@ -43,7 +43,7 @@ async def listed(house: House, caller: Caller, **fields: Any) -> list[str]:
     """The texts of one page."""
     answer = await OPERATIONS["inbound"].handler(house.engine.service, caller, wire.Inbound(**fields))
     assert isinstance(answer, wire.InboundList)
-    return [each.text for each in answer.items]
+    return [each.text or "" for each in answer.items]
 
 
 async def test_both_doors_show_the_same(house: House) -> None:

@@ -64,6 +64,8 @@ def _holds(seen: Seen, now_us: int, wall: int, run: Run) -> bool:
         case Reason.TENANT_LIMIT | Reason.CAMPAIGN_LIMIT:
             per = Per.TENANT if waiting.reason is Reason.TENANT_LIMIT else Per.CAMPAIGN
             return waiting.until is not None and any(rule.per is per for rule in run.config.governed.limits)
+        case Reason.CAMPAIGN_PAUSED:
+            return False  # no campaign is paused there
         case Reason.QUIET_HOURS:
             loud = message.priority is Priority.HIGH or run.config.governed.quiet_at(message.tenant, message.due)
             return message.due > wall and not loud
@@ -137,13 +139,13 @@ def recount(database: sqlite3.Connection) -> list[str]:
     expected = {id: pending.get(id, (0, None)) for id in flows}
     if flows != expected:
         found.append(f"flows {flows} but {expected} pending")
-    kept = {
+    labels = {
         (t, c, s): n for t, c, s, n in database.execute("SELECT tenant, campaign, state, n FROM campaign_counters") if n
     }
     query = "SELECT tenant, campaign, state, count(*) FROM messages WHERE campaign IS NOT NULL GROUP BY 1, 2, 3"
-    counted = {(t, c, s): n for t, c, s, n in database.execute(query)}
-    if kept != counted:
-        found.append(f"campaigns {kept} but {counted} messages")
+    named = {(t, c, s): n for t, c, s, n in database.execute(query)}
+    if labels != named:
+        found.append(f"campaigns {labels} but {named} messages")
     failed = dict(database.execute("SELECT error_category, count(*) FROM messages WHERE state = 5 GROUP BY 1"))
     for category, n in failed.items():
         known = database.execute("SELECT n FROM categories WHERE category = ?", (category,)).fetchone()
