@@ -57,11 +57,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """One that nothing was done about. `why`: itself, when it is not in a state to be retried; the state in which it is
+    """One that nothing was done about. `why`: it cannot be retried; the state in which it is
     not deleted; the outbox's fault; or None: there is none with this id."""
 
     id: str
-    why: Message | State | StoreError | None
+    why: WrongState | State | StoreError | None
 
 
 @dataclass(slots=True)
@@ -203,7 +203,7 @@ class Failed:
             if isinstance(found, Message):
                 swept.last_due = due
                 return None
-            return Skipped(id, None if found is None else found.message)
+            return Skipped(id, found)
 
         async def some(ids: Sequence[str]) -> Sequence[Skipped | None]:
             return await asyncio.gather(*(one(id, spread.take()) for id in ids))

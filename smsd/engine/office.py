@@ -105,7 +105,6 @@ class Office:
             parts.limits,
             parts.clock,
         )
-        self._stop = asyncio.Event()
 
     def rule(self, rules: OfficeRules) -> None:
         """These rules count from now on."""
@@ -119,7 +118,6 @@ class Office:
     async def run(self) -> None:
         """Until cancelled. A part that ends by itself is a fault."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._stop.wait(), name="office")
             tasks.create_task(self.alerts.run(), name="alerts")
             tasks.create_task(self.campaigns.run(), name="campaigns")
             tasks.create_task(self.retention.run(), name="retention")

@@ -1,8 +1,8 @@
 """Which operations are written down, and in which words?
 
-Whatever needs the scope admin and does more than look, whatever changes a campaign, and cancelling and rescheduling when an admin does it: a
-line before it is done, closed by what became of it. The table of operations wraps its handlers here, so that no door
-and no later operation can go past it. The pieces of a backup after its first are one act with that.
+Whatever needs the scope admin and does more than look, whatever changes a campaign, and cancelling and rescheduling
+when an admin does it: a line before it is done, closed by what became of it. The table of operations wraps its handlers
+here, so that no door and no later operation can go past it. The pieces of a backup after its first are one act with that.
 
 Somebody who may not ask for an operation leaves no line: nothing is done, and anybody could fill the disk by it.
 

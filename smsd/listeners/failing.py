@@ -125,8 +125,8 @@ def _why(skipped: Skipped) -> tuple[str, str]:
         case StoreError() as error:
             fault = store_fault(error)
             return fault.code, fault.message
-        case Message() as message:
-            return "wrong_state", showing.why_not_retried(message)
+        case WrongState() as found:
+            return "wrong_state", showing.why_not_retried(found)
         case State() as state:
             return "wrong_state", _why_not_deleted(state)
 
@@ -173,7 +173,7 @@ async def retry_record(service: Service, caller: Caller, request: wire.RetryReco
     if isinstance(found, Fault):
         raise ProblemError(found)
     if isinstance(found, WrongState):
-        raise StateError(showing.why_not_retried(found.message), found.message.state)
+        raise StateError(showing.why_not_retried(found), found.message.state)
     if found is None:
         raise _no_record(request.id)
     return wire.RecordRetried(True, "SMS retry pending", None, found.message.state.label)

@@ -118,7 +118,7 @@ async def retry(service: Service, caller: Caller, request: wire.Retry) -> wire.M
     if isinstance(found, Fault):
         raise ProblemError(found)
     if isinstance(found, WrongState):
-        raise ProblemError.of("wrong_state", showing.why_not_retried(found.message), "id")
+        raise ProblemError.of("wrong_state", showing.why_not_retried(found), "id")
     return showing.message(_found(found, request.id))
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from smsd import __version__, wire
 from smsd.core import address, units
-from smsd.core.message import FINAL, Message, State
+from smsd.core.message import FINAL, State
 from smsd.engine.service import ProviderView, Seen, Stats
 from smsd.listeners.callers import ProblemError
+from smsd.store import WrongState
 
 LIST_LIMIT = 1_000
 LIST_USUAL = 50
@@ -64,8 +65,11 @@ def stats(found: Stats, *, load: bool) -> wire.StatsView:
     )
 
 
-def why_not_retried(message: Message) -> str:
+def why_not_retried(found: WrongState) -> str:
     """Why a message was not opened again."""
+    message = found.message
+    if found.closed:
+        return f"Its campaign {message.campaign} is cancelled: submit it anew, in another campaign or in none."
     if message.redacted:
         return "Its text and its number are redacted ([outbox] redact_text_after): there is nothing left to send."
     if message.state is State.FAILED:

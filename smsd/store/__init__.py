@@ -329,6 +329,8 @@ class WrongState:
     """The transition is not possible from this state."""
 
     message: Message
+    closed: bool = False
+    """Its campaign is cancelled: its own state is not what stands in the way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ It refuses to know what becomes of those it finds.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -56,7 +57,6 @@ class Walk:
         self._later: dict[int, Instant] = {}
         self._began: Instant | None = None
         self._found: deque[int] = deque()
-        self._looked_at_later = False
         self.complete = False
         """Nothing is left to be read at that time; `begin` starts another walk."""
         self.next: Instant | None = None
@@ -64,7 +64,7 @@ class Walk:
 
     def begin(self, now: Instant) -> None:
         """Walk again, from where the last walk ended."""
-        self.complete = self._looked_at_later = False
+        self.complete = False
         self.next = None
         if self._only is not None:
             self._mark = 0
@@ -83,9 +83,10 @@ class Walk:
 
     def read(self, db: Handle, keep_ms: int, now: Instant) -> None:
         """Read on."""
-        if not self._looked_at_later:
-            self._looked_at_later = True
-            self._look_again(db, keep_ms, now)
+        due = list(islice((seq for seq, at in self._later.items() if at <= now), STRETCH))
+        if due:
+            self._look_again(db, due, keep_ms, now)
+            return
         rows = arrays(db, FROM[self._only], (self._mark, STRETCH))
         for seq, state, created_at, ended, redacted in rows:
             if created_at > now - keep_ms:
@@ -99,9 +100,8 @@ class Walk:
         if len(rows) < STRETCH:
             self._ends(None)
 
-    def _look_again(self, db: Handle, keep_ms: int, now: Instant) -> None:
+    def _look_again(self, db: Handle, due: Sequence[int], keep_ms: int, now: Instant) -> None:
         """At what was passed and may be old enough by now."""
-        due = [seq for seq, at in self._later.items() if at <= now]
         for seq in due:
             del self._later[seq]
         rows: list[Any] = look_up(db, THESE, [(seq,) for seq in due])

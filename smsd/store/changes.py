@@ -20,6 +20,7 @@ from smsd.store.charges import Charges
 from smsd.store.connection import Handle
 from smsd.store.deltas import MINUTE_MS, Deltas
 from smsd.store.flows import Flows
+from smsd.store.gates import Gates
 from smsd.store.limiting import cancelled, waits_no_more
 from smsd.store.statements import arrays, change, expect
 from smsd.store.telling import Teller
@@ -127,6 +128,7 @@ def reopen(
     db: Handle,
     deltas: Deltas,
     flows: Flows,
+    gates: Gates,
     id: str,
     tenant: str | None,
     now: Instant,
@@ -141,6 +143,8 @@ def reopen(
     doubtful = message.state is State.FAILED and message.error and message.error.category is Category.UNCERTAIN
     if not may(message.state, Event.REOPEN) or (doubtful and not force) or message.redacted:
         return WrongState(message)
+    if message.campaign is not None and gates.is_closed(db, message.tenant, message.campaign):
+        return WrongState(message, closed=True)
     expect(change(db, sql.REOPEN, [(due, expires_at, message.seq, int(message.state))]), 1)
     flow = flows.number(db, (message.route, int(message.priority), message.tenant, message.campaign))
     if flow != message.flow:  # it was swept away

@@ -331,9 +331,9 @@ class SqliteOutbox:
         due: Instant | None = None,
     ) -> Message | WrongState | None:
         """See Outbox.reopen."""
-        flows, first = self._ledger.flows, now if due is None else due
+        flows, gates, first = self._ledger.flows, self._ledger.gates, now if due is None else due
         return await self._change(
-            lambda db, deltas: changes.reopen(db, deltas, flows, id, tenant, now, expires_at, force, first)
+            lambda db, deltas: changes.reopen(db, deltas, flows, gates, id, tenant, now, expires_at, force, first)
         )
 
     async def receive(self, receipts: Sequence[Receipt], now: Instant, spread: float = 0.0) -> list[Received]:

@@ -181,8 +181,8 @@ def test_each_that_is_skipped_says_why(rig: Rig) -> None:
         swept = await retried(rig, Chosen(Query(tenant="shop", limit=10)))
         assert (swept.done, [each.id for each in swept.skipped], swept.place) == (1, doubtful, None)
         why = swept.skipped[0].why
-        assert isinstance(why, Message)
-        assert why.state is State.FAILED
+        assert isinstance(why, WrongState)
+        assert why.message.state is State.FAILED
         named = (*ids, *theirs, "nobody", ids[0])
         swept = await retried(rig, Chosen(Query(tenant="shop"), named))
         assert (swept.done, swept.skipped_count) == (0, 3)

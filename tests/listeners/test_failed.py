@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from smsd.core.campaign import Move
 from smsd.core.lifecycle import Event
 from smsd.core.message import Error
 from smsd.core.verdict import Category
@@ -205,6 +206,17 @@ async def test_deleting_by_a_filter_and_by_ids(house: House, client: Client) -> 
     assert done["skipped"] == [{"id": "nobody", "code": "not_found", "message": "There is no such message."}]
     assert (await client.ask(op="failed_delete", all=True))["deleted"] == 2
     assert (await client.ask(op="failed"))["items"] == []
+
+
+async def test_one_of_a_cancelled_campaign_stays(house: House, client: Client) -> None:
+    [id] = await fail(house, 1, campaign="spring", tenant="shop")
+    await house.outbox.desk.campaigns.move("shop", "spring", Move.CANCEL, house.clock.wall())
+    done = await client.ask(op="failed_retry", ids=[id])
+    assert (done["retried"], done["skipped"][0]["code"]) == (0, "wrong_state")
+    assert done["skipped"][0]["message"].startswith("Its campaign spring is cancelled")
+    alone = await client.ask(op="retry", id=id)
+    assert alone["error"]["message"].startswith("Its campaign spring is cancelled")
+    assert (await client.ask(op="get", id=id))["message"]["state"] == "failed"
 
 
 async def test_it_must_be_said_which(house: House, client: Client) -> None:
