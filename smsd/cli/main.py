@@ -34,6 +34,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "recipient": "people",
         "inbound": "receiving",
         "import": "importing",
+        "campaign": "campaigning",
         "plan": "planning",
     },
     "The daemon": {

@@ -1,12 +1,12 @@
 """How does a person ask what a file of recipients would come to?
 
-`smsd plan`: the same file and the same options as `smsd import`, read by the same `sheets`, and nothing is sent. Rows go
-to the daemon in pieces that fit into a line of the socket; what would happen it says in the end.
+`smsd plan`: the same file and the same options as `smsd import`, read by the same `sheets`, and nothing is sent. What
+would happen the daemon says.
 """
 
 from __future__ import annotations
 
-import json
+from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,8 +19,8 @@ from smsd.cli.importing import campaign_options, hours, opened, tell_of_sheet
 from smsd.cli.sheets import Sheet, SheetError, campaign_of
 from smsd.client import Client, Document
 
-PIECE: Final = 48_000
-"""Bytes of rows in one request; a line of the socket holds 65,536."""
+ERRORS: Final = 100
+"""Invalid rows that are told of with --json."""
 
 SHOWN: Final = 10
 """Invalid rows that are told of; --json has a hundred."""
@@ -31,7 +31,7 @@ SHOWN: Final = 10
     short_help="Say what a CSV file would come to: counts, cost, and when it ends.",
     epilog=examples(
         'smsd plan spring.csv --text "We open at nine."',
-        'smsd plan spring.csv --template invitation --rate 1000/hour --between "09:00-18:00 Europe/Berlin"',
+        'smsd plan spring.csv --template spring --rate 500/min --between "09:00-18:00 Asia/Tokyo"',
         "smsd plan spring.csv --json",
     ),
 )
@@ -40,8 +40,8 @@ SHOWN: Final = 10
 def plan_command(client: Client, out: Out, *, file: Path, campaign: str | None, **options: Any) -> None:
     """Say what `smsd import` with the same FILE and options would come to. Nothing is stored and nothing is sent.
 
-    Told are: rows that are not valid, opted-out numbers, numbers that stand there twice, segments, cost, rows that quiet
-    hours would hold up, when the last message would go, and which limit decides that. See `smsd help plan`.
+    Told are: rows that are not valid, opted-out numbers, numbers that stand there twice, segments, cost, rows that
+    quiet hours would hold up, when the last message would go, and which limit decides that. See `smsd help plan`.
 
     Exit codes: 0 all rows are valid, 65 some are not.
     """
@@ -64,20 +64,15 @@ def plan_command(client: Client, out: Out, *, file: Path, campaign: str | None, 
 
 
 def _planned(client: Client, sheet: Sheet, campaign: str, options: dict[str, Any]) -> Document:
-    """The answer, and with it the rows that cannot even be read; `index` becomes the row's line in the file. Raises
-    SheetError, SmsdError."""
+    """The answer, and with it the rows that cannot even be read; in the place of `index` stands the line in the file.
+    Raises SheetError, SmsdError."""
     unreadable: list[Document] = []
-    lines: list[int] = []
-    said = {"campaign": campaign, "rate": options["rate"], "send_between": hours(options["between"])}
-    step: Document = {}
-    for piece, last in _pieces(sheet, lines, unreadable):
-        named = {"plan": step["plan"]} if step else {name: value for name, value in said.items() if value is not None}
-        if options["tenant"] is not None and not step:
-            named["tenant"] = options["tenant"]
-        step = client.call("plan", rows=piece, **named, **({"end": True} if last else {}))
-    found: Document = step["result"]
+    lines = array("I")
+    said = {"campaign": campaign, "rate": options["rate"], "tenant": options["tenant"]}
+    rows = _readable(sheet, lines, unreadable)
+    found = client.plan(rows, send_between=hours(options["between"]), **said)
     errors = [{"line": lines[fault.pop("index")], **fault} for fault in found["errors"]]
-    found["errors"] = sorted([*unreadable[:100], *errors], key=lambda fault: int(fault["line"]))[:100]
+    found["errors"] = sorted([*unreadable[:ERRORS], *errors], key=lambda fault: int(fault["line"]))[:ERRORS]
     found["rows"] += len(unreadable)
     found["invalid"] += len(unreadable)
     if unreadable:
@@ -85,22 +80,14 @@ def _planned(client: Client, sheet: Sheet, campaign: str, options: dict[str, Any
     return found
 
 
-def _pieces(sheet: Sheet, lines: list[int], unreadable: list[Document]) -> Iterator[tuple[list[Document], bool]]:
-    """Rows that fit into one request, and whether they are the last. `lines` gets the line of each."""
-    piece: list[Document] = []
-    size = 0
+def _readable(sheet: Sheet, lines: array[int], unreadable: list[Document]) -> Iterator[Document]:
+    """The rows that can be read; `lines` gets the line of each."""
     for row in sheet:
         if row.fault:
             unreadable.append({"line": row.line, "field": None, "code": "malformed", "message": row.fault})
-            continue
-        length = len(json.dumps(row.fields)) + 2
-        if piece and size + length > PIECE:
-            yield piece, False
-            piece, size = [], 0
-        piece.append(row.fields)
-        lines.append(row.line)
-        size += length
-    yield piece, True
+        else:
+            lines.append(row.line)
+            yield row.fields
 
 
 def _show(out: Out, campaign: str, found: Document) -> None:

@@ -23,6 +23,7 @@ from smsd.client.errors import QueueUnavailable, SmsdError
 from smsd.client.following import Following
 from smsd.client.loss import accepted_all_the_same
 from smsd.client.many import Stream
+from smsd.client.planning import PLAN_S, plan_requests
 from smsd.client.words import (
     REPORT_S,
     SNAPSHOT_S,
@@ -210,6 +211,10 @@ class AsyncClient:
         """One campaign; see Client.campaign."""
         return document_at(await self._call(given("campaign", id=id, tenant=tenant)), "campaign")
 
+    async def campaign_status(self, id: str, *, tenant: str | None = None) -> Document:
+        """How far it is; see Client.campaign_status."""
+        return await self._call(given("campaign_status", id=id, tenant=tenant))
+
     async def campaign_create(self, id: str | None = None, **fields: Any) -> Document:
         """Make a campaign and hand messages in; see Client.campaign_create."""
         return await self._call(given("campaign_create", id=id, **fields))
@@ -325,6 +330,18 @@ class AsyncClient:
     async def failed_delete(self, ids: Iterable[str] | None = None, *, all: bool = False, **fields: Any) -> Document:
         """Take away what failed; see Client.failed_delete."""
         return await self._call(failed_request("failed_delete", ids, all, fields))
+
+    async def plan(self, rows: Iterable[Mapping[str, Any]], **fields: Any) -> Document:
+        """What would happen if these messages were handed in; see Client.plan."""
+        requests = plan_requests(rows, fields)
+        request = next(requests)
+        while True:
+            answer = await self._call(request, max(self._timeout, PLAN_S))
+            try:
+                request = requests.send(answer)
+            except StopIteration as done:
+                result: Document = done.value
+                return result
 
     async def audit(self, *, limit: int | None = None, **filters: Any) -> AsyncIterator[Document]:
         """What operators did, newest first; see Client.audit."""

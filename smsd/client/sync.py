@@ -18,6 +18,7 @@ from smsd.client.errors import QueueUnavailable, SmsdError
 from smsd.client.following import Following
 from smsd.client.loss import accepted_all_the_same
 from smsd.client.many import Stream
+from smsd.client.planning import PLAN_S, plan_requests
 from smsd.client.words import (
     REPORT_S,
     SNAPSHOT_S,
@@ -184,6 +185,11 @@ class Client:
         (administrators, where several have one of that id)."""
         return document_at(self._call(given("campaign", id=id, tenant=tenant)), "campaign")
 
+    def campaign_status(self, id: str, *, tenant: str | None = None) -> Document:
+        """How far a campaign is, in the shape of /api/campaigns/ID/status: `{campaign: {id, status, total, sent,
+        failed, processed}, metrics: {queued, sent, processed, failed}}`."""
+        return self._call(given("campaign_status", id=id, tenant=tenant))
+
     def campaign_create(self, id: str | None = None, **fields: Any) -> Document:
         """Make a campaign and hand messages in: `{id, tenant, created, status, accepted, replayed, failed, refused,
         errors, total}`; the same again doubles nothing if `id` is the same.
@@ -340,6 +346,23 @@ class Client:
         """Take messages of the failed queue away; `{deleted, skipped, skipped_total, more, next_cursor}`. Which, and
         how it goes on: as for `failed_retry`."""
         return self._call(failed_request("failed_delete", ids, all, fields))
+
+    def plan(self, rows: Iterable[Mapping[str, Any]], **fields: Any) -> Document:
+        """What would happen if these messages were handed in (mappings of their fields); nothing is stored: `{rows,
+        valid, invalid, errors, segments, cost, finishes_at, decided_by ...}` (smsd help plan). At most 1,000,000 rows.
+
+        Fields: campaign, rate ("1000/hour") and send_between as for a campaign; tenant. An error's `index` counts the
+        rows from 0.
+        """
+        requests = plan_requests(rows, fields)
+        request = next(requests)
+        while True:
+            answer = self._call(request, max(self._timeout, PLAN_S))
+            try:
+                request = requests.send(answer)
+            except StopIteration as done:
+                result: Document = done.value
+                return result
 
     def audit(self, *, limit: int | None = None, **filters: Any) -> Iterator[Document]:
         """What operators did, newest first, at most `limit`: `{at, who, tenant, operation, subject, detail, outcome}`.

@@ -15,17 +15,16 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from smsd.core.bunches import Bunch, bunches
+from smsd.core.course import LAST, Course, Stream
 from smsd.core.health import Standing
 from smsd.core.limits import groups_of
 from smsd.core.message import Instant
 from smsd.core.pacing import Pacer
 from smsd.core.routing import choose
 from smsd.core.scene import Scene
-from smsd.core.schedule import NOTHING, Key, Meal, Schedule, Ticket, Work
+from smsd.core.schedule import Schedule, Ticket, Work
 
 TICKETS = 600
 """Virtual tickets of one forecast, about: some 10 ms, and the end of the backlog to less than a percent."""
@@ -44,74 +43,6 @@ TICKS = 30_000
 held up or due late is seldom put back and fed again."""
 
 NO_LANE = ""
-
-_LAST = 1 << 62
-
-
-@dataclass(slots=True)
-class _Supply:
-    seq: int
-    attempt: int
-    due: Instant
-    segments: int
-
-
-class _Stream:
-    """A bunch's tickets in their order, and when those that have gone went."""
-
-    __slots__ = ("bunch", "campaign", "first", "groups", "keys", "segments", "times")
-
-    def __init__(
-        self, bunch: Bunch, campaign: str | None, first: int, keys: list[Key], groups: tuple[str, ...]
-    ) -> None:
-        self.bunch = bunch
-        self.campaign = campaign
-        """As the schedule is told: its own where it can be held up as nothing else is."""
-        self.first = first
-        """Number of its first ticket."""
-        self.keys = keys
-        self.groups = groups
-        """Those of its groups that have a bar."""
-        self.segments = max(1, round(bunch.segments))
-        self.times: list[int] = []
-        """Boot time (us) of each start."""
-
-    def supply(self, place: int) -> _Supply:
-        due, seq = self.keys[place]
-        return _Supply(seq, 0, due, self.segments)
-
-    def slice(self, meal: Meal) -> tuple[list[_Supply], bool, Instant | None]:
-        """As the outbox answers to a meal: what is pending, whether that is all, and what is due next."""
-        place = len(self.times) if meal.after == NOTHING else max(len(self.times), bisect_right(self.keys, meal.after))
-        end = bisect_right(self.keys, (meal.until, _LAST), place)
-        some = [self.supply(each) for each in range(place, min(end, place + meal.limit))]
-        if end - place > meal.limit:
-            return some, False, None
-        return some, True, self.keys[end][0] if end < len(self.keys) else None
-
-
-class Course(NamedTuple):
-    """When the messages of one line go."""
-
-    times: Sequence[int]
-    """Boot time (us) of each ticket's last message."""
-    each: float
-    begin: int
-    """Nothing goes before."""
-    whole: bool
-    """Whether all of them go, as far as is known."""
-
-    def at(self, place: int) -> int:
-        """When the message goes that so many of the line go before. Past what is seen: as the last that is."""
-        times = self.times
-        if not times:
-            return self.begin
-        ticket = (place + 1) / self.each - 1
-        if ticket <= 0:
-            begin = min(self.begin, times[0])
-            return begin + round((ticket + 1) * (times[0] - begin))
-        low = min(int(ticket), len(times) - 1)
-        return times[low] + round((ticket - int(ticket)) * (times[min(low + 1, len(times) - 1)] - times[low]))
 
 
 class Forecast:
@@ -191,8 +122,8 @@ class Forecast:
         scene = self._scene
         self._schedule = Schedule([NO_LANE, *self._ceilings])
         self._schedule.set_open(NO_LANE, False)
-        self._streams: list[_Stream] = []
-        self._place: dict[int, tuple[_Stream, int]] = {}
+        self._streams: list[Stream] = []
+        self._place: dict[int, tuple[Stream, int]] = {}
         self._blocking: dict[str, list[str]] = {}
         """Groups that the schedule knows by other names, and by which."""
         loads: dict[str, tuple[int, int]] = {}
@@ -203,7 +134,7 @@ class Forecast:
             held = bunch.lines[0].held
             campaign = f"{bunch.campaign or ''}\0{number}" if held else bunch.campaign
             groups = tuple(group for group in bunch.groups if group in scene.bars)
-            stream = _Stream(bunch, campaign, seq, keys, groups)
+            stream = Stream(bunch, campaign, seq, keys, groups)
             for group in (held, *groups_of(bunch.tenant, bunch.campaign)[1:]) if held else ():
                 self._blocking.setdefault(group, []).append(groups_of(bunch.tenant, campaign)[1])
             seq += bunch.tickets
@@ -223,7 +154,7 @@ class Forecast:
         self._refused: dict[str, int] = {}
         """When the group is let go that was blocked last (us)."""
         self._opened: dict[str, tuple[int, int]] = {}
-        """When its hours opened last, and how much of the ticket that came too late had gone before they closed (us)."""
+        """When its hours opened last, and how much of the ticket that came too late had gone before (us)."""
         for group, (messages, tickets) in loads.items():
             begin = self._scene.bar_begins(group)
             if begin > self._scene.now_us:
@@ -330,12 +261,12 @@ class Forecast:
 
     # -- hours -------------------------------------------------------------------------------------------------------
 
-    def _ahead(self, stream: _Stream, lane: str) -> int:
+    def _ahead(self, stream: Stream, lane: str) -> int:
         """How long before its last message the first of a ticket goes (us)."""
         rates = [rate for pacer in self._scene.roads[lane].ceilings if (rate := pacer.rate_per_minute()) is not None]
         return round((stream.bunch.each - 1) * 60e6 / min(rates)) if rates else 0
 
-    def _after_hours(self, stream: _Stream, lane: str, at: int) -> int:
+    def _after_hours(self, stream: Stream, lane: str, at: int) -> int:
         """Nothing of a ticket goes while hours are closed: its last message goes so much after they have opened, or as
         much earlier as some had gone before."""
         for group in stream.groups:
@@ -344,7 +275,7 @@ class Forecast:
                 at = max(at, opened + max(0, self._ahead(stream, lane) - gone))
         return at
 
-    def _hours_open(self, group: str, stream: _Stream, lane: str, at: int) -> int:
+    def _hours_open(self, group: str, stream: Stream, lane: str, at: int) -> int:
         """When the group's hours open again that are closed at `at`; 0: they are open."""
         opens = self._scene.open_from(group, at)
         if opens == at:
@@ -357,13 +288,13 @@ class Forecast:
         self._opened[group] = (opens, max(0, first - begin))
         return opens
 
-    def _put_back(self, stream: _Stream, ticket: Ticket, tick: int) -> None:
+    def _put_back(self, stream: Stream, ticket: Ticket, tick: int) -> None:
         number = ticket.flow.id
         if not self._schedule.knows(number):
             self._know(number, stream, ticket.flow.lane, None)
         self._schedule.add(number, stream.supply(ticket.seq - stream.first), tick)
 
-    def _know(self, number: int, stream: _Stream, lane: str, next_due: int | None) -> None:
+    def _know(self, number: int, stream: Stream, lane: str, next_due: int | None) -> None:
         bunch = stream.bunch
         self._schedule.know_flow(
             number, bunch.route, lane, bunch.priority, next_due=next_due, tenant=bunch.tenant, campaign=stream.campaign
@@ -411,7 +342,8 @@ class Forecast:
         if found is None:
             return None
         stream, _ = found
-        begin = max(self._scene.now_us, self._scene.us(stream.bunch.lines[0].dues[0]))
+        due = max(self._scene.now_us, self._scene.us(stream.bunch.lines[0].dues[0]))
+        begin = max([due, *(self._scene.bar_begins(group) for group in stream.groups)])
         return Course(stream.times, stream.bunch.each, begin, len(stream.times) == len(stream.keys))
 
     def goes(self, flow: int, place: int, due: Instant | None = None, now: Instant | None = None) -> Instant | None:
@@ -429,7 +361,7 @@ class Forecast:
         at = min(at, len(stream.keys) - 1)
         if due is not None:
             # Nothing goes before it that is due later, however the places have moved meanwhile.
-            latest = bisect_right(stream.keys, (self._tick(self._scene.us(due)), _LAST)) - (stream.bunch.each == 1)
+            latest = bisect_right(stream.keys, (self._tick(self._scene.us(due)), LAST)) - (stream.bunch.each == 1)
             at = min(at, max(0, latest))
         ticket, last = max(0, int(at)), len(stream.times) - 1
         if at > last:
@@ -442,7 +374,7 @@ class Forecast:
         ends += [self._scene.bar_opens(group, place + 1) for group in line.groups if group in self._scene.bars]
         return self._scene.instant(max(ends))
 
-    def _in_the_first(self, stream: _Stream, at: float) -> int:
+    def _in_the_first(self, stream: Stream, at: float) -> int:
         """Of a ticket's messages the first goes at once, as it were, and the last with the ticket."""
         begin = min(stream.times[0], max(self._scene.now_us, self._scene.us(stream.bunch.lines[0].dues[0])))
         return begin + round((at + 1) * (stream.times[0] - begin))

@@ -17,7 +17,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from smsd.core.forecast import Course
+from smsd.core.course import Course
 from smsd.core.limits import AT_ACCEPTANCE, Action, Rule
 from smsd.core.message import Instant
 from smsd.core.plan import FAILING, MOVED, STRIDE, Order, Spun, Sums, Table

@@ -1,16 +1,17 @@
 """Which limit decides when a plan ends, and in which words is it told?
 
-The same look ahead is taken with one thing left out at a time; what brings the end forward most decides. Where leaving
-out one alone brings nothing, because two are equally slow, each is looked at alone, and the slower decides. Others'
-messages decide where without them the plan would take less than 60 % of its time: a rate decides over nearly
-everything, and would hide them.
+The same look ahead is taken with one thing left out at a time; what brings the end forward most decides. Without any
+rate nearly everything would go at once, so a rate would hide what keeps the rows from going at all (hours, others'
+messages, a later time): of these the one decides without which the plan would take less than 60 % of its time. Where
+leaving out one thing alone brings nothing, because two are equally slow, each is looked at alone, and the slower
+decides.
 
 Where the end is not known the thing decides that never opens by itself. It refuses to know how a look is taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,8 +28,11 @@ from smsd.engine.terrain import NOWHERE, Surveyor
 LEAST: Final = 0.01
 """Who brings the end forward by less than this part of the time does not decide."""
 
-OTHERS: Final = 0.4
-"""Others' messages decide where the plan would take so much less without them."""
+MOST: Final = 0.4
+"""One of WAITS decides where the plan would take so much less without it."""
+
+WAITS: Final = ("backlog", "send_between", "quiet_hours", "send_at", "provider_cooldown")
+"""Times in which nothing of the plan goes, however fast it might."""
 
 NAMES: Final[Mapping[Per, str]] = {
     Per.RECIPIENT: "recipient_limit",
@@ -80,9 +84,10 @@ class Deciding:
         for name in names:
             found = await self._telling.look(frozenset({name}), self._names)
             gains[name] = 0 if found.end is None else seen.end - found.end
-        if gains.get("backlog", 0) > OTHERS * whole:
-            return self._named("backlog", seen)
         best = max(gains, key=lambda name: gains[name], default="")
+        waits = [name for name in WAITS if gains.get(name, 0) > MOST * whole]
+        if waits:
+            best = max(waits, key=lambda name: gains[name])
         if best and gains[best] >= LEAST * whole:
             return self._named(best, seen)
         alone = await self._alone(names)
@@ -151,34 +156,38 @@ class Deciding:
         return Decided(limit, self._words(limit, seen))
 
     def _words(self, limit: str, seen: Foreseen) -> str:
-        terrain = self._telling.terrain
-        match limit:
-            case "provider_rate":
-                return "; ".join(self._rate_of(name) for name in self._roads)
-            case "account_rate":
-                names = [name for name in self._roads if terrain.ways[name].shared]
-                return f"{' and '.join(names)}: {_rates(terrain.ways[names[0]].shared[0].pace.windows)} for the account"
-            case "latency":
-                return "; ".join(self._speed_of(name) for name in self._roads if terrain.ways[name].speed)
-            case "provider_cooldown":
-                resting = [name for name in self._roads if terrain.ways[name].standing is Standing.COOLING]
-                return "; ".join(f"{name} rests until {_time(terrain.ways[name].until)}" for name in resting)
-            case "backlog":
-                count = f"{sum(line.pending for line in terrain.lines):,} " if self._told_all else ""
-                return f"{count}messages wait already"
-            case "send_at":
-                last = max(line.dues[-1] for line in self._telling.lines)
-                return f"the last rows are not to be sent before {rfc3339(last)}"
-            case "send_between":
-                return "; ".join(f"the campaign is sent {each.words}" for each in self._hours())
-            case "quiet_hours":
-                return "; ".join(
-                    f"quiet hours {words}, on the recipients' clocks" for words in self._telling.quiet_words
-                )
-            case "campaign_limit" | "tenant_limit" if bars := self._bars(limit.removesuffix("_limit")):
-                return "; ".join(rule.words for rule in bars)
+        words: dict[str, Callable[[], Iterable[str]]] = {
+            "provider_rate": lambda: map(self._rate_of, self._roads),
+            "account_rate": self._accounts,
+            "latency": lambda: (self._speed_of(name) for name in self._roads),
+            "provider_cooldown": self._resting,
+            "backlog": self._backlog,
+            "send_at": lambda: [f"the last rows are for {rfc3339(max(line.dues[-1] for line in self._telling.lines))}"],
+            "send_between": lambda: (f"the campaign is sent {each.words}" for each in self._hours()),
+            "quiet_hours": lambda: (f"quiet hours {each} of the recipients' day" for each in self._telling.quiet_words),
+        }
+        if limit in words:
+            return "; ".join(words[limit]())
+        bars = [rule.words for rule in self._bars(limit.removesuffix("_limit"))]
+        if bars:
+            return "; ".join(bars)
         rules = "; ".join(rule.words for rule, name in self._names.items() if name == limit)
         return f"{seen.waiting:,} rows wait for their turn by {rules}"
+
+    def _accounts(self) -> Iterator[str]:
+        shared = {name: way.shared[0] for name in self._roads if (way := self._telling.terrain.ways[name]).shared}
+        for name, pacer in shared.items():
+            yield f"{name} shares {_rates(pacer.pace.windows)} of its account"
+
+    def _resting(self) -> Iterator[str]:
+        for name in self._roads:
+            way = self._telling.terrain.ways[name]
+            if way.standing is Standing.COOLING:
+                yield f"{name} rests until {_time(way.until)}"
+
+    def _backlog(self) -> Iterator[str]:
+        count = sum(line.pending for line in self._telling.terrain.lines)
+        yield f"{count:,} messages wait already" if self._told_all else "messages wait already"
 
     def _hours(self) -> list[Hours]:
         groups = {group for line in self._telling.lines for group in line.groups}

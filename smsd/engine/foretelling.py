@@ -22,7 +22,8 @@ from smsd.core import quiet
 from smsd.core.admission import Key
 from smsd.core.bunches import Line
 from smsd.core.campaign import Terms
-from smsd.core.forecast import HELD_UP, TICKETS, Course, Forecast
+from smsd.core.course import Course
+from smsd.core.forecast import HELD_UP, TICKETS, Forecast
 from smsd.core.health import Standing
 from smsd.core.limits import AT_ACCEPTANCE, Rule
 from smsd.core.message import Instant

@@ -111,8 +111,8 @@ class Planning:
         self.rules = rules
 
     def open(self, origin: Origin, owner: str = "", *, campaign: str | None = None, terms: Terms | None = None) -> Plan:
-        """A new plan in the name of `origin`; `owner`: who may find it again. `terms`: what would be said about the campaign (rows without one count
-        as its own); None: what was said already. Raises TooManyError."""
+        """A new plan in the name of `origin`; `owner`: who may find it again. `terms`: what would be said about the
+        campaign (rows without one count as its own); None: what was said already. Raises TooManyError."""
         if len(self._open) >= PLANS:
             raise TooManyError(f"{PLANS} plans are open at once; wait until one has ended, at most a minute.")
         plan = Plan(self, secrets.token_hex(8), origin, owner, campaign, terms)

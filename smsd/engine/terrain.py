@@ -26,7 +26,7 @@ from smsd.core.schedule import Schedule
 from smsd.engine.feeder import Feeder
 from smsd.engine.lane import Lane
 from smsd.engine.limits import Limits
-from smsd.engine.meters import Meters
+from smsd.engine.meters import Histogram, Meters
 from smsd.store import Records
 from smsd.store.operators import Campaigns
 
@@ -45,6 +45,9 @@ UNITS: Final = 128
 
 COMMITS: Final = 2.0
 """A call waits for the commit before it and keeps its place until the one after it."""
+
+KNOWN: Final = 20
+"""Of fewer commits nothing is concluded: the first ones, of a start, are slow."""
 
 NOWHERE: Final = ""
 """The route of what will not go before somebody says so."""
@@ -195,8 +198,7 @@ class Surveyor:
         latency_s = self._meters.latency_s.get(lane.name, lane.expected_s)
         if latency_s is None:
             return None
-        commits = sum(self._meters.commit_s.counts)
-        return latency_s + COMMITS * (self._meters.commit_s.sum / commits if commits else 0.0)
+        return latency_s + COMMITS * _typical(self._meters.commit_s)
 
     def _speed(self, lane: Lane) -> Pacer | None:
         held_s = self.call_s(lane)
@@ -245,6 +247,19 @@ class Surveyor:
 def moments(charges: Charges, now: Instant, now_us: int) -> list[int]:
     """When they were made, by the boot clock (us), the oldest first."""
     return sorted(now_us - max(0, now - at) * 1_000 if boot is None else min(boot, now_us) for at, boot in charges)
+
+
+def _typical(times: Histogram) -> float:
+    """The median, as far as it is known: a few slow ones say nothing of the many. 0: too few are known."""
+    total = sum(times.counts)
+    if total < KNOWN:
+        return 0.0
+    before, lower = 0, 0.0
+    for count, upper in zip(times.counts, times.bounds, strict=False):
+        if before + count >= total / 2:
+            return lower + (upper - lower) * (total / 2 - before) / count
+        before, lower = before + count, upper
+    return lower
 
 
 def _lump(rule: Rule) -> int:

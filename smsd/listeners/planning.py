@@ -1,7 +1,7 @@
 """What would happen if these messages were handed in?
 
-The operation `plan`: (service, caller, request) -> answer. Rows come in as many requests as they need; a plan belongs to
-who began it, and one that nobody adds to for a minute is forgotten. Nothing is stored.
+The operation `plan`: (service, caller, request) -> answer. Rows come in as many requests as they need; a plan belongs
+to who began it, and one that nobody adds to for a minute is forgotten. Nothing is stored.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ async def plan(service: Service, caller: Caller, request: wire.Plan) -> wire.Pla
     except TooManyError as error:
         raise ProblemError.of("limit_exceeded", str(error), "plan") from error
     except GoneError as error:
-        raise ProblemError.of("not_found", str(error), "plan") from error
+        raise ProblemError.of("invalid_value", str(error), "plan") from error
     result = plan_view(await found.end()) if request.end else None
     return wire.PlanStep(found.id, found.sums.rows, result)
 

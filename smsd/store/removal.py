@@ -19,7 +19,7 @@ from smsd.store import StoreError
 from smsd.store.connection import Handle
 from smsd.store.hands import Hands
 from smsd.store.operators import Removed, RetentionRules
-from smsd.store.pace import Pace
+from smsd.store.pace import MOST_ROWS, Pace
 from smsd.store.removing import delete
 from smsd.store.retention import chores
 
@@ -93,9 +93,9 @@ class SqliteRemoval:
         self._shrinking = free > FREE_LEFT and free > pages * (SHRINKS_TO if self._shrinking else SHRINKS_ABOVE)
         if not self._shrinking:
             return False
-        most = self.vacuum.rows
-        work = self.vacuum.timed(lambda db, _: give_back(db, most))
-        return await self._hands.change(work, size=most) > 0
+        work = self.vacuum.within(range(MOST_ROWS), lambda db, _, some: give_back(db, len(some)))
+        _, given_back = await self._hands.change(work, size=MOST_ROWS)
+        return given_back > 0
 
 
 def pages_of(db: Handle) -> tuple[int, int]:

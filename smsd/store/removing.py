@@ -75,9 +75,8 @@ def take_away(db: Handle, deltas: Deltas, going: Sequence[Going], rules: Retenti
     if not going:
         return
     seqs = [(one.seq,) for one in going]
-    newest = db.execute(NEWEST).fetchone()[0]
-    if (newest,) in seqs:
-        db.execute(sql.SET_META, (LAST_SEQ_KEPT, newest))
+    if (db.execute(NEWEST).fetchone()[0],) in seqs:
+        db.execute(sql.SET_META, (LAST_SEQ_KEPT, db.execute(sql.LAST_SEQ).fetchone()[0]))
     keys = [
         (one.tenant, one.key, one.seq, now + rules.key_ms, one.id, one.state, one.segments, one.encoding)
         for one in going

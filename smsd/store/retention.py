@@ -19,7 +19,7 @@ from smsd.store.connection import Handle
 from smsd.store.deltas import Deltas
 from smsd.store.hands import Hands
 from smsd.store.operators import Removed, RetentionRules
-from smsd.store.pace import Pace
+from smsd.store.pace import MOST_ROWS, Pace
 from smsd.store.redaction import Redaction
 from smsd.store.removing import VIEW, Going, take_away
 from smsd.store.statements import change, expect, grouped, listed, look_up
@@ -60,11 +60,11 @@ class Messages:
         if not self._under_way:
             self._under_way = True
             self._walk.begin(now)
-        found = self._walk.found(self._pace.rows)
+        found = self._walk.found(MOST_ROWS)
         if found:
-            work = self._pace.timed(lambda db, deltas: self._act(db, deltas, found, rules, now))
-            rows = await self._hands.change(work, size=len(found))
-            self._walk.done(len(found))
+            work = self._pace.within(found, lambda db, deltas, some: self._act(db, deltas, some, rules, now))
+            dealt, rows = await self._hands.change(work, size=len(found))
+            self._walk.done(dealt)
             return Removed(rows, done=False, what=self._what)
         if not self._walk.complete:
             await self._hands.read(lambda db: self._walk.read(db, keep_ms, now))

@@ -17,7 +17,7 @@ from smsd.core.units import DAY, HOUR
 from smsd.store.connection import Handle
 from smsd.store.hands import Hands
 from smsd.store.operators import Removed, RetentionRules
-from smsd.store.pace import Pace
+from smsd.store.pace import MOST_ROWS, Pace
 from smsd.store.redaction import Redaction
 from smsd.store.transitions import Ledger
 
@@ -92,8 +92,8 @@ QUEUED: Final = "SELECT 1 FROM campaign_counters WHERE tenant = ? AND campaign =
 FORGET_CAMPAIGN: Final = "DELETE FROM campaigns WHERE tenant = ? AND id = ?"
 FORGET_COUNTERS: Final = "DELETE FROM campaign_counters WHERE tenant = ? AND campaign = ?"
 
-Taking = Callable[[Handle, Sequence[Sequence[Any]], Instant], None]
-"""Deals with rows that were found to be old; the latest time that is old enough."""
+Taking = Callable[[Handle, Sequence[Sequence[Any]], Instant], int]
+"""Deals with rows that were found to be old, by the latest time that is old enough; how many went, or were redacted."""
 
 
 class Low:
@@ -115,25 +115,23 @@ class Low:
         keep_ms = self._keep(rules)
         if keep_ms is None or (self._looked is not None and abs(now - self._looked) < AGAIN_MS):
             return NOTHING
-        most, cut = self._pace.rows, now - keep_ms
-        rows = await self._hands.read(lambda db: db.execute(self._find, (most, cut)).fetchall())
-        if rows:
-            await self._hands.change(self._pace.timed(lambda db, _: self._taken(db, rows, cut)), size=len(rows))
-        if len(rows) < most:
+        cut = now - keep_ms
+        rows = await self._hands.read(lambda db: db.execute(self._find, (MOST_ROWS, cut)).fetchall())
+        if not rows:
             self._looked = now
-        return Removed(len(rows), done=not rows, what=self._what)
-
-    def _taken(self, db: Handle, rows: Sequence[Sequence[Any]], cut: Instant) -> int:
-        self._take(db, rows, cut)
-        return len(rows)
+            return NOTHING
+        work = self._pace.within(rows, lambda db, _, some: self._take(db, some, cut))
+        _, taken = await self._hands.change(work, size=len(rows))
+        if not taken:  # what lies lowest must stay for now; what lies behind it waits, too
+            self._looked = now
+        return Removed(taken, done=False, what=self._what)
 
 
 def forgetting(forget: str) -> Taking:
     """Each row that was found holds the parameters of this statement."""
 
-    def take(db: Handle, rows: Sequence[Sequence[Any]], cut: Instant) -> None:
-        for row in rows:
-            db.execute(forget, row)
+    def take(db: Handle, rows: Sequence[Sequence[Any]], cut: Instant) -> int:
+        return sum(db.execute(forget, row).rowcount for row in rows)
 
     return take
 
@@ -141,12 +139,13 @@ def forgetting(forget: str) -> Taking:
 def campaigns_of(ledger: Ledger) -> Taking:
     """Campaigns go with their counts, unless messages of theirs are queued."""
 
-    def take(db: Handle, rows: Sequence[Sequence[Any]], cut: Instant) -> None:
+    def take(db: Handle, rows: Sequence[Sequence[Any]], cut: Instant) -> int:
         done = [(tenant, id) for tenant, id in rows if db.execute(QUEUED, (tenant, id)).fetchone() is None]
         for name in done:
             db.execute(FORGET_CAMPAIGN, name)
             db.execute(FORGET_COUNTERS, name)
         ledger.gates.removed(db, done)
+        return len(done)
 
     return take
 
@@ -154,8 +153,10 @@ def campaigns_of(ledger: Ledger) -> Taking:
 def callbacks_of(ledger: Ledger) -> Taking:
     """Callbacks that were given up, whose bodies name numbers."""
 
-    def take(db: Handle, rows: Sequence[Sequence[Any]], cut: Instant) -> None:
-        ledger.teller.told(db, [row[0] for row in rows if db.execute(GIVEN_UP, row).fetchone() is not None])
+    def take(db: Handle, rows: Sequence[Sequence[Any]], cut: Instant) -> int:
+        given_up = [row[0] for row in rows if db.execute(GIVEN_UP, row).fetchone() is not None]
+        ledger.teller.told(db, given_up)
+        return len(given_up)
 
     return take
 
@@ -202,20 +203,17 @@ class Around:
             return NOTHING
         cut = now - keep_ms
         if self._old:
-            some = self._old[: self._pace.rows]
-            await self._hands.change(self._pace.timed(lambda db, _: self._taken(db, some, cut)), size=len(some))
-            del self._old[: len(some)]
-            return Removed(len(some), done=False, what=self._what)
+            old = self._old[:MOST_ROWS]
+            work = self._pace.within(old, lambda db, _, some: self._take(db, some, cut))
+            dealt, taken = await self._hands.change(work, size=len(old))
+            del self._old[:dealt]
+            return Removed(taken, done=False, what=self._what)
         place = self._place
         if place is None:
             self._looked, self._place = now, self._first
             return NOTHING
         self._old, self._place = await self._hands.read(lambda db: self._look(db, place, cut))
         return Removed(0, done=False, what=self._what)
-
-    def _taken(self, db: Handle, rows: Sequence[Sequence[Any]], cut: Instant) -> int:
-        self._take(db, rows, cut)
-        return len(rows)
 
 
 THREADS: Final = (
@@ -235,10 +233,9 @@ def old_threads(db: Handle, place: tuple[Any, ...], cut: Instant) -> Found:
     return old, (rows[-1][0], rows[-1][1]) if len(rows) == STRETCH else None
 
 
-def forget_threads(db: Handle, rows: Sequence[Sequence[Any]], cut: Instant) -> None:
+def forget_threads(db: Handle, rows: Sequence[Sequence[Any]], cut: Instant) -> int:
     """Unless they texted again since."""
-    for row in rows:
-        db.execute(FORGET_THREAD, (*row, cut))
+    return sum(db.execute(FORGET_THREAD, (*row, cut)).rowcount for row in rows)
 
 
 def old_texts(db: Handle, place: tuple[Any, ...], cut: Instant) -> Found:
@@ -252,11 +249,12 @@ def old_texts(db: Handle, place: tuple[Any, ...], cut: Instant) -> Found:
 def texts_hidden_by(redaction: Redaction) -> Taking:
     """Their texts go, and a hash stands for who wrote them. Our own number stays."""
 
-    def take(db: Handle, rows: Sequence[Sequence[Any]], cut: Instant) -> None:
-        for (nr,) in rows:
-            found = db.execute(SENDER, (nr,)).fetchone()
-            if found is not None:
-                db.execute(REDACT, (redaction.hidden(found[0]), nr))
+    def take(db: Handle, rows: Sequence[Sequence[Any]], cut: Instant) -> int:
+        found = [(nr, db.execute(SENDER, (nr,)).fetchone()) for (nr,) in rows]
+        hidden = [(redaction.hidden(sender[0]), nr) for nr, sender in found if sender is not None]
+        for values in hidden:
+            db.execute(REDACT, values)
+        return len(hidden)
 
     return take
 

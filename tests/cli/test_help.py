@@ -40,7 +40,7 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 
 ALL = dict(commands())
 
-FAMILIES = {"suppress", "callbacks", "provider", "failed"}
+FAMILIES = {"suppress", "callbacks", "provider", "failed", "campaign"}
 
 
 def example_lines(text: str) -> list[str]:

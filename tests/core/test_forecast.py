@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smsd.core.bunches import Line, bunches
+from smsd.core.campaign import Hours
 from smsd.core.forecast import TICKETS, Forecast
 from smsd.core.health import Standing
 from smsd.core.message import Instant, Priority
@@ -289,3 +291,43 @@ def test_a_scaled_look_tells_what_an_exact_one_tells(
     # Where a window is longer than the backlog takes, being one message off is being one window off.
     lumps = min(60, max(span for _, span in (rate, second or rate, held or rate)))
     assert seconds(scaled) == pytest.approx(seconds(exact), rel=0.08, abs=lumps * 1.1)
+
+
+@pytest.mark.parametrize(("count", "rate"), [(5_000, 5 / 3), (2_000, 0.01), (100_000, 1.0), (30_000, 1.0)])
+def test_what_has_hours_goes_within_them(count: int, rate: float) -> None:
+    hours = Hours(9 * 60, 18 * 60, "UTC")
+    group = "campaign:shop\nspring"
+    held = Bar((), None, hours.opens)
+    seen = scene(line(1, count, campaign="spring"), bars={group: held}, a=road(pacer(round(rate * 300), 300)))
+    assert end(seen) == pytest.approx(_walked(count, rate, hours), rel=0.005)
+
+
+def _walked(count: int, rate: float, hours: Hours) -> float:
+    """Day by day, in seconds."""
+    at, left = float(hours.opens(NOW)), count - 1
+    while True:
+        close = at // 86_400_000 * 86_400_000 + hours.end_min * 60_000
+        fit = int((close - at) / 1_000 * rate)
+        if left <= fit:
+            return (at - NOW) / 1_000 + left / rate
+        left -= fit + 1
+        at = float(hours.opens(int(close)))
+
+
+def test_two_lines_of_a_campaign_with_hours_of_their_own() -> None:
+    """One may go at once, the other only from one o'clock on; the campaign's limit holds both up."""
+    hours = Hours(60, 13 * 60, "UTC")
+    opens = (hours.opens(NOW) - NOW) / 1e3
+    group = "campaign:shop\nspring"
+    lines = [
+        replace(line(number, 1_000, campaign="spring"), apart=True, held=held)
+        for number, held in ((1, "now"), (2, "then"))
+    ]
+    bars = {group: bar(500, 100), "then": Bar((), None, hours.opens)}
+    found = run(scene(*lines, bars=bars, a=road(pacer(100))))
+    assert seconds(found.goes(1, 999)) == pytest.approx(105, rel=0.05)
+    assert seconds(found.goes(2, 999)) == pytest.approx(opens + 105, rel=0.001)
+    course = found.course(2)
+    assert course is not None
+    assert course.whole
+    assert (course.at(0) - NOW_US) / SECOND == pytest.approx(opens, rel=0.001)

@@ -50,7 +50,7 @@ Build = Callable[[Any, list[str]], msgspec.Struct]
 REQUESTS: dict[str, Build] = {
     "send": lambda draw, ids: wire.SendLine(
         to=draw(_some(NUMBERS)), text="?", user=draw(_some((None, *USERS))), tenant=draw(_some(TENANTS)),
-        idempotency_key=draw(_some((None, "one", "two"))),
+        idempotency_key=draw(_some((None, "one", "two"))), campaign=draw(_some((None, "spring"))),
     ),
     "get": lambda draw, ids: wire.Get(draw(_some(tuple(ids)))),
     "list": lambda draw, ids: wire.List(
@@ -61,6 +61,13 @@ REQUESTS: dict[str, Build] = {
     "cancel": lambda draw, ids: wire.Cancel(draw(_some(tuple(ids)))),
     "reschedule": lambda draw, ids: wire.Reschedule(draw(_some(tuple(ids))), "2026-01-02T03:04:05Z"),
     "retry": lambda draw, ids: wire.Retry(draw(_some(tuple(ids))), force=True),
+    "campaign": lambda draw, ids: wire.CampaignNamed("spring", draw(_some(TENANTS))),
+    "campaigns": lambda draw, ids: wire.Campaigns(draw(_some(TENANTS)), cursor=draw(_some((None, CURSORS.encode(5))))),
+    "campaign_create": lambda draw, ids: wire.CampaignCreate("spring", tenant=draw(_some(TENANTS))),
+    "campaign_pause": lambda draw, ids: wire.CampaignPause("spring", draw(_some(TENANTS))),
+    "campaign_resume": lambda draw, ids: wire.CampaignResume("spring", draw(_some(TENANTS))),
+    "campaign_cancel": lambda draw, ids: wire.CampaignCancel("spring", draw(_some(TENANTS))),
+    "campaign_status": lambda draw, ids: wire.CampaignStatus("spring", draw(_some(TENANTS))),
     "stats": lambda draw, ids: wire.Stats(),
     "user": lambda draw, ids: wire.User(draw(_some(USERS)), draw(_some(TENANTS))),
     "recipient": lambda draw, ids: wire.Recipient(draw(_some(NUMBERS)), draw(_some(TENANTS))),
@@ -90,6 +97,7 @@ REQUESTS: dict[str, Build] = {
     "failed_delete": lambda draw, ids: wire.FailedDelete(
         ids=draw(_some((None, [ids[0]], ids[-2:]))), tenant=draw(_some(TENANTS)), all=draw(st.booleans()),
     ),
+    "plan": lambda draw, ids: wire.Plan(rows=[{"to": "+14155550123", "text": "x"}], end=True, tenant=draw(_some(TENANTS))),
     "audit": lambda draw, ids: wire.Audit(tenant=draw(_some(TENANTS)), operation="pause"),
     "events": lambda draw, ids: wire.Events(after=draw(_some((None, "00000000-0")))),
     "reload": lambda draw, ids: wire.Reload(),
@@ -170,6 +178,13 @@ def own_counts(ledger: Ledger, caller: Caller, answer: object) -> None:
             assert {line.group for line in answer.items if answer.by == "tenant"} <= {caller.tenant}
         case wire.UserView() | wire.RecipientView():
             assert answer.pending <= ledger.count(caller.tenant)
+        case wire.CampaignView() | wire.CampaignMade():
+            assert answer.tenant == caller.tenant
+            assert answer.total <= ledger.count(caller.tenant)
+        case wire.CampaignList():
+            assert {view.tenant for view in answer.items} <= {caller.tenant}
+        case wire.CampaignStatusView():
+            assert answer.campaign.total <= ledger.count(caller.tenant)
         case wire.EventList():
             assert {event.data["tenant"] for event in answer.events} <= {caller.tenant}
         case wire.ProviderList():
