@@ -23,7 +23,6 @@ from smsd.client.errors import QueueUnavailable, SmsdError
 from smsd.client.following import Following
 from smsd.client.loss import accepted_all_the_same
 from smsd.client.many import Stream
-from smsd.client.planning import PLAN_S, plan_requests
 from smsd.client.words import (
     REPORT_S,
     SNAPSHOT_S,
@@ -333,6 +332,8 @@ class AsyncClient:
 
     async def plan(self, rows: Iterable[Mapping[str, Any]], **fields: Any) -> Document:
         """What would happen if these messages were handed in; see Client.plan."""
+        from smsd.client.planning import PLAN_S, plan_requests
+
         requests = plan_requests(rows, fields)
         request = next(requests)
         while True:

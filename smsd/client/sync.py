@@ -18,7 +18,6 @@ from smsd.client.errors import QueueUnavailable, SmsdError
 from smsd.client.following import Following
 from smsd.client.loss import accepted_all_the_same
 from smsd.client.many import Stream
-from smsd.client.planning import PLAN_S, plan_requests
 from smsd.client.words import (
     REPORT_S,
     SNAPSHOT_S,
@@ -354,6 +353,8 @@ class Client:
         Fields: campaign, rate ("1000/hour") and send_between as for a campaign; tenant. An error's `index` counts the
         rows from 0.
         """
+        from smsd.client.planning import PLAN_S, plan_requests
+
         requests = plan_requests(rows, fields)
         request = next(requests)
         while True:

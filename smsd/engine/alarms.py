@@ -91,8 +91,11 @@ class WebhookSounder:
             log.error("too many alerts wait for the webhook; the oldest is not told", alert=dropped.name)
         self._waiting.append(_Waiting(notice, self._clock.boot()))
         if self._worker is None:
-            self._worker = asyncio.get_running_loop().create_task(self._work(), name="alerts webhook")
-            self._worker.add_done_callback(self._ended)
+            self._begin()
+
+    def _begin(self) -> None:
+        self._worker = asyncio.get_running_loop().create_task(self._work(), name="alerts webhook")
+        self._worker.add_done_callback(self._ended)
 
     async def close(self) -> None:
         """See Sounder. What has not gone out by then is logged."""
@@ -111,6 +114,10 @@ class WebhookSounder:
         self._worker = None
         if not worker.cancelled() and (error := worker.exception()) is not None:
             log.error("telling alerts to the webhook failed", exc_info=error)
+            if self._waiting:
+                self._waiting.popleft()  # what cannot be told holds up no other
+        if self._waiting and not self._closing:
+            self._begin()  # it came between the worker's end and this
 
     async def _work(self) -> None:
         """Until nothing waits any more. A notice stays in the line until it is done with."""

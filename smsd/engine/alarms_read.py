@@ -190,6 +190,8 @@ class Readings:
             self._sent, self._failed = 0, {}
             self._window, now = ErrorWindow(span_ms), self._now()
             for row in totals.minutes:
+                if not row.provider:
+                    continue  # no call was made: they had opted out, or met a limit
                 at = now - max(0, wall - row.minute * MINUTE)
                 self._window.add(at, row.sent, {"": row.failed} if row.failed else {})
         if self._sent or self._failed:

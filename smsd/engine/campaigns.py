@@ -124,8 +124,6 @@ class Campaigns:
         found, is_new = await self._kept.make(tenant, id, terms, self._clock.wall())
         if is_new:
             self._tell(Kind.CAMPAIGN_CREATED, found)
-        if found.terms == terms and not is_new:
-            self._changed()  # it may have been there without terms
         return found, is_new
 
     async def find(self, id: str, tenant: str | None) -> tuple[Campaign, ...]:

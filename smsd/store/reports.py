@@ -277,13 +277,14 @@ def ends(db: Handle, span: Span) -> tuple[int, int]:
 
 def _first_at(db: Handle, at: Instant, last: int) -> int:
     """The number of the first message accepted at this time or later; behind the last one if there is none."""
-    low: int = db.execute(_NEXT, (0,)).fetchone()[1]
+    first = db.execute(_NEXT, (0,)).fetchone()  # none where somebody has just deleted them all
+    low: int = last + 1 if first is None else first[1]
     high = last + 1
     while low < high:
         middle = (low + high) // 2
-        accepted, seq = db.execute(_NEXT, (middle,)).fetchone()
-        if accepted < at:
-            low = seq + 1
+        found = db.execute(_NEXT, (middle,)).fetchone()
+        if found is not None and found[0] < at:
+            low = found[1] + 1
         else:
             high = middle
     return low

@@ -135,7 +135,7 @@ def test_every_op_of_the_daemon_has_a_method(fake: FakeDaemon) -> None:
         assert name in filters
     acting = {"send", "cancel", "reschedule", "retry", "pause", "resume", "suppress", "unsuppress", "reload"}
     acting |= {"campaign_create", "campaign_pause", "campaign_resume", "campaign_cancel"}
-    acting |= {"register", "replay", "failed_retry", "failed_delete"}
+    acting |= {"register", "replay", "failed_retry", "failed_delete", "plan"}
     assert acting | set(words.READS) == set(OPERATIONS)
     assert acting.isdisjoint(words.READS)
     assert set(STATUS) | {"unreachable"} == set(KINDS) | {"internal", "unknown_op"}, "each code of the closed list"

@@ -6,7 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from smsd.engine import alarms
 from smsd.engine.alarms import WAITING, WebhookSounder
 from smsd.engine.alarms_sentry import SentrySounder
 from smsd.engine.alerts import AlertSettings, sounders_of
+from smsd.engine.callout import Callout, Reply
 from tests.doubles.clock import ManualClock
 from tests.doubles.receiver import OK, Got, Receiver, never, status
 from tests.listeners.house import until
@@ -127,6 +128,26 @@ async def test_it_is_given_up_after_ten_minutes_and_the_next_is_still_tried_once
         await sounder.close()
     assert [each["state"] for each in told(receiver)] == ["raised"] * 3 + ["cleared"]
     assert [(line["alert"], line["tries"]) for line in lines] == [("error_rate", 3), ("error_rate", 1)]
+
+
+async def test_what_comes_as_the_line_ends_does_not_wait_for_the_next() -> None:
+    loop = asyncio.get_running_loop()
+    calls: list[bytes] = []
+
+    class Line(Callout):
+        async def call(self, url: str, headers: Mapping[str, str], body: bytes, timeout_ms: int, tenant: str = "") -> Reply:
+            calls.append(body)
+            if len(calls) == 1:
+                answered = loop.create_future()
+                loop.call_soon(answered.set_result, None)
+                loop.call_soon(loop.call_soon, sounder.sound, OVER)  # after the worker, before its end is told
+                await answered
+            return Reply(200)
+
+    sounder = WebhookSounder("http://127.0.0.1:9/", "host", ManualClock(), Line)
+    sounder.sound(NOTICE)
+    await until(lambda: len(calls) == 2)
+    await sounder.close()
 
 
 async def test_of_too_many_the_oldest_goes(receiver: Receiver, quick: None) -> None:

@@ -11,6 +11,7 @@ import pytest
 from smsd.core.alerting import AlertRules
 from smsd.core.campaign import Move
 from smsd.core.events import Kind
+from smsd.core.suppression import EVERY, Suppression
 from smsd.core.units import HOUR, MINUTE, SECOND
 from smsd.engine.alerts import AlertSettings
 from smsd.engine.engine import Plan
@@ -19,6 +20,7 @@ from smsd.store.operators import Raised
 from tests.engine.rig import ACCEPTED, REFUSED, Rig, answer, twilio
 
 DENIED = answer(401, code=20003, message="Authenticate +14155550199")
+GONE = "+14155550198"
 BAD_NUMBER = answer(400, code=21211, message="invalid")
 TOO_FAST = answer(429, code=20429, message="too fast")
 
@@ -151,6 +153,24 @@ def test_who_had_opted_out_before_is_no_error(rig: Watched) -> None:
         rig.engine._bus.publish(Kind.MESSAGE_FAILED, rig.clock.wall(), category="OPTED_OUT", attempt=1, provider="main")
         await rig.seconds(5)
         assert rig.told == ["+error_rate"]
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_who_had_opted_out_before_is_none_after_a_restart_either(rig: Watched) -> None:
+    rig.alerts = AlertRules(error_rate=0.01, error_minimum=10)
+
+    async def story() -> None:
+        await rig.start()
+        await rig.store.suppress(Suppression(EVERY, GONE, rig.clock.wall(), "api", None))
+        for n in range(20):
+            await rig.accepted(to=GONE, campaign="spring", text=f"text {n}")
+        await rig.crash()
+        await rig.start()
+        await rig.texts(1)
+        await rig.seconds(70)
+        assert rig.told == []
         await rig.stop()
 
     rig.run(story)

@@ -8,7 +8,8 @@
                     visits.py: reads under way, and what ends them
     reading.py      path, query and body as a request; bodies.py: bodies, whole and bounded; accepting.py: `Accept`
     problems.py     every error as problem+json
-    batch.py        many submissions in one request, answered as they come; splitting, unread, batch_limits: its parts
+    batch.py        many submissions in one request, answered as they come; splitting, unread, batch_limits, inflow: its
+                    parts; campaigns.py: a campaign, by the same
     sse.py          events that stream
     webhooks.py     providers that call back
     openapi.py      the description of it all
