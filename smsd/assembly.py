@@ -69,6 +69,7 @@ def retention_of(config: Config) -> RetentionRules:
         finished_ms=outbox.keep_finished_ms,
         failed_ms=outbox.keep_failed_ms,
         redact_ms=outbox.redact_text_after_ms,
+        heads=frozenset(head for each in config.providers for head in each.rules.prices if head),
         calls_ms=max(RetentionRules().calls_ms, longest_ms + DAY),
     )
 

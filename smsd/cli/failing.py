@@ -15,7 +15,7 @@ from typing import Final
 
 import click
 
-from smsd.cli.filters import first, more, up_to
+from smsd.cli.filters import BY_CATEGORY, first, more, up_to
 from smsd.cli.frame import EX_DATAERR, EX_TEMPFAIL, EX_USAGE, Out, asks_daemon, complain, examples, leave
 from smsd.cli.messages import listed
 from smsd.cli.render import when
@@ -57,7 +57,7 @@ def _filters(function: click.decorators.FC) -> click.decorators.FC:
             click.option("--user", metavar="USER", help="Whom of your users they are about."),
             click.option("--tenant", metavar="TENANT", help="On whose behalf."),
             click.option("--campaign", metavar="ID", help="Of this campaign."),
-            click.option("--category", metavar="CATEGORY", help="Error category, e.g. NETWORK."),
+            BY_CATEGORY,
             click.option("--provider", metavar="NAME", help="The provider of the last call."),
             click.option("--since", metavar="TIME", help="Accepted at this time or later (RFC 3339 with offset)."),
             click.option("--until", metavar="TIME", help="Accepted before this time."),
@@ -154,7 +154,9 @@ def retry_command(
     if rate and len(ids) > IDS_AT_ONCE:
         raise click.UsageError(f"--rate goes with at most {IDS_AT_ONCE} IDs: use a filter for more.")
     twice = " One that was sent already arrives twice." if force else ""
-    _confirm(client, ids, every, yes, filters, f"to be sent again.{twice}")
+    if not _confirmed(client, ids, every, yes, filters, f"to be sent again.{twice}"):
+        _tell_nothing(out, "retried")
+        return
     act = partial(client.failed_retry, rate=rate, ttl=ttl, force=force or None)
     done = _swept(act, "retried", ids, every, filters)
     last = f", the last {when(done['last_at'], datetime.now(UTC))}" if rate and done["last_at"] else ""
@@ -179,22 +181,24 @@ def delete_command(
 
     Their texts, numbers and attempts are gone for good; what was counted stays counted.
     """
-    _confirm(client, ids, every, yes, filters, "to be deleted for good.")
+    if not _confirmed(client, ids, every, yes, filters, "to be deleted for good."):
+        _tell_nothing(out, "deleted")
+        return
     done = _swept(client.failed_delete, "deleted", ids, every, filters)
     _tell(out, done, f"{done['deleted']} deleted.", named=bool(ids))
 
 
-def _confirm(client: Client, ids: tuple[str, ...], every: bool, yes: bool, filters: Filters, what: str) -> None:
-    """Go on only if it is said which messages, and, for those that nobody named, if somebody means it."""
+def _confirmed(client: Client, ids: tuple[str, ...], every: bool, yes: bool, filters: Filters, what: str) -> bool:
+    """Go on only if it is said which messages, and, for those that nobody named, if somebody means it; False: there are
+    none to ask about."""
     filtered = [name for name, value in filters.items() if value is not None]
     if (bool(ids) + every + bool(filtered) != 1) and not (every and filtered == ["tenant"]):
         raise click.UsageError("Say which, in one way: IDs, a filter such as --category or --since, or --all.")
     if ids or yes:
-        return
+        return True
     count = sum(1 for _ in client.failed(limit=COUNTED + 1, **filters))
     if not count:
-        click.echo("No such messages.", err=True)
-        leave(0)
+        return False
     number = f"More than {COUNTED}" if count > COUNTED else str(count)
     question = f"{number} {'message is' if count == 1 else 'messages are'} {what}"
     if not sys.stdin.isatty():
@@ -202,6 +206,14 @@ def _confirm(client: Client, ids: tuple[str, ...], every: bool, yes: bool, filte
         leave(EX_USAGE)
     click.echo(question, err=True)
     click.confirm("Go on?", abort=True, err=True)
+    return True
+
+
+def _tell_nothing(out: Out, done: str) -> None:
+    if out.json:
+        out.document({done: 0, "skipped": [], "skipped_total": 0})
+    else:
+        click.echo("No such messages.", err=True)
 
 
 def _swept(act: Callable[..., Document], done: str, ids: tuple[str, ...], every: bool, filters: Filters) -> Document:

@@ -15,6 +15,7 @@ import heapq
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Final
 
 from smsd.cli.sheets import Row
@@ -65,6 +66,8 @@ class Feeding:
         self._again: deque[Row] = deque()
         self._under_way: deque[Row] = deque()
         self._late: list[tuple[float, int, Row]] = []
+        """When, in which order, what."""
+        self._turns = count()
         self._hurdles: list[SmsdError] = []
         """What the daemon said why it takes nothing now; empty: it does."""
         self._pause_s = FIRST_PAUSE_S
@@ -151,7 +154,7 @@ class Feeding:
         seconds = AFTER_A_LIMIT_S * row.tries if error.retry_after is None else max(error.retry_after, FIRST_PAUSE_S)
         if seconds > self._patience_s:
             return False
-        heapq.heappush(self._late, (self._now() + seconds, row.number, row))
+        heapq.heappush(self._late, (self._now() + seconds, next(self._turns), row))
         return True
 
     def _await_room(self) -> None:

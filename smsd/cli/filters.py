@@ -7,6 +7,7 @@ messages than a command shows. What a filter finds is the daemon's to know.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from itertools import islice
 from typing import Final
 
@@ -16,6 +17,26 @@ from smsd.cli.frame import complain
 from smsd.client import Document
 
 STATES: Final = ("pending", "processing", "sent", "delivered", "undelivered", "failed", "cancelled", "expired")
+
+CATEGORIES: Final = (
+    *("RATE_LIMITED", "AUTH_FAILED", "CONFIG_ERROR", "NETWORK", "TIMEOUT", "PROVIDER_ERROR", "INVALID_RECIPIENT"),
+    *("OPTED_OUT", "REJECTED", "UNDELIVERED", "LIMIT_EXCEEDED", "EXHAUSTED", "EXPIRED", "UNCERTAIN"),
+)
+"""The errors' closed vocabulary."""
+
+
+def _category(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """In either case of letters; anything else is a usage error, for it would find nothing."""
+    if value is None or value.upper() in CATEGORIES:
+        return value and value.upper()
+    near = get_close_matches(value.upper(), CATEGORIES, n=1)
+    hint = f"Did you mean {near[0]}? It is" if near else "It is"
+    raise click.BadParameter(f"{value!r} is no category. {hint} one of {', '.join(CATEGORIES)}.")
+
+
+BY_CATEGORY: Final = click.option(
+    "--category", metavar="CATEGORY", callback=_category, help="Error category, e.g. NETWORK."
+)
 
 NAMES: Final = ("to", "user", "tenant", "campaign", "category", "since")
 """The filters besides the state, as the daemon calls them."""
@@ -30,7 +51,7 @@ def by_filters(function: click.decorators.FC, states: Sequence[str] = STATES) ->
             click.option("--user", metavar="USER", help="Whom of your users they are about."),
             click.option("--tenant", metavar="TENANT", help="On whose behalf."),
             click.option("--campaign", metavar="ID", help="Of this campaign."),
-            click.option("--category", metavar="CATEGORY", help="Error category, e.g. NETWORK."),
+            BY_CATEGORY,
             click.option("--since", metavar="TIME", help="Accepted at this time or later (RFC 3339 with offset)."),
         )
     ):

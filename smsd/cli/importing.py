@@ -1,20 +1,20 @@
 """How does a file of recipients become a campaign?
 
 `smsd import`: what the command line says of all messages, what is told while it runs, and what is said in the end. Rows
-are read by `sheets` and handed over by `feeding`. Each has a key made of the campaign and its number, so the same
-command, run again after whatever happened, goes on where it was and sends nothing twice.
+are read by `sheets`, handed over by `feeding`, and kept by `refusing` when they are refused. Each has a key made of the
+campaign and its number, so the same command, run again after whatever happened, goes on where it was and sends nothing
+twice.
 """
 
 from __future__ import annotations
 
-import csv
-import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import click
 
@@ -33,7 +33,8 @@ from smsd.cli.frame import (
     spans,
 )
 from smsd.cli.progress import progress
-from smsd.cli.sheets import OUR_OWN, Row, Sheet, SheetError, campaign_of
+from smsd.cli.refusing import Refusals
+from smsd.cli.sheets import Row, Sheet, SheetError, campaign_of
 from smsd.client import Client, Document, SmsdError
 from smsd.client.errors import refusal
 
@@ -42,13 +43,13 @@ EVERY_S: Final = 10.0
 SHOWN: Final = 5
 """Refused rows told of; all stand in --errors."""
 INTERRUPTED: Final = 130
-NUMBER: Final = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?")
 
 ANEW: Final = "Run the same command again: it goes on where it was, and nothing is sent twice."
-
+UP_TO_THERE: Final = "The rows above were handed over. Mend it, then run the same command again: nothing is sent twice."
+OTHER_TERMS: Final = "Give --rate, --between and --name as they were the first time, or make another: --campaign NEW."
 
 _SHARED: Final = (
-    click.argument("file", type=click.Path(dir_okay=False, path_type=Path)),
+    click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path)),
     click.option("--campaign", metavar="ID", help="Its id. Default: the file's name without its ending."),
     click.option("--name", metavar="NAME", help="Its name, for people."),
     click.option("--text", metavar="TEXT", help="The same text for everybody."),
@@ -85,7 +86,7 @@ def campaign_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @campaign_options
 @click.option(
-    "--errors", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write refused rows here."
+    "--errors", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write refused rows here, if any."
 )
 @click.option(
     "--patience",
@@ -99,13 +100,17 @@ def campaign_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def import_command(client: Client, out: Out, *, file: Path, campaign: str | None, **options: Any) -> None:
     """Send a message to everybody in a CSV file, as one campaign.
 
-    FILE is UTF-8 with a header; columns are parted by comma, semicolon or tab. One column has the numbers: to, phone,
-    number, mobile or recipient. Columns named like a message's fields (text, from, user, type, send_at, ttl, priority,
-    idempotency_key, metadata.NAME ...) are these fields; with --template all others fill its blanks (vars.NAME where a
-    name is taken). --text is sent as it stands: only a template has blanks.
+    FILE is UTF-8 with a header; columns are parted by comma, semicolon, tab or |. A - is standard input, and needs
+    --campaign. One column has the numbers: to, phone, number, mobile or recipient. Columns named like a message's
+    fields (text, from, user, type, send_at, ttl, priority, idempotency_key, metadata.NAME ...) are these fields; with
+    --template all others fill its blanks (vars.NAME where a name is taken). --text is sent as it stands: only a
+    template has blanks.
 
     Every row has a key of its own, so this command can be run again after whatever happened: rows that were taken are
     not sent twice. A row that was changed since is refused (key_conflict); another --campaign sends it.
+
+    --errors has refused rows with reasons in front; mend the rows, leave these columns, and import it into the same
+    campaign. What stood there before is set aside as FILE.1, FILE.2 ...
 
     Exit codes: 0 all rows are taken, 65 some are refused, 75 not now: run it again.
     """
@@ -114,7 +119,7 @@ def import_command(client: Client, out: Out, *, file: Path, campaign: str | None
         raise click.UsageError("Nothing of the file's name can be in an id; give one with --campaign.")
     with ExitStack() as stack:
         sheet = opened(stack, file, id, options)
-        refused = _refusals(stack, file, options["errors"], sheet)
+        refused = _refusals(stack, options["errors"], sheet)
         Import(client, out, sheet, id, refused, options).run()
 
 
@@ -140,41 +145,17 @@ def tell_of_sheet(error: SheetError, file: Path) -> None:
     complain([error.message], error.remedy, str(file))
 
 
-class Refusals:
-    """The file of refused rows: why, then the row, so that it can be mended and imported again into the same campaign.
-    Nothing in it makes a spreadsheet calculate."""
-
-    def __init__(self, file: IO[str], header: list[str]) -> None:
-        keyed = "idempotency_key" in (name.lower() for name in header)
-        self._keyed = keyed
-        self._writer = csv.writer(file)
-        self._writer.writerow([*OUR_OWN, *([] if keyed else ["idempotency_key"]), *map(harmless, header)])
-
-    def add(self, row: Row, code: str, message: str) -> None:
-        """One more."""
-        key = [] if self._keyed else [harmless(str(row.fields.get("idempotency_key", "")))]
-        why = [str(row.line), str(row.number), code, harmless(message)]
-        self._writer.writerow([*why, *key, *map(harmless, row.cells)])
-
-
-def harmless(cell: str) -> str:
-    """As text to a spreadsheet: what begins like a formula gets an apostrophe in front, unless it is a plain number."""
-    return f"'{cell}" if cell[:1] in {"=", "+", "-", "@", "\t", "\r"} and not NUMBER.fullmatch(cell) else cell
-
-
-def _refusals(stack: ExitStack, file: Path, path: Path | None, sheet: Sheet) -> Refusals | None:
+def _refusals(stack: ExitStack, path: Path | None, sheet: Sheet) -> Refusals | None:
     """Ends the command when it cannot be written."""
     if path is None:
         return None
-    if path.exists() and path.samefile(file):
-        raise click.UsageError("--errors names the file that is imported; give it another name.")
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        if sheet.is_at(path):
+            raise click.UsageError("--errors names the file that is imported; give it another name.")
+        return stack.enter_context(Refusals(path, sheet))
     except OSError as error:
         complain([f"{path} cannot be written: {error.strerror}."], "Name another file with --errors.")
         leave(EX_CANTCREAT)
-    written = stack.enter_context(os.fdopen(descriptor, "w", encoding="utf-8-sig", newline=""))
-    return Refusals(written, sheet.header)
 
 
 class Import:
@@ -193,6 +174,8 @@ class Import:
         """The first refused rows, in words."""
         self._later = ""
         """Why some rows were not taken now."""
+        self._broken: SheetError | None = None
+        """Why the file could not be read to its end."""
         self._progress = progress(sheet)
         self._feeding = Feeding(client, options["patience"], self._progress.say)
 
@@ -204,16 +187,18 @@ class Import:
             with self._progress:
                 self._feed()
         except GaveUpError as error:
-            self._out.problem(error.error)
+            self._out.problem(self._with_remedy(error.error))
             code = exit_code(error.error) if error.for_good else EX_TEMPFAIL
-        except SheetError as error:
-            tell_of_sheet(error, self._sheet.path)
-            code = EX_DATAERR
         except KeyboardInterrupt:
             complain(["interrupted"], ANEW)
             code = INTERRUPTED
+        if self._broken is not None:
+            tell_of_sheet(self._broken, self._sheet.path)
+            complain([], "" if code else UP_TO_THERE)
+            code = code or EX_DATAERR
+        kept = self._keep()
         self._summary()
-        leave(code or self._code())
+        leave(code or self._code() or kept)
 
     def _make(self) -> None:
         given = {
@@ -226,8 +211,29 @@ class Import:
         try:
             self._feeding.ask("campaign_create", id=self._campaign, **fields)
         except SmsdError as error:
-            if error.code != "unknown_op":
-                raise
+            raise self._with_remedy(error) from None
+
+    def _with_remedy(self, error: SmsdError) -> SmsdError:
+        """What is wrong with the campaign is mended otherwise than what is wrong with a message."""
+        if error.code == "wrong_state":
+            error.remedy = f"How it stands: smsd campaign show {shlex.quote(self._campaign)}"
+        elif error.code == "key_conflict":
+            error.remedy = OTHER_TERMS
+        return error
+
+    def _keep(self) -> int:
+        """The refused rows, in their place; the exit code if that cannot be."""
+        if self._refusals is None:
+            return 0
+        path = self._refusals.path
+        try:
+            aside = self._refusals.keep()
+        except OSError as error:
+            complain([f"{path} cannot be written: {error.strerror}."], ANEW)
+            return EX_CANTCREAT
+        if aside is not None:
+            complain([f"what stood in {path} is in {aside} now"], "")
+        return 0
 
     def _feed(self) -> None:
         for row, answer in self._feeding.verdicts(self._readable()):
@@ -238,11 +244,15 @@ class Import:
             self._progress.step(self._counts)
 
     def _readable(self) -> Iterator[Row]:
-        for row in self._sheet:
-            if row.fault:
-                self._refuse(row, SmsdError("malformed", row.fault))
-            else:
-                yield row
+        try:
+            for row in self._sheet:
+                if row.fault:
+                    self._refuse(row, SmsdError("malformed", row.fault))
+                    self._progress.step(self._counts)
+                else:
+                    yield row
+        except SheetError as error:
+            self._broken = error  # rows under way still get their verdicts
 
     def _count(self, answer: Document) -> None:
         if answer["replayed"]:

@@ -29,7 +29,7 @@ class Measured(Protocol):
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """In bytes; 0 when nobody knows."""
         ...
 
     def position(self) -> int:
@@ -78,7 +78,7 @@ class Lines:
         self._rows += 1
         if self._rows % ROWS == 0 and self._now() - self._told >= EVERY_S:
             self._told = self._now()
-            click.echo(f"smsd: {words(counts)}; {percent(self._of)} %, {self._speed()} rows/s", err=True)
+            click.echo(f"smsd: {words(counts)}; {share(self._of)}{self._speed()} rows/s", err=True)
 
     def _speed(self) -> str:
         return f"{self._rows / max(0.001, self._now() - self._began):,.0f}"
@@ -107,7 +107,7 @@ class Bar:
 
         told = TextColumn("{task.description}", markup=False)
         self._rich = Rich(BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), told, console=Console(stderr=True))
-        self._task = self._rich.add_task("", total=max(1, self._of.size))
+        self._task = self._rich.add_task("", total=self._of.size or None)
         self._rich.start()
         return self
 
@@ -137,6 +137,6 @@ def words(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "nothing yet"
 
 
-def percent(of: Measured) -> int:
-    """Of the file."""
-    return 100 * of.position() // max(1, of.size)
+def share(of: Measured) -> str:
+    """Of the file; empty when nobody knows."""
+    return f"{100 * of.position() // of.size} %, " if of.size else ""

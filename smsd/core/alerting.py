@@ -159,7 +159,7 @@ def raised_text(name: str, reading: Reading, rules: AlertRules) -> str:
     words = plain(reading.words)
     match watch:
         case Watch.AUTH_HALT:
-            return f"Provider {provider} is halted" + (f": {words}" if words else ".")
+            return f"Provider {provider} is halted" + (f": {_ended(words)}" if words else ".")
         case Watch.ERROR_RATE:
             most = f", most of them {reading.category}" if reading.category else ""
             return (
@@ -220,6 +220,10 @@ def plain(text: str) -> str:
     """Words from outside as they may be told: short, one line, numbers masked."""
     short = " ".join(text.split())[:MOST_WORDS]
     return _NUMBER.sub(lambda match: address.mask(match[0]), short)
+
+
+def _ended(words: str) -> str:
+    return words if words[-1] in ".!?" else f"{words}."
 
 
 def _share(value: float) -> str:

@@ -30,10 +30,17 @@ class Standby:
 class Stream:
     """A bunch's tickets in their order, and when those that have gone went."""
 
-    __slots__ = ("bunch", "campaign", "first", "groups", "keys", "segments", "times")
+    __slots__ = ("bunch", "campaign", "first", "groups", "keys", "segments", "times", "whole")
 
     def __init__(
-        self, bunch: Bunch, campaign: str | None, first: int, keys: list[Key], groups: tuple[str, ...]
+        self,
+        bunch: Bunch,
+        campaign: str | None,
+        first: int,
+        keys: list[Key],
+        groups: tuple[str, ...],
+        *,
+        whole: bool,
     ) -> None:
         self.bunch = bunch
         self.campaign = campaign
@@ -41,6 +48,8 @@ class Stream:
         self.first = first
         """Number of its first ticket."""
         self.keys = keys
+        self.whole = whole
+        """Whether it has all tickets of the bunch, or the first of them only."""
         self.groups = groups
         """Those of its groups that have a bar."""
         self.segments = max(1, round(bunch.segments))

@@ -129,12 +129,13 @@ class Forecast:
         loads: dict[str, tuple[int, int]] = {}
         seq = 1
         for number, bunch in enumerate(made):
-            dues = sorted(self._tick(scene.us(bunch.due_of(ticket))) for ticket in range(bunch.tickets))
+            seen = min(bunch.tickets, self._most) if self._near else bunch.tickets  # as many as could go
+            dues = self._dues(bunch, seen)
             keys = [(due, seq + place) for place, due in enumerate(dues)]
             held = bunch.lines[0].held
             campaign = f"{bunch.campaign or ''}\0{number}" if held else bunch.campaign
             groups = tuple(group for group in bunch.groups if group in scene.bars)
-            stream = Stream(bunch, campaign, seq, keys, groups)
+            stream = Stream(bunch, campaign, seq, keys, groups, whole=seen == bunch.tickets)
             for group in (held, *groups_of(bunch.tenant, bunch.campaign)[1:]) if held else ():
                 self._blocking.setdefault(group, []).append(groups_of(bunch.tenant, campaign)[1])
             seq += bunch.tickets
@@ -148,6 +149,12 @@ class Forecast:
         for name in self._ceilings:
             self._schedule.set_open(name, self._standings[name] is Standing.OPEN)
         self._bar(loads)
+
+    def _dues(self, bunch: Bunch, tickets: int) -> list[int]:
+        """Ticks at which the first of its tickets are due."""
+        if all(len(line.dues) == 1 and line.dues == bunch.lines[0].dues for line in bunch.lines):
+            return [self._tick(self._scene.us(bunch.lines[0].dues[0]))] * tickets
+        return sorted(self._tick(self._scene.us(bunch.due_of(ticket))) for ticket in range(tickets))
 
     def _bar(self, loads: Mapping[str, tuple[int, int]]) -> None:
         self._bars: dict[str, tuple[tuple[Pacer, float], ...]] = {}
@@ -325,7 +332,7 @@ class Forecast:
 
     def backlog(self) -> Instant | None:
         """When the last of all goes; None: nothing waits, or nobody knows."""
-        if not self._streams or any(len(stream.times) < len(stream.keys) for stream in self._streams):
+        if not self._streams or any(len(stream.times) < stream.bunch.tickets for stream in self._streams):
             return None
         ends = [self._ceilings_end, *(stream.times[-1] for stream in self._streams)]
         ends += [self._scene.us(line.dues[-1]) for line in self._scene.lines]
@@ -344,7 +351,7 @@ class Forecast:
         stream, _ = found
         due = max(self._scene.now_us, self._scene.us(stream.bunch.lines[0].dues[0]))
         begin = max([due, *(self._scene.bar_begins(group) for group in stream.groups)])
-        return Course(stream.times, stream.bunch.each, begin, len(stream.times) == len(stream.keys))
+        return Course(stream.times, stream.bunch.each, begin, len(stream.times) == stream.bunch.tickets)
 
     def goes(self, flow: int, place: int, due: Instant | None = None, now: Instant | None = None) -> Instant | None:
         """When the message goes that so many of its flow go before; None: that is not seen from here, or nobody knows.
@@ -358,11 +365,12 @@ class Forecast:
         gone = 0 if now is None else bisect_left(stream.times, self._scene.us(now))
         line = next(each for each in stream.bunch.lines if each.flow == flow)
         at = gone + (before + min(place, line.pending - 1) + 1) / stream.bunch.each - 1
-        at = min(at, len(stream.keys) - 1)
+        at = min(at, stream.bunch.tickets - 1)
         if due is not None:
             # Nothing goes before it that is due later, however the places have moved meanwhile.
             latest = bisect_right(stream.keys, (self._tick(self._scene.us(due)), LAST)) - (stream.bunch.each == 1)
-            at = min(at, max(0, latest))
+            if stream.whole or latest < len(stream.keys):
+                at = min(at, max(0, latest))
         ticket, last = max(0, int(at)), len(stream.times) - 1
         if at > last:
             return None

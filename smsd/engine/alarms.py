@@ -7,7 +7,8 @@ apart from the providers' and the callbacks'. The URL is a secret and stands in 
 
 Notices wait in order, at most WAITING of them; one more pushes the oldest out, which is logged. One that the receiver
 cannot take now is tried again with growing pauses until it is GIVE_UP_S old; each is tried once at least. What the
-receiver refuses in its own words (a 4xx but 408, 425 and 429) is not tried again.
+receiver refuses in its own words (a 4xx but 408, 425 and 429) is not tried again. When a notice is done with - taken,
+given up, or pushed out - that is said; of one that still waits at the end it is not, so the next start tells it again.
 """
 
 from __future__ import annotations
@@ -49,8 +50,21 @@ ANYWHERE: Final = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 _TRY_AGAIN: Final = frozenset({408, 425, 429})
 
 
+Done = Callable[[Notice], None]
+"""Hears that a notice is done with: the place took it, or never will."""
+
+
+def unheard(notice: Notice) -> None:
+    """A Done of one who need not know."""
+
+
 class Sounder(Protocol):
     """A place where alerts are told."""
+
+    @property
+    def answers(self) -> bool:
+        """Whether it says when it is done with a notice. One that does not counts as done at once."""
+        ...
 
     def sound(self, notice: Notice) -> None:
         """Take the notice. Returns at once and raises nothing."""
@@ -70,14 +84,22 @@ class _Waiting:
 class WebhookSounder:
     """Posts each notice to one URL, in order."""
 
+    answers = True
+
     def __init__(
-        self, url: str, source: str, clock: Clock, callout: Callable[[Sequence[Network]], Callout] = Callout
+        self,
+        url: str,
+        source: str,
+        clock: Clock,
+        callout: Callable[[Sequence[Network]], Callout] = Callout,
+        done: Done = unheard,
     ) -> None:
         """`source`: what this smsd is called."""
         self._url = url
         self._source = source
         self._clock = clock
         self._callout = callout(ANYWHERE)
+        self._done = done
         self._waiting: deque[_Waiting] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._closing = False
@@ -89,6 +111,7 @@ class WebhookSounder:
         if len(self._waiting) >= WAITING:
             dropped = self._waiting.popleft().notice
             log.error("too many alerts wait for the webhook; the oldest is not told", alert=dropped.name)
+            self._done(dropped)
         self._waiting.append(_Waiting(notice, self._clock.boot()))
         if self._worker is None:
             self._begin()
@@ -115,7 +138,7 @@ class WebhookSounder:
         if not worker.cancelled() and (error := worker.exception()) is not None:
             log.error("telling alerts to the webhook failed", exc_info=error)
             if self._waiting:
-                self._waiting.popleft()  # what cannot be told holds up no other
+                self._done(self._waiting.popleft().notice)  # what cannot be told holds up no other
         if self._waiting and not self._closing:
             self._begin()  # it came between the worker's end and this
 
@@ -125,7 +148,7 @@ class WebhookSounder:
             first = self._waiting[0]
             await self._tell(first)
             if self._waiting and self._waiting[0] is first:  # it may have been pushed out
-                self._waiting.popleft()
+                self._done(self._waiting.popleft().notice)
 
     async def _tell(self, waiting: _Waiting) -> None:
         body = self.body(waiting.notice)

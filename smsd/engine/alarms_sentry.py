@@ -39,6 +39,9 @@ WAITING: Final = 100
 class SentrySounder:
     """Captures each notice with a client of its own."""
 
+    answers = False
+    """The SDK says of none whether it arrived."""
+
     def __init__(self, dsn: str, source: str, transport: type[Transport] | None = None) -> None:
         """`source`: what this smsd is called. `transport`: how events travel (the SDK's way)."""
         self._dsn = dsn

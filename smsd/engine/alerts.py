@@ -5,17 +5,18 @@ reading can have changed merely because time went by; else it sleeps. What is ra
 restart raises nothing a second time and calls off what is over. The log is told by the bus (alert.raised,
 alert.cleared); the other places by their Sounders, of which none can hold anything up.
 
-An alert goes out even if it cannot be written down: the outbox may be what it is about. It is written later. So it is
-told once, but for a daemon that ends in between: what was told and not written is told again, and what was written and
-had not reached a webhook is told to that no more. It refuses to know what the readings are (`alarms_read`), what
-follows from them (`core.alerting`), and how a place is reached (`alarms`).
+An alert goes out even if it cannot be written down: the outbox may be what it is about. It is written later. Its row
+says whether the webhook is done with it, and stays until that is done with its end too; what is not, the next start
+tells again, before anything else. So each is told once, but for a daemon that ends in between: what was told and not
+written is told again. Sentry does not say what arrived, and is told nothing twice. It refuses to know what the readings
+are (`alarms_read`), what follows from them (`core.alerting`), and how a place is reached (`alarms`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
@@ -24,7 +25,7 @@ from smsd.clock import Clock
 from smsd.core import alerting
 from smsd.core.alerting import QUIET, RAISED, Alarm, AlertRules, Notice, Reading, Watch
 from smsd.core.events import Event, Kind
-from smsd.engine.alarms import Sounder, WebhookSounder
+from smsd.engine.alarms import Done, Sounder, WebhookSounder, unheard
 from smsd.engine.alarms_read import Readings
 from smsd.engine.alarms_sentry import SentrySounder
 from smsd.engine.bus import Bus
@@ -59,11 +60,11 @@ class AlertSettings:
     sentry_dsn: str = field(default="", repr=False)
 
 
-def sounders_of(settings: AlertSettings, clock: Clock) -> list[Sounder]:
+def sounders_of(settings: AlertSettings, clock: Clock, done: Done = unheard) -> list[Sounder]:
     """The places beside the log."""
     found: list[Sounder] = []
     if settings.webhook:
-        found.append(WebhookSounder(settings.webhook, settings.source, clock))
+        found.append(WebhookSounder(settings.webhook, settings.source, clock, done=done))
     if settings.sentry_dsn:
         found.append(SentrySounder(settings.sentry_dsn, settings.source))
     return found
@@ -78,7 +79,7 @@ class Alerts:
         readings: Readings,
         bus: Bus,
         clock: Clock,
-        sounders: Callable[[AlertSettings, Clock], Sequence[Sounder]] = sounders_of,
+        sounders: Callable[[AlertSettings, Clock, Done], Sequence[Sounder]] = sounders_of,
     ) -> None:
         self._kept = kept
         self._readings = readings
@@ -92,6 +93,10 @@ class Alerts:
         self._alarms: dict[str, Alarm] = {}
         self.raised: dict[str, Raised] = {}
         """Alerts that are raised now, by name."""
+        self._ending: dict[str, Raised] = {}
+        """Alerts that are over, of whose end somebody is still to be told."""
+        self._untold: dict[Notice, None] = {}
+        """Notices that a place is not done with, in order."""
         self._written: dict[str, Raised] = {}
         """What the outbox says of it."""
         self._kick = asyncio.Event()
@@ -107,7 +112,10 @@ class Alerts:
                 task = asyncio.get_running_loop().create_task(sounder.close(), name="alerts: old place")
                 self._gone.add(task)
                 task.add_done_callback(self._gone.discard)
-            self._sounders = self._make(settings, self._clock)
+            self._sounders = self._make(settings, self._clock, self._done)
+            waiting, self._untold = list(self._untold), {}
+            for notice in waiting:  # the old place did not take it
+                self._sound(notice)
         self._kick.set()
 
     def __call__(self, event: Event) -> None:
@@ -145,6 +153,7 @@ class Alerts:
         """Give the places a moment to tell what they were told. Idempotent."""
         sounders, self._sounders = self._sounders, ()
         await asyncio.gather(*(sounder.close() for sounder in sounders), *self._gone)
+        await self._write()
 
     def _now(self) -> int:
         return self._clock.boot() // 1_000
@@ -168,6 +177,9 @@ class Alerts:
                 continue  # another version's; it is taken out of the outbox
             self.raised[each.name] = each
             self._alarms[each.name] = RAISED
+            if not each.told:
+                remedy = alerting.remedy_of(each.name)
+                self._sound(Notice(each.name, True, each.raised_at, each.category, each.text, remedy))
             if watch is Watch.COOLDOWNS:
                 # Rests are not kept; but there had been that many when it was raised.
                 ago_ms = max(0, self._clock.wall() - each.raised_at)
@@ -207,12 +219,14 @@ class Alerts:
         self.raised[name] = raised
         remedy = alerting.remedy_of(name)
         notice = Notice(name, True, raised.raised_at, raised.category, text, remedy, reading.value, reading.bound)
+        self._ending.pop(name, None)
         self._tell(Kind.ALERT_RAISED, notice)
 
     def _clear(self, name: str, reading: Reading | None) -> None:
         raised, now = self.raised.pop(name), self._clock.wall()
         text = alerting.cleared_text(name, reading, now - raised.raised_at)
         value, bound = (None, None) if reading is None else (reading.value, reading.bound)
+        self._ending[name] = raised
         self._tell(Kind.ALERT_CLEARED, Notice(name, False, now, raised.category, text, "", value, bound))
 
     def _tell(self, kind: Kind, notice: Notice) -> None:
@@ -222,15 +236,39 @@ class Alerts:
             fields["remedy"] = notice.remedy
         self._bus.publish(kind, notice.at, **fields)
         for sounder in self._sounders:
+            if not sounder.answers:
+                sounder.sound(notice)
+        self._sound(notice)
+
+    def _sound(self, notice: Notice) -> None:
+        """Tell the places that answer."""
+        answering = [sounder for sounder in self._sounders if sounder.answers]
+        if answering:
+            self._untold[notice] = None
+        for sounder in answering:
             sounder.sound(notice)
+
+    def _done(self, notice: Notice) -> None:
+        """See alarms.Done."""
+        self._untold.pop(notice, None)
+        self._kick.set()
+
+    def _rows(self) -> dict[str, Raised]:
+        """What the outbox is to say."""
+        raises = {(notice.name, notice.at) for notice in self._untold if notice.raised}
+        ends = {notice.name for notice in self._untold if not notice.raised}
+        self._ending = {name: each for name, each in self._ending.items() if name in ends}
+        rows = [*self._ending.values(), *self.raised.values()]
+        return {each.name: replace(each, told=(each.name, each.raised_at) not in raises) for each in rows}
 
     async def _write(self) -> bool:
         """Have the outbox say what is raised; False: it could not be written wholly."""
+        rows = self._rows()
         try:
-            for name in [name for name in self._written if name not in self.raised]:
+            for name in [name for name in self._written if name not in rows]:
                 await self._kept.clear(name)
                 del self._written[name]
-            for name, raised in self.raised.items():
+            for name, raised in rows.items():
                 if self._written.get(name) != raised:
                     await self._kept.keep(raised)
                     self._written[name] = raised

@@ -10,7 +10,7 @@ Which acts are recorded, and in which words, the doors say. It refuses to know w
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import structlog
@@ -52,9 +52,16 @@ class Auditing:
         self._clock = clock
         self._under_way: set[int] = set()
 
-    async def recorded(self, act: Act, do: Callable[[], Awaitable[T]], code: Callable[[Exception], str]) -> T:
-        """What `do` gives or raises. `code`: of an exception, as the caller is told it. Raises StoreError, with nothing
-        done, when the line cannot be written."""
+    async def recorded(
+        self,
+        act: Act,
+        do: Callable[[], Awaitable[T]],
+        code: Callable[[Exception], str],
+        much: Callable[[T], str] = lambda _: "",
+    ) -> T:
+        """What `do` gives or raises. `code`: of an exception, as the caller is told it. `much`: how much was done, as
+        words that are put behind the act's detail; empty: it goes without saying. Raises StoreError, with nothing done,
+        when the line cannot be written."""
         entry = Entry(0, self._clock.wall(), act.who, act.tenant, act.operation, act.subject, act.detail)
         nr = await self._audit.begin(entry)
         self._under_way.add(nr)
@@ -64,14 +71,16 @@ class Auditing:
             await self._close(nr, act, code(error))
             raise
         else:
-            await self._close(nr, act, DONE)
+            words = much(done)
+            detail = f"{act.detail}: {words}" if act.detail and words else act.detail or words
+            await self._close(nr, replace(act, detail=detail), DONE)
             return done
         finally:
             self._under_way.discard(nr)
 
     async def _close(self, nr: int, act: Act, outcome: str) -> None:
         try:
-            await self._audit.end(nr, outcome)
+            await self._audit.end(nr, outcome, act.detail)
         except StoreError as error:
             fields = {"who": act.who, "operation": act.operation, "outcome": outcome}
             log.error("what became of an operator's act could not be written down", error=str(error), **fields)

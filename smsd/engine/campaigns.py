@@ -2,9 +2,11 @@
 
 It is made, looked at, paused, resumed and cancelled here; the outbox keeps what was said about it and asks it at every
 claim. Two things are work of their own. A cancelled campaign may have a million messages that wait: they are cancelled
-in small steps, which go on after a restart. And a campaign is complete when its last message has left the queue: those
-of which a message left are looked at, once a second at most, and each is told of once until something of it waits
-again. Who may ask, and what a submission is, is not known here.
+in small steps with rests between them, which go on after a restart; and as long as calls are under way for some, those
+that come back are cancelled too. And a campaign is complete when its last message has left the queue: those of which a
+message left are looked at, once a second at most, and each is told of once until something of it waits again. One that
+ends within the last second of a process is not told of: its status says it. Who may ask, and what a submission is, is
+not known here.
 """
 
 from __future__ import annotations
@@ -47,6 +49,9 @@ KNOWN: Final = 20_000
 """Campaigns with messages in the queue that are kept in mind, as many as there may be (intake.FLOWS_MOST). Of more, the
 one that was longest without news is forgotten: its end is not told as an event; its status says it all the same."""
 
+LINGER_S: Final = 60.0
+"""Between two looks at cancelled campaigns that still have messages in the queue, where no event brings one."""
+
 RECENT: Final = 1_000
 """Of the newest campaigns those with messages in the queue are found at the start."""
 PAGE: Final = 100
@@ -70,6 +75,7 @@ CAME: Final = frozenset(
 WENT: Final = frozenset(
     {
         Kind.MESSAGE_SENT,
+        Kind.MESSAGE_RECONCILED,
         Kind.MESSAGE_FAILED,
         Kind.MESSAGE_DELIVERED,
         Kind.MESSAGE_UNDELIVERED,
@@ -107,8 +113,13 @@ class Campaigns:
         """Campaigns with messages in the queue, the one with the latest news last."""
         self._noted: dict[Name, None] = {}
         """Those of them of which a message left; a part of `_open`."""
+        self._looking: Name | None = None
+        """The one that is being looked at, unless something of it came meanwhile."""
         self._doomed: deque[Name] = deque()
         """Those whose messages are being cancelled; each was asked for by an operator."""
+        self._lingering: dict[Name, None] = {}
+        """Cancelled ones that may still have messages in the queue, which come back when their calls end. At most
+        KNOWN: of more, those of the first wait for their claims, which cancel them."""
         self._news = asyncio.Event()
         self._work = asyncio.Event()
         bus.subscribe(self._happened)
@@ -142,8 +153,11 @@ class Campaigns:
         return await self._lookout.campaign_eta(campaign.tenant, campaign.id)
 
     async def move(self, tenant: str, id: str, move: Move) -> Campaign | None:
-        """Pause, resume or cancel it. None: no such campaign. Idempotent: what is so already is not told again."""
+        """Pause, resume or cancel it. None: no such campaign. Idempotent: what is so already is not told again. One
+        that is completed is neither paused nor cancelled: it comes back as it is."""
         before = await self._kept.find(id, tenant)
+        if before and before[0].status is Status.COMPLETED and move is not Move.RESUME:
+            return before[0]
         now = self._clock.wall()
         found = await self._kept.move(tenant, id, move, now)
         if found is None:
@@ -173,12 +187,15 @@ class Campaigns:
         self._doomed.extend(name for name in await self._kept.cancelled() if name not in self._doomed)
 
     async def _find_open(self) -> None:
+        """Each is looked at once: its last message may have left the queue since it was read."""
         before: int | None = None
         for _ in range(RECENT // PAGE):
             found, before = await self.page(None, before, PAGE)
             for campaign in reversed(found):
                 if campaign.counts.queued:
-                    self._open.setdefault((campaign.tenant, campaign.id))
+                    name = (campaign.tenant, campaign.id)
+                    self._open.setdefault(name)
+                    self._note(name)
             if before is None:
                 return
 
@@ -189,16 +206,38 @@ class Campaigns:
                 await self._persist(partial(self._cancel_one, tenant, id))
                 self._doomed.popleft()
             self._work.clear()
-            await self._work.wait()
+            timer = asyncio.get_running_loop().call_later(LINGER_S, self._cancel_lingering) if self._lingering else None
+            try:
+                await self._work.wait()
+            finally:
+                if timer is not None:
+                    timer.cancel()
+
+    def _cancel_lingering(self) -> None:
+        self._doomed.extend(self._lingering)
+        self._lingering.clear()
+        self._work.set()
 
     async def _cancel_one(self, tenant: str, id: str) -> None:
-        now = self._clock.wall()
+        """Cancel what waits. Between two steps it rests for as long as the last one took, its wait for its turn with
+        the writer included: others have half of what the writer can do at least."""
+        found = await self._kept.find(id, tenant)
+        if not found or not found[0].counts.queued:
+            return
+        self._linger((tenant, id))  # before the first step: whatever comes back from now on has it done again
+        loop = asyncio.get_running_loop()
+        began, now = loop.time(), self._clock.wall()
         while messages := await self._kept.cancel_some(tenant, id, now, STEP):
             for message in messages:
                 self._schedule.drop(message.seq)
                 self._bus.publish(Kind.MESSAGE_CANCELLED, now, **about(message))
-            await asyncio.sleep(0)
-            now = self._clock.wall()
+            await asyncio.sleep(loop.time() - began)
+            began, now = loop.time(), self._clock.wall()
+
+    def _linger(self, name: Name) -> None:
+        self._lingering[name] = None
+        if len(self._lingering) > KNOWN:
+            del self._lingering[next(iter(self._lingering))]
 
     async def _persist(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do it, and if the outbox cannot now, again later: it may be taken up where it was."""
@@ -225,13 +264,22 @@ class Campaigns:
         name = (str(event.fields["tenant"]), str(id))
         if came:
             self._keep(name)
+            if name in self._lingering:
+                del self._lingering[name]
+                self._doomed.append(name)
+                self._work.set()
         elif name in self._open:
-            self._noted[name] = None
-            self._news.set()
+            self._note(name)
+
+    def _note(self, name: Name) -> None:
+        self._noted[name] = None
+        self._news.set()
 
     def _keep(self, name: Name) -> None:
         self._open[name] = None
         self._open.move_to_end(name)
+        if self._looking == name:
+            self._looking = None
         if len(self._open) > KNOWN:
             forgotten, _ = self._open.popitem(last=False)
             self._noted.pop(forgotten, None)
@@ -245,21 +293,17 @@ class Campaigns:
                 await self._persist(partial(self._look, name))
 
     async def _look(self, name: Name) -> None:
-        """Whether it is complete. It counts as closed while it is looked up, so that what comes meanwhile opens it."""
+        """Whether it is complete. What is told of it meanwhile may be in the counts already or not: something that came
+        keeps it open, something that went has it looked at once more."""
         tenant, id = name
-        self._open.pop(name, None)
         self._noted.pop(name, None)
-        try:
-            found = await self._kept.find(id, tenant)
-        except StoreError:
-            self._keep(name)
-            raise
-        if not found:
+        self._looking = name
+        found = await self._kept.find(id, tenant)
+        if self._looking != name or name in self._noted or (found and found[0].counts.queued):
             return
-        counts, status = found[0].counts, found[0].status
-        if counts.queued:
-            self._open.setdefault(name)
-        elif status is Status.COMPLETED and name not in self._open:
+        self._open.pop(name, None)
+        if found and found[0].status is Status.COMPLETED:
+            counts = found[0].counts
             self._tell(Kind.CAMPAIGN_COMPLETED, found[0], total=counts.total, sent=counts.sent, failed=counts.failed)
 
 

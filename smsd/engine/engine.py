@@ -194,6 +194,7 @@ class Engine:
         plan, clock = self._plan, self._clock
         self.reconciler = Reconciler(
             self._store,
+            self._store.desk.campaigns,
             self.fleet.known,
             self._askable,
             self._carrier,
@@ -334,6 +335,7 @@ class Engine:
 
     def _campaign_changed(self) -> None:
         """What holds campaigns up is another: the next claims find it out, at once."""
+        self.reconciler.campaign_changed()
         self.limits.forget()
         self.schedule.unblock_all()
         self.feeder.wake()

@@ -149,7 +149,7 @@ class Intake:
         self._outbox.accept(found, partial(self._stored, found, done))
 
     def preview(self, submission: Submission, origin: Origin) -> Draft | Refusal:
-        """What would become of a submission, before the outbox is asked; nothing is accepted, and the draft has no id."""
+        """What would become of a submission, before the outbox is asked: nothing is accepted; the draft has no id."""
         return accept(submission, self._rules, self._routes, origin, self._clock.wall(), MessageId(""))
 
     def examine(self, submission: Submission, origin: Origin) -> tuple[Fault, ...]:

@@ -2,8 +2,9 @@
 
 A Plan takes rows as intake does and accepts each virtually, by the same rules; nothing is stored and no id is used.
 What the rows come to is summed (`core.plan`); when they would go, and what decides, is told by `foretelling` and
-`deciding`. Plans are bounded: so many at once, so many rows in all of them, and one that nobody adds to for a minute is
-forgotten. It refuses to know how rows arrive.
+`deciding`. Plans are bounded: so many at once, so many rows in all of them, of each tenant or operator only a share of
+both, and one that nobody adds to for a minute is forgotten; sooner, if who began it needs the place for another. So no
+tenant takes all places away, and all tenants together leave some to operators. It refuses to know how rows arrive.
 """
 
 from __future__ import annotations
@@ -37,11 +38,24 @@ from smsd.store.operators import Foresight
 PLANS: Final = 8
 """Plans open at once."""
 
+EACH: Final = 2
+"""Of one tenant, or of one operator; so many are left to operators, too."""
+
 ROWS: Final = 1_000_000
 """Rows of all open plans together; one costs about fifty bytes, and ninety if it has an idempotency key."""
 
+ROWS_EACH: Final = ROWS // 2
+"""Of one tenant; an operator may have as many as are left."""
+
+ROWS_LEFT: Final = ROWS // 4
+"""Left to operators."""
+
 IDLE_S: Final = 60.0
 """One to which nobody adds in so long is forgotten."""
+
+GIVES_WAY_S: Final = 5.0
+"""One to which nobody added for so long gives way to a new one of who began it: a command that was killed says no
+goodbye."""
 
 STRIDE: Final = 100
 """Rows accepted in one go, some 5 ms of work; then they are looked up together, and others have their turn."""
@@ -113,8 +127,7 @@ class Planning:
     def open(self, origin: Origin, owner: str = "", *, campaign: str | None = None, terms: Terms | None = None) -> Plan:
         """A new plan in the name of `origin`; `owner`: who may find it again. `terms`: what would be said about the
         campaign (rows without one count as its own); None: what was said already. Raises TooManyError."""
-        if len(self._open) >= PLANS:
-            raise TooManyError(f"{PLANS} plans are open at once; wait until one has ended, at most a minute.")
+        self._make_place(origin, owner)
         plan = Plan(self, secrets.token_hex(8), origin, owner, campaign, terms)
         self._open[plan.id] = plan
         plan.stay()
@@ -127,10 +140,30 @@ class Planning:
             raise GoneError
         return plan
 
-    def make_room(self) -> None:
-        """For one row more. Raises TooManyError."""
-        if sum(plan.sums.rows for plan in self._open.values()) >= ROWS:
-            raise TooManyError(f"Open plans hold {ROWS:,} rows; plan a part of the file at a time.")
+    def _make_place(self, origin: Origin, owner: str) -> None:
+        """For one plan more. Raises TooManyError."""
+        payer = payer_of(origin, owner)
+        own = [plan for plan in self._open.values() if plan.payer == payer]
+        left = PLANS if origin.may_set_tenant else PLANS - EACH
+        if len(own) < EACH and len(self._open) < left:
+            return
+        idle = [plan for plan in own if plan.owner == owner and plan.idle_s() >= GIVES_WAY_S]
+        if idle:
+            max(idle, key=Plan.idle_s).close()
+        elif len(own) >= EACH:
+            raise TooManyError(f"{EACH} plans of yours are open at once; wait until one has ended, at most a minute.")
+        else:
+            raise TooManyError(f"{left} plans are open at once; wait until one has ended, at most a minute.")
+
+    def make_room(self, plan: Plan) -> None:
+        """For one row more of it. Raises TooManyError, and GoneError when it was forgotten."""
+        if plan.id not in self._open:
+            raise GoneError
+        is_bound = not plan.origin.may_set_tenant
+        if sum(each.sums.rows for each in self._open.values()) >= (ROWS - ROWS_LEFT if is_bound else ROWS):
+            raise TooManyError(f"Open plans hold {ROWS:,} rows at most; plan a part of the file at a time.")
+        if is_bound and sum(each.sums.rows for each in self._open.values() if each.payer == plan.payer) >= ROWS_EACH:
+            raise TooManyError(f"Your plans hold {ROWS_EACH:,} rows at most; plan a part of the file at a time.")
 
     def forget(self, plan: Plan) -> None:
         """It has ended. Idempotent."""
@@ -152,6 +185,11 @@ class Planning:
             return Outcome(plan.sums, seen.begin, seen.end, took, decided)
 
 
+def payer_of(origin: Origin, owner: str) -> tuple[bool, str]:
+    """Whose share a plan is of: an operator has one of its own, all callers of a tenant have one together."""
+    return (True, owner) if origin.may_set_tenant else (False, origin.tenant)
+
+
 class Plan:
     """Rows of one plan. `add` each, then `end`; or `close`."""
 
@@ -161,6 +199,7 @@ class Plan:
         self.id = id
         self.owner = owner
         self.origin = origin
+        self.payer = payer_of(origin, owner)
         self.sums = Sums()
         self._planning = planning
         self._campaign = campaign
@@ -176,8 +215,8 @@ class Plan:
 
     async def add(self, index: int, submission: Submission, content_hash: bytes | None = None) -> None:
         """One more row. `index`: by which it is named if it is not valid; `content_hash`: given when it has an
-        idempotency key. Raises TooManyError, StoreError."""
-        self._planning.make_room()
+        idempotency key. Raises TooManyError, GoneError, StoreError."""
+        self._planning.make_room(self)
         found = self._planning.intake.preview(submission, self.origin)
         if isinstance(found, Refusal):
             self.refuse(index, found.faults)
@@ -213,6 +252,10 @@ class Plan:
         self._stop_idling()
         self._idle = asyncio.get_running_loop().call_later(IDLE_S, self.close)
 
+    def idle_s(self) -> float:
+        """For how long nobody added to it; 0 once it is being ended."""
+        return 0.0 if self._idle is None else IDLE_S - (self._idle.when() - asyncio.get_running_loop().time())
+
     def _stop_idling(self) -> None:
         if self._idle is not None:
             self._idle.cancel()
@@ -241,7 +284,8 @@ class Plan:
         draft, sums = row.draft, self.sums
         key = None if draft.idempotency_key is None else (draft.tenant, draft.idempotency_key)
         if key is not None:
-            if key in known and row.hash is not None and known[key] != row.hash:
+            same = self._planning.foresight.same
+            if key in known and row.hash is not None and not same(known[key], row.hash):
                 sums.rows, sums.valid = sums.rows - 1, sums.valid - 1
                 text = "This idempotency key was used for other content. Use a new key for a new message."
                 self.refuse(row.number, (Fault("idempotency_key", "key_conflict", text),))

@@ -3,8 +3,9 @@
 An uncertain message stays `processing` until this settles it: the provider is asked whether it has the message, and
 only where it cannot be asked, or cannot tell for sure, the policy decides. Look-ups cost no attempt and no rate; two
 are in flight per provider at most. A provider that knows an idempotency key again is not asked but sent the same bytes
-once more: that is a call like others and passes its gate. The messages stay in the outbox, earliest look-up first; a
-bounded number is held.
+once more: that is a call like others and passes its gate, and waits as long as its campaign is held up. Of a cancelled
+campaign nothing is sent again: what cannot be cleared up fails. The messages stay in the outbox, earliest look-up
+first; a bounded number is held.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import structlog
 
 from smsd.clock import Clock
 from smsd.core.account import ProviderRules
+from smsd.core.campaign import Campaign, gate
 from smsd.core.codes import CodeRule, overrule, rule_for
-from smsd.core.doubt import Finding, held, postpone, resolve
+from smsd.core.doubt import KEY_KEPT_MS, Finding, held, postpone, resolve
 from smsd.core.lifecycle import Event
 from smsd.core.message import Attempt, Error, Instant, Message
 from smsd.core.policy import decide
@@ -35,6 +37,7 @@ from smsd.engine.trace import hiding, without_private
 from smsd.providers.base import Absent, Call, Found, Response, Unanswered, read
 from smsd.providers.base import Finding as Report
 from smsd.store import Records, StoreError
+from smsd.store.operators import Campaigns
 
 log = structlog.get_logger("smsd.reconciler")
 
@@ -45,6 +48,9 @@ TOLD_AGAIN_US = 60_000_000
 
 AGAIN_MS = 1_000
 """After a look-up: are there more, or was it not written down?"""
+
+HELD_UP_MS = 60_000
+"""Between two looks at whether a paused campaign was resumed."""
 
 LOOK_AGAIN_S = 30.0
 
@@ -77,6 +83,7 @@ class Reconciler:
     def __init__(
         self,
         records: Records,
+        campaigns: Campaigns,
         lanes: Mapping[str, Lane],
         askable: Askable,
         carrier: Carrier,
@@ -86,6 +93,9 @@ class Reconciler:
         dice: Callable[[], float],
     ) -> None:
         self._records = records
+        self._campaigns = campaigns
+        self._moves = 0
+        """How often something else was said about a campaign."""
         self._lanes = lanes
         self._askable = askable
         self._carrier = carrier
@@ -115,6 +125,10 @@ class Reconciler:
         if self._next is None or due < self._next:
             self._next = due
             self._kick.set()
+
+    def campaign_changed(self) -> None:
+        """A campaign may be held up now, or may not be any more."""
+        self._moves += 1
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -179,6 +193,10 @@ class Reconciler:
         setting = self._askable.for_message(message)
         now = self._clock.wall()
         rules = self._askable.gone if setting is None else setting.rules
+        moves = self._moves
+        campaign = await self._campaign_of(message)
+        if campaign is not None and campaign.cancelled_at is not None:
+            rules = replace(rules, on_uncertain="hold")
         if setting is None or setting.provider.lookup == "none":
             return Resolved(self._conclude(message, Finding.UNASKABLE, "none", rules))
         quality = setting.provider.lookup
@@ -190,11 +208,33 @@ class Reconciler:
             return Resolved(postpone(message, now + left_ms, now))
         async with self._turns.setdefault(setting.name, asyncio.Semaphore(LOOKUPS_PER_PROVIDER)):
             if quality == "key":
-                return await self._send_again(setting, message)
+                if campaign is not None and (waits := self._held_up(message, campaign, rules)) is not None:
+                    return Resolved(waits)
+                return await self._send_again(setting, message, moves)
             looked = await self._ask(setting, message)
         if looked.finding is Finding.ABSENT:
             self._miss(message, rules)
         return Resolved(self._conclude(message, looked.finding, quality, rules, looked.id, looked.detail))
+
+    async def _campaign_of(self, message: Message) -> Campaign | None:
+        if message.campaign is None:
+            return None
+        found = await self._campaigns.find(message.campaign, message.tenant)
+        return found[0] if found else None
+
+    def _held_up(self, message: Message, campaign: Campaign, rules: ProviderRules) -> Settlement | None:
+        """What becomes of it instead of a call by its key; None: its campaign may go. As long as the provider knows the
+        key it waits; then, or at its end of life, it is settled like one that cannot be asked."""
+        now = self._clock.wall()
+        if campaign.cancelled_at is not None:
+            return held(message, "its campaign was cancelled before that was known; it is not sent again", now)
+        found = gate(campaign, now)
+        if found is None:
+            return None
+        last = min(message.expires_at, min(now, message.uncertain_since or now) + KEY_KEPT_MS)
+        if now >= last:
+            return self._conclude(message, Finding.UNASKABLE, "key", rules)
+        return postpone(message, min(last, found.until or now + HELD_UP_MS), now)
 
     def _too_soon(self, message: Message, rules: ProviderRules) -> int:
         """Milliseconds that must pass before it is looked up again."""
@@ -242,8 +282,9 @@ class Reconciler:
             self._told[name] = now + TOLD_AGAIN_US
             log.warning("a look-up of an uncertain message failed; asked again", provider=name, detail=detail)
 
-    async def _send_again(self, setting: Setting, message: Message) -> Resolved:
-        """The same bytes with the same key: taken before or taken now, it is taken once."""
+    async def _send_again(self, setting: Setting, message: Message, moves: int) -> Resolved:
+        """The same bytes with the same key: taken before or taken now, it is taken once. `moves`: as when its campaign
+        was looked at."""
         lane, rules = self._lanes.get(setting.name), setting.rules
         if self._clock.wall() >= message.expires_at:
             return Resolved(self._conclude(message, Finding.UNASKABLE, "key", rules))
@@ -253,7 +294,7 @@ class Reconciler:
         wall = self._clock.wall()
         if wall >= message.expires_at:
             return Resolved(self._conclude(message, Finding.UNASKABLE, "key", rules))
-        if lane.is_being_tried():
+        if lane.is_being_tried() or (message.campaign is not None and moves != self._moves):
             return Resolved(self._conclude(message, Finding.UNANSWERED, "key", rules))
         # While it waited, a reload may have brought other credentials.
         setting = self._askable.for_message(message) or setting

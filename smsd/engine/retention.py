@@ -50,6 +50,7 @@ class Retention:
 
     def rule(self, rules: RetentionRules) -> None:
         """These rules count from now on."""
+        self._removal.rule(rules)
         if rules != self._rules:
             self._rules = rules
             self._ruled.set()

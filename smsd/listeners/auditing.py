@@ -1,8 +1,10 @@
 """Which operations are written down, and in which words?
 
 Whatever needs the scope admin and does more than look, whatever changes a campaign, and cancelling and rescheduling
-when an admin does it: a line before it is done, closed by what became of it. The table of operations wraps its handlers
-here, so that no door and no later operation can go past it. The pieces of a backup after its first are one act with that.
+when an admin does it: a line before it is done, closed by what became of it; by how many messages it was done to, where
+one act is about many. The table of operations wraps its handlers
+here, so that no door and no later operation can go past it. The pieces of a backup after its first are one act with
+that.
 
 Somebody who may not ask for an operation leaves no line: nothing is done, and anybody could fill the disk by it.
 
@@ -81,7 +83,7 @@ def audited(name: str, scope: Scope, handler: Handler) -> Handler:
         if not (always or Scope.ADMIN in caller.scopes) or _goes_on(request):
             return await handler(service, caller, request)
         act = act_of(caller, name, request)
-        return await service.office.auditing.recorded(act, lambda: handler(service, caller, request), code_of)
+        return await service.office.auditing.recorded(act, lambda: handler(service, caller, request), code_of, much_of)
 
     return recorded
 
@@ -133,6 +135,18 @@ def _safe(text: str) -> str:
     """Without whole numbers, wherever somebody put one, and without what a terminal would obey."""
     shown = _LEAK.sub(lambda found: mask(found[0]), text)
     return shown if shown.isprintable() else "".join(each if each.isprintable() else "?" for each in shown)
+
+
+def much_of(answer: msgspec.Struct) -> str:
+    """To how many messages it was done, of an act that is about many."""
+    match answer:
+        case wire.RetriedView():
+            done = f"{answer.retried} retried"
+        case wire.DeletedView():
+            done = f"{answer.deleted} deleted"
+        case _:
+            return ""
+    return f"{done}, {answer.skipped_total} skipped" if answer.skipped_total else done
 
 
 def code_of(error: Exception) -> str:

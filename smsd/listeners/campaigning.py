@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Final
 
 from smsd import wire
@@ -24,7 +25,7 @@ from smsd.engine.planning import GoneError, TooManyError
 from smsd.engine.service import Service
 from smsd.listeners import showing
 from smsd.listeners.callers import Caller, ProblemError
-from smsd.listeners.handing import BrokenOffError, Handing, Recipients, hand_in
+from smsd.listeners.handing import BrokenOffError, Handing, Recipients, behind, first_taken, hand_in
 from smsd.listeners.plan_views import plan_view
 
 MAX_NAME: Final = 128
@@ -111,7 +112,18 @@ async def _moved(service: Service, caller: Caller, request: wire.CampaignNamed, 
         raise _not_found(request.id)
     if found.cancelled_at is not None and move is not Move.CANCEL:
         raise _cancelled(found.id)
+    done = {Move.PAUSE: found.paused_at, Move.RESUME: found.created_at, Move.CANCEL: found.cancelled_at}
+    if done[move] is None:
+        raise _completed(found.id, move)
     return await _shown(service, found)
+
+
+def _completed(id: str, move: Move) -> ProblemError:
+    text = (
+        f"Campaign {id} is completed: nothing of it waits, so there is nothing to {move}. Messages that are handed in "
+        f"later or retried make it sending again; {move} it then."
+    )
+    return ProblemError.of("wrong_state", text, "id")
 
 
 def _cancelled(id: str) -> ProblemError:
@@ -124,7 +136,17 @@ def _cancelled(id: str) -> ProblemError:
 
 async def create(service: Service, caller: Caller, request: wire.CampaignCreate) -> wire.CampaignMade | wire.PlanView:
     """Make a campaign and hand its messages in."""
+    if request.recipients is None and request.id is None:
+        raise _nobody()
+    if request.recipients is not None and not request.recipients:
+        text = "`recipients` is empty: name them, or leave it out to make a campaign before its messages"
+        raise ProblemError.of("invalid_value", text, "recipients")
     return await created(service, caller, request, _listed(request.recipients or ()))
+
+
+def _nobody() -> ProblemError:
+    text = "`recipients` is missing; without them a campaign needs an `id`, which its messages name later"
+    return ProblemError.of("missing_field", text, "recipients")
 
 
 async def _listed(recipients: Iterable[object]) -> Recipients:
@@ -145,15 +167,18 @@ async def created(
         if request.dry_run:
             return await _planned(service, caller, tenant, terms, common, recipients)
         kept = service.office.campaigns
+        handing = Handing(service.intake, kept.room, caller.origin)
+        if not await kept.find(id, tenant):
+            recipients = await _begun(service, caller, request, common, recipients, handing)
         made, is_new = await kept.make(tenant, id, terms)
-        if made.terms != terms:
+        if made.terms != _as_repeated(request, terms, made.terms):
             text = f"Campaign {id} is there with another name, rate or hours. Repeat it as it was, or use another id."
             raise ProblemError.of("key_conflict", text, "id")
         if made.cancelled_at is not None:
             raise _cancelled(id)
-        handing = Handing(service.intake, kept.room, caller.origin)
         try:
-            await hand_in(recipients, common, handing)
+            async with aclosing(recipients):
+                await hand_in(recipients, common, handing, handing.taken)
         except BrokenOffError as error:
             handing.break_off(handing.taken, error.fault)
         finally:
@@ -173,6 +198,32 @@ async def created(
             errors=handing.errors,
             total=made.counts.total,
         )
+
+
+async def _begun(
+    service: Service,
+    caller: Caller,
+    request: wire.CampaignCreate,
+    common: Mapping[str, Any],
+    recipients: Recipients,
+    handing: Handing,
+) -> Recipients:
+    """Those from the first on that would be taken; the ones before it are refused. Raises ProblemError when none would:
+    then no campaign is made. One without any is made only under an id that its messages can name."""
+    try:
+        first = await first_taken(recipients, common, service.intake, caller.origin, handing)
+    except BrokenOffError as error:
+        handing.break_off(handing.taken, error.fault)
+        raise _ended(str(common["campaign"]), handing) from error
+    if first is not None:
+        return behind(first, recipients)
+    if handing.refused:
+        text = f"none of {handing.refused} recipients can be taken, so no campaign was made: mend them"
+        each = [Fault(f"recipients[{one.index}]", one.code, one.message) for one in handing.errors]
+        raise ProblemError(Fault("recipients", "invalid_value", text), *each)
+    if request.id is None:
+        raise _nobody()
+    return recipients
 
 
 def _ended(id: str, handing: Handing) -> ProblemError:
@@ -228,6 +279,15 @@ def terms_of(service: Service, caller: Caller, request: wire.CampaignCreate) -> 
     if faults or isinstance(tenant, Fault):
         raise ProblemError(*faults)
     return id, tenant, Terms(name, rate, hours)
+
+
+def _as_repeated(request: wire.CampaignCreate, terms: Terms, kept: Terms) -> Terms:
+    """What the request says about a campaign that has the terms `kept`. Hours without a zone mean the one it has: the
+    zone that stood for it may have been another when it was made."""
+    said = request.send_between
+    if terms.hours is None or kept.hours is None or (isinstance(said, dict) and "zone" in said):
+        return terms
+    return replace(terms, hours=replace(terms.hours, zone=kept.hours.zone))
 
 
 def _faults_of(service: Service, caller: Caller, common: Mapping[str, Any]) -> tuple[Fault, ...]:

@@ -131,9 +131,43 @@ class Handing:
             self.accepted += 1
 
 
-async def hand_in(recipients: Recipients, common: Mapping[str, Any], taker: Taker) -> None:
-    """All of them, unless it ends before."""
+async def first_taken(
+    recipients: Recipients, common: Mapping[str, Any], intake: Intake, origin: Origin, handing: Handing
+) -> object | None:
+    """The first recipient that would be taken; those before it are refused. None: there is none. Raises
+    BrokenOffError."""
     index = 0
+    async for own in recipients:
+        faults = _faults(own, common, index, intake, origin)
+        if not faults:
+            return own
+        handing.refuse(index, faults)
+        index += 1
+        if index % SLICE == 0:
+            await asyncio.sleep(0)
+    return None
+
+
+def _faults(own: object, common: Mapping[str, Any], index: int, intake: Intake, origin: Origin) -> Sequence[Fault]:
+    try:
+        if isinstance(own, Unreadable):
+            return own.faults
+        return intake.examine(wire.campaign_member(common, own, index), origin)
+    except wire.WireError as error:
+        return error.faults
+    except RecursionError:
+        return (wire.TOO_DEEP,)
+
+
+async def behind(first: object, rest: Recipients) -> Recipients:
+    """All of them."""
+    yield first
+    async for each in rest:
+        yield each
+
+
+async def hand_in(recipients: Recipients, common: Mapping[str, Any], taker: Taker, index: int = 0) -> None:
+    """All of them, unless it ends before. `index`: of the first of them."""
     async for own in recipients:
         try:
             if isinstance(own, Unreadable):

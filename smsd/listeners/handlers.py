@@ -54,7 +54,7 @@ async def list_(service: Service, caller: Caller, request: wire.List) -> wire.Me
         recipient=None if request.to is None else showing.recipient(request.to, "to"),
         user=request.user,
         campaign=request.campaign,
-        category=request.category,
+        category=showing.category(request.category),
         since=showing.instant(request.since, "since"),
         before=showing.cursor(request.cursor, wire.Cursors(service.cursor_key)),
         limit=showing.limit(request.limit),

@@ -1,13 +1,17 @@
 """How do the engine's answers become the wire's?
 
-Pure translations, and the reading of the few request fields that are more than a name: states, times, cursors, spans.
+Pure translations, and the reading of the few request fields that are more than a name: states, categories, times,
+cursors, spans.
 """
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 from smsd import __version__, wire
 from smsd.core import address, units
 from smsd.core.message import FINAL, State
+from smsd.core.verdict import Category
 from smsd.engine.service import ProviderView, Seen, Stats
 from smsd.listeners.callers import ProblemError
 from smsd.store import WrongState
@@ -15,6 +19,8 @@ from smsd.store import WrongState
 LIST_LIMIT = 1_000
 LIST_USUAL = 50
 WAIT_MAX_MS = 60_000
+
+_CATEGORIES = [each.value for each in Category]
 
 
 def message(seen: Seen) -> wire.MessageView:
@@ -91,6 +97,15 @@ def states(text: str | None) -> tuple[State, ...]:
         else:
             raise ProblemError.of("invalid_value", f"`state` is one or more of {', '.join(known)}, queued.", "state")
     return tuple(chosen)
+
+
+def category(text: str | None) -> str | None:
+    """One of the errors' vocabulary."""
+    if text is None or text in _CATEGORIES:
+        return text
+    near = get_close_matches(text.upper(), _CATEGORIES, n=1)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    raise ProblemError.of("invalid_value", f"`category` is one of {', '.join(_CATEGORIES)}{hint}", "category")
 
 
 def recipient(text: str, field: str) -> str:

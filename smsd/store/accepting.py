@@ -8,7 +8,7 @@ the campaign's counts add up to what was handed in. It refuses to know when a tr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,9 @@ from smsd.store.telling import Teller
 
 KnownKeys = dict[tuple[str, str], tuple[bytes, Replay]]
 
+Same = Callable[[bytes, bytes], bool]
+"""Whether a content's hash that was kept (it may be redacted) is this one (`redaction.Redaction.same`)."""
+
 
 @dataclass(slots=True)
 class _Rows:
@@ -46,12 +49,15 @@ class _Rows:
 class Accepting:
     """Applies acceptances. Lives on the writing connection's thread."""
 
-    def __init__(self, charges: Charges, optouts: OptOuts, flows: Flows, gates: Gates, teller: Teller) -> None:
+    def __init__(
+        self, charges: Charges, optouts: OptOuts, flows: Flows, gates: Gates, teller: Teller, same: Same
+    ) -> None:
         self._charges = charges
         self._optouts = optouts
         self._flows = flows
         self._gates = gates
         self._teller = teller
+        self._same = same
         self._next_seq = 1
 
     def start(self, db: Handle) -> None:
@@ -69,9 +75,9 @@ class Accepting:
             if draft.idempotency_key is not None:
                 earlier = known.get((draft.tenant, draft.idempotency_key))
                 if earlier is not None:
-                    accept.result = answer_for_key(earlier, draft.content_hash or b"")
+                    accept.result = answer_for_key(earlier, draft.content_hash or b"", self._same)
                     continue
-            if draft.campaign is not None and self._gates.is_closed(db, draft.tenant, draft.campaign):
+            if draft.campaign is not None and self._gates.is_closed(draft.tenant, draft.campaign):
                 accept.result = CampaignClosed(draft.campaign)
                 continue
             codes = {} if draft.exempt else optouts.get(draft.recipient, {})
@@ -154,7 +160,7 @@ def key_row(row: Sequence[Any]) -> tuple[bytes, Replay]:
     return content_hash, Replay(id_, State(state), segments, encoding)
 
 
-def answer_for_key(known: tuple[bytes, Replay], content_hash: bytes) -> Replay | KeyConflict:
+def answer_for_key(known: tuple[bytes, Replay], content_hash: bytes, same: Same) -> Replay | KeyConflict:
     """Same key: the first message again for the same content, a conflict for other content."""
     first_hash, replay = known
-    return replay if first_hash == content_hash else KeyConflict(replay.id)
+    return replay if same(first_hash, content_hash) else KeyConflict(replay.id)

@@ -3,8 +3,9 @@
 A walk goes over messages in order of their numbers, on the reading connection, a bounded stretch at a time, and ends at
 the first that was accepted too late for any behind it to be old enough. How old a message is counts from its end: the
 latest of the times at which it was settled and delivered. A walk remembers how far it has come and, of what it passed,
-what ends later: the next one goes on there. Once a day it begins anew, for what failed, was passed and was sent again.
-It refuses to know what becomes of those it finds.
+what ends later: the next one goes on there. Once a day it begins anew, for what failed, was passed and was sent again;
+and after an hour if it passed more than it can remember, so that these are late and hold nobody up. It refuses to know
+what becomes of those it finds.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ STRETCH: Final = 1_000
 """Messages read at a time: 3 ms."""
 
 LATER_KEPT: Final = 10_000
-"""Messages remembered that were passed before they were old enough. Beyond them the walk stands still until some are
-gone."""
+"""Messages remembered that were passed before they were old enough. Others are met when the walk begins anew."""
+
+ANEW_MS: Final = HOUR
+"""After so long, if there were others."""
 
 ENDED: Final = "max(coalesce(m.processed_at, m.created_at), coalesce(m.delivered_at, 0))"
 """When a final message came to its end."""
@@ -56,6 +59,8 @@ class Walk:
         self._mark = 0
         self._later: dict[int, Instant] = {}
         self._began: Instant | None = None
+        self._forgot = False
+        """Since it began anew it passed some that it does not remember."""
         self._found: deque[int] = deque()
         self.complete = False
         """Nothing is left to be read at that time; `begin` starts another walk."""
@@ -68,8 +73,8 @@ class Walk:
         self.next = None
         if self._only is not None:
             self._mark = 0
-        elif self._began is None or abs(now - self._began) >= DAY:
-            self._mark, self._began = 0, now
+        elif self._began is None or abs(now - self._began) >= (ANEW_MS if self._forgot else DAY):
+            self._mark, self._began, self._forgot = 0, now, False
             self._later.clear()
 
     def found(self, most: int) -> list[int]:
@@ -92,9 +97,6 @@ class Walk:
             if created_at > now - keep_ms:
                 self._ends(created_at + keep_ms)
                 return
-            if len(self._later) >= LATER_KEPT:
-                self._ends(now + HOUR)
-                return
             self._mark = seq
             self._judge(seq, state, ended, redacted, keep_ms, now)
         if len(rows) < STRETCH:
@@ -112,14 +114,21 @@ class Walk:
         if redacted and not self._redacted:
             return
         if state in LIVE:
-            self._later[seq] = now + HOUR
+            self._remember(seq, now + HOUR)
         elif state in self._states:
             if ended <= now - keep_ms:
                 self._found.append(seq)
             elif self._only is None:
-                self._later[seq] = ended + keep_ms
+                self._remember(seq, ended + keep_ms)
+
+    def _remember(self, seq: int, at: Instant) -> None:
+        if len(self._later) < LATER_KEPT:
+            self._later[seq] = at
+        else:
+            self._forgot = True
 
     def _ends(self, following: Instant | None) -> None:
         self.complete = True
-        times = [at for at in (following, min(self._later.values(), default=None)) if at is not None]
+        anew = self._began + ANEW_MS if self._forgot and self._began is not None else None
+        times = [at for at in (following, anew, min(self._later.values(), default=None)) if at is not None]
         self.next = min(times, default=None)

@@ -39,12 +39,12 @@ MAKE: Final = (
     "changed_at, made) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)"
 )
 MADE: Final = f"UPDATE campaigns SET {TERMS}, made = 1 WHERE tenant = ? AND id = ? AND made = 0"
-MOVED: Final = "UPDATE campaigns SET paused_at = ?, cancelled_at = ? WHERE nr = ?"
+MOVED: Final = "UPDATE campaigns SET paused_at = ?, cancelled_at = ?, changed_at = ? WHERE nr = ?"
 
 CANCELLED: Final = (
     "SELECT c.tenant, c.id FROM campaigns AS c INDEXED BY campaigns_gated WHERE c.cancelled_at IS NOT NULL "
     "AND EXISTS (SELECT 1 FROM campaign_counters AS n WHERE n.tenant = c.tenant AND n.campaign = c.id "
-    "AND n.state = 0 AND n.n > 0) ORDER BY c.nr"
+    "AND n.state IN (0, 1) AND n.n > 0) ORDER BY c.nr"
 )
 
 FLOWS: Final = "SELECT id FROM flows WHERE pending > 0 AND tenant = ? AND campaign = ?"
@@ -123,7 +123,7 @@ def make(db: Handle, ledger: Ledger, tenant: str, id: str, terms: Terms, now: In
     else:
         db.execute(MADE, values)
     made = campaign(db.execute(FIND_ONE, (tenant, id)).fetchone())
-    ledger.campaign_changed(db, made)
+    ledger.campaign_changed(made)
     return with_counts(db, made), is_new
 
 
@@ -144,8 +144,9 @@ def moved(db: Handle, ledger: Ledger, tenant: str, id: str, move: Move, now: Ins
                 cancelled = now
     after = replace(before, paused_at=paused, cancelled_at=cancelled)
     if after != before:
-        db.execute(MOVED, (paused, cancelled, after.nr))
-        ledger.campaign_changed(db, after)
+        after = replace(after, changed_at=max(now, before.changed_at))  # what was said of it late is kept for longer
+        db.execute(MOVED, (paused, cancelled, after.changed_at, after.nr))
+        ledger.campaign_changed(after)
     return with_counts(db, after)
 
 
@@ -153,7 +154,7 @@ def cancel_some(
     db: Handle, deltas: Deltas, ledger: Ledger, tenant: str, id: str, now: Instant, limit: int
 ) -> list[Message]:
     """See Campaigns.cancel_some."""
-    if not ledger.gates.is_closed(db, tenant, id):
+    if not ledger.gates.is_closed(tenant, id):
         return []
     found: list[Message] = []
     for (flow,) in db.execute(FLOWS, (tenant, id)).fetchall():

@@ -143,7 +143,7 @@ def reopen(
     doubtful = message.state is State.FAILED and message.error and message.error.category is Category.UNCERTAIN
     if not may(message.state, Event.REOPEN) or (doubtful and not force) or message.redacted:
         return WrongState(message)
-    if message.campaign is not None and gates.is_closed(db, message.tenant, message.campaign):
+    if message.campaign is not None and gates.is_closed(message.tenant, message.campaign):
         return WrongState(message, closed=True)
     expect(change(db, sql.REOPEN, [(due, expires_at, message.seq, int(message.state))]), 1)
     flow = flows.number(db, (message.route, int(message.priority), message.tenant, message.campaign))

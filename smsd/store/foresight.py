@@ -28,6 +28,10 @@ class SqliteForesight:
         """See Foresight.hashes."""
         return await self._hands.read(lambda db: _hashes(db, keys))
 
+    def same(self, kept: bytes, content: bytes) -> bool:
+        """See Foresight.same."""
+        return self._hands.redaction.same(kept, content)
+
 
 def _suppressed(db: Handle, numbers: Sequence[str]) -> Mapping[str, frozenset[str]]:
     if db.execute(sql.ANY_SUPPRESSION).fetchone() is None:

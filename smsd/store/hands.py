@@ -43,3 +43,5 @@ class Hands:
     """The outbox's file, for a part that reads on a connection of its own."""
     connect: ConnectionFactory
     redaction: Redaction
+    clean: Callable[[], None]
+    """Says that something was overwritten which is not to stay readable in the -wal. Returns at once."""

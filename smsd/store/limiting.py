@@ -67,9 +67,7 @@ def sender_of(claim: Claim, row: Sequence[Any]) -> str:
     return claim.sender if claim.pick is None else claim.pick(row[rows.RECIPIENT])
 
 
-def held_up(
-    db: Handle, gates: Gates, won: Sequence[Wanted], pending: Mapping[int, list[Any]]
-) -> tuple[list[Wanted], list[Wanted]]:
+def held_up(gates: Gates, won: Sequence[Wanted], pending: Mapping[int, list[Any]]) -> tuple[list[Wanted], list[Wanted]]:
     """Those of the claims whose campaigns may go now, and those whose campaigns are cancelled. The others are answered:
     nothing is written of them."""
     kept: list[Wanted] = []
@@ -80,12 +78,12 @@ def held_up(
         tenant, campaign = row[rows.TENANT], row[rows.CAMPAIGN]
         if campaign is None:
             kept.append(entry)
-        elif gates.is_closed(db, tenant, campaign):
+        elif gates.is_closed(tenant, campaign):
             closed.append(entry)
         else:
             name = (tenant, campaign, entry.now)
             if name not in found:
-                found[name] = _blocked(gates.gate(db, tenant, campaign, entry.now))
+                found[name] = _blocked(gates.gate(tenant, campaign, entry.now))
             if found[name] is None:
                 kept.append(entry)
             else:
@@ -150,7 +148,7 @@ class Turnstile:
         if admitted > message.round:  # it was asked about all but whom it is sent as now
             rules = tuple(rule for rule in rules if rule.per is Per.SENDER)
         elif message.campaign is not None:
-            own = self._gates.rule(self._db, message.tenant, message.campaign)
+            own = self._gates.rule(message.tenant, message.campaign)
             rules = rules if own is None else (*rules, own)
         if not rules:
             return _Judged(message, (), entry)

@@ -43,7 +43,7 @@ class Campaigns(Protocol):
         ...
 
     async def cancelled(self) -> tuple[tuple[str, str], ...]:
-        """(tenant, id) of cancelled campaigns that may still have pending messages."""
+        """(tenant, id) of cancelled campaigns with messages in the queue, also those that a call is under way for."""
         ...
 
 
@@ -72,6 +72,9 @@ class RetentionRules:
     redact_ms: int | None = None
     """Texts and numbers of sent, delivered, expired and cancelled ones."""
     audit_ms: int = 400 * 86_400_000
+    heads: frozenset[str] = frozenset()
+    """Beginnings of numbers that some provider's prices name: of a redacted number the longest that fits is kept, and
+    nothing else, so that its price stays what it was."""
     key_ms: int = 86_400_000
     """A key outlives its message by this."""
     calls_ms: int = 2 * 86_400_000
@@ -81,6 +84,10 @@ class RetentionRules:
 
 class Removal(Protocol):
     """Takes away what is old, and what an operator names."""
+
+    def rule(self, rules: RetentionRules) -> None:
+        """`delete` goes by these rules from now on."""
+        ...
 
     async def delete(self, ids: Sequence[str], tenant: str | None, now: Instant) -> list[State | None]:
         """Remove these messages if they are failed or undelivered (of this tenant): the state each had, None: it is
@@ -143,12 +150,14 @@ class Audit(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """An alert that is raised."""
+    """An alert that is raised, or whose end is not told yet."""
 
     name: str
     raised_at: Instant
     category: str
     text: str
+    told: bool = False
+    """Every place that says so is done with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +247,10 @@ class Foresight(Protocol):
     async def hashes(self, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], bytes]:
         """Those of the keys (tenant, idempotency key) that are known, and the hash of the content each was used for.
         At most 500 at once."""
+        ...
+
+    def same(self, kept: bytes, content: bytes) -> bool:
+        """Whether a hash from `hashes` is that of this content: one of a redacted message is not itself equal."""
         ...
 
 

@@ -26,7 +26,7 @@ from smsd.store import (
     rows,
 )
 from smsd.store import statements as sql
-from smsd.store.accepting import answer_for_key, key_row
+from smsd.store.accepting import Same, answer_for_key, key_row
 from smsd.store.binding import ATTEMPTS_AT_ONCE, MAX_INTEGER
 from smsd.store.connection import Handle
 from smsd.store.recovery import by_state, counts
@@ -70,10 +70,10 @@ def suppressions(db: Handle, scope: str | None, after: tuple[str, str] | None, l
     return tuple(Suppression(*row) for row in found)
 
 
-def find_key(db: Handle, tenant: str, key: str, content_hash: bytes) -> Replay | KeyConflict | None:
+def find_key(db: Handle, tenant: str, key: str, content_hash: bytes, same: Same) -> Replay | KeyConflict | None:
     """What a submission with this key would get; None: the key is free."""
     row = db.execute(sql.FIND_KEY, (tenant, key)).fetchone()
-    return None if row is None else answer_for_key(key_row(row), content_hash)
+    return None if row is None else answer_for_key(key_row(row), content_hash, same)
 
 
 def totals(db: Handle, since_minute: int, tenant: str | None) -> Totals:

@@ -50,16 +50,26 @@ class SqliteRemoval:
         self._chores = chores(hands, self.pace)
         self._at = 0
         self._complained = False
+        self._compared = False
+        """The key with the one that was used before."""
         self._shrinking = False
+        self._changed = True
+        """Since the -wal was last asked to be emptied; at the start nobody knows what the last process left in it."""
         self.vacuum = Pace()
         """Of giving pages back."""
+
+    def rule(self, rules: RetentionRules) -> None:
+        """See Removal.rule."""
+        self._rules = rules
 
     async def delete(self, ids: Sequence[str], tenant: str | None, now: Instant) -> list[State | None]:
         """See Removal.delete. Raises ValueError for more than AT_ONCE."""
         if len(ids) > AT_ONCE:
             raise ValueError(f"at most {AT_ONCE} messages are removed at once, not {len(ids)}")
         rules = self._rules
-        return await self._hands.change(lambda db, deltas: delete(db, deltas, ids, tenant, rules, now), size=len(ids))
+        states = await self._hands.change(lambda db, deltas: delete(db, deltas, ids, tenant, rules, now), size=len(ids))
+        self._hands.clean()
+        return states
 
     async def step(self, rules: RetentionRules, now: Instant) -> Removed:
         """See Removal.step. Raises StoreError."""
@@ -69,14 +79,19 @@ class SqliteRemoval:
         while self._at < len(self._chores):
             removed = await self._chores[self._at].step(rules, now)
             if not removed.done:
+                self._changed = self._changed or removed.rows > 0
                 return removed
             self._at += 1
         self._at = 0
+        if self._changed:
+            self._changed = False
+            self._hands.clean()
         times = [chore.next for chore in self._chores if chore.next is not None]
         return Removed(0, done=True, next=min(times, default=None))
 
     async def _may_redact(self) -> bool:
-        """Whether there is a key; it is made if need be. What is old is taken away without one, too."""
+        """Whether there is a key; it is made if need be. What is old is taken away without one, too. If earlier rows
+        were redacted with another, that is logged once."""
         try:
             await asyncio.to_thread(self._hands.redaction.make)
         except StoreError as error:
@@ -85,6 +100,17 @@ class SqliteRemoval:
             self._complained = True
             return False
         self._complained = False
+        if not self._compared:
+            redaction = self._hands.redaction
+            is_other = await self._hands.read(redaction.is_other)
+            self._compared = True
+            if is_other:
+                log.warning(
+                    "this key is not the one that earlier messages were redacted with: they are not found by their "
+                    "numbers, and what repeats their idempotency keys is a conflict; stop smsd and put the old "
+                    "redaction.key back",
+                    key=str(redaction.path),
+                )
         return True
 
     async def shrink(self) -> bool:

@@ -9,6 +9,7 @@ stay as nobody's (a number below 0) until they are old; a restore leaves such on
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -25,7 +26,7 @@ DELETABLE: Final = (State.FAILED, State.UNDELIVERED)
 LAST_SEQ_KEPT: Final = "last_seq"
 """The name in `meta` of the greatest number of a message that was taken away when it was the newest."""
 
-VIEW: Final = "m.seq, m.state, m.tenant, m.priority, m.id, m.idempotency_key, m.segments, m.encoding"
+VIEW: Final = "m.seq, m.state, m.tenant, m.priority, m.id, m.idempotency_key, m.segments, m.encoding, m.campaign"
 """In the order of Going's fields."""
 
 NAMED: Final = "WITH v (id) AS (VALUES {rows}) " + grouped(VIEW, "v CROSS JOIN messages AS m ON m.id = v.id")
@@ -52,6 +53,12 @@ DISOWN: Final = (
     "WHERE attempts.seq = v.seq AND attempts.settled_at > v.since"
 )
 
+LEAVE_CAMPAIGNS: Final = (
+    f"UPDATE campaigns SET removed = campaigns.removed + v.n FROM {listed('tenant, id, n')} "
+    "WHERE campaigns.tenant = v.tenant AND campaigns.id = v.id"
+)
+"""Its counts stay; when as many are removed as were counted, none is left."""
+
 FORGET_CALLS: Final = "DELETE FROM attempts WHERE seq IN (VALUES {rows})"
 
 FORGET_MESSAGES: Final = "DELETE FROM messages WHERE seq IN (VALUES {rows})"
@@ -68,6 +75,7 @@ class Going(NamedTuple):
     key: str | None
     segments: int
     encoding: int
+    campaign: str | None
 
 
 def take_away(db: Handle, deltas: Deltas, going: Sequence[Going], rules: RetentionRules, now: Instant) -> None:
@@ -89,6 +97,8 @@ def take_away(db: Handle, deltas: Deltas, going: Sequence[Going], rules: Retenti
     change(db, DISOWN, [(one.seq, now - rules.calls_ms) for one in going])
     change(db, FORGET_CALLS, seqs)
     expect(change(db, FORGET_MESSAGES, seqs), len(seqs))
+    left = Counter((one.tenant, one.campaign) for one in going if one.campaign is not None)
+    change(db, LEAVE_CAMPAIGNS, [(*name, n) for name, n in left.items()])
     for one in going:
         deltas.removed(State(one.state), one.tenant, one.priority)
 

@@ -57,14 +57,16 @@ _KEYS: Final[Mapping[Group, str]] = {
 
 
 def _sums(by: Group, narrowed: str) -> str:
-    """Of a piece: one row for all messages that agree. Provider and beginning of the number only where they price."""
+    """Of a piece: one row for all messages that agree. Provider and beginning of the number only where they price; of a
+    redacted one that is what its redaction left."""
     inner = (
         f"SELECT {_KEYS[by]} AS k, state, price, "
         f"iif(price IS NULL AND {_WENT}, coalesce(provider, ''), '') AS carrier, "
-        f"iif(price IS NULL AND {_WENT}, substr(recipient, 1, ?), '') AS head, count(*) AS n, sum(segments) AS parts "
+        f"iif(price IS NULL AND {_WENT}, iif(redacted, coalesce(head, ''), substr(recipient, 1, ?)), '') AS begins, "
+        "count(*) AS n, sum(segments) AS parts "
         f"FROM messages NOT INDEXED WHERE {_OF_SPAN}{narrowed} GROUP BY 1, 2, 3, 4, 5"
     )
-    return grouped("k, state, n, parts, price, carrier, head", f"({inner})")
+    return grouped("k, state, n, parts, price, carrier, begins", f"({inner})")
 
 
 def _errors(narrowed: str) -> str:

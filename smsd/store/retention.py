@@ -98,13 +98,32 @@ def removing(states: frozenset[int], keep: Keeping) -> Acting:
 
 
 REDACT: Final = (
-    "UPDATE messages SET text = '', recipient = v.hash, redacted = 1, error_message = "
+    "UPDATE messages SET text = '', recipient = v.hash, head = v.head, redacted = 1, error_message = "
     f"iif(error_category = '{Category.EXPIRED}' OR error_message IS NULL, error_message, '') "
-    f"FROM {listed('seq, hash')} WHERE messages.seq = v.seq AND messages.redacted = 0"
+    f"FROM {listed('seq, hash, head')} WHERE messages.seq = v.seq AND messages.redacted = 0"
 )
 """What a provider said of it may name the number; that it expired are our own words."""
 
 FORGET_TRACES: Final = "UPDATE attempts SET trace = NULL WHERE seq IN (VALUES {rows})"
+
+
+CONTENT: Final = "SELECT hash FROM keys WHERE tenant = ? AND key = ? AND seq = ?"
+HIDE_CONTENT: Final = "UPDATE keys SET hash = ? WHERE tenant = ? AND key = ? AND seq = ?"
+
+
+def hide_content(db: Handle, redaction: Redaction, going: Sequence[Going]) -> None:
+    """What stands beside their idempotency keys tells nobody the number, and still answers who repeats them."""
+    for one in going:
+        if one.key is not None:
+            name = one.tenant, one.key, one.seq
+            row = db.execute(CONTENT, name).fetchone()
+            if row is not None:
+                db.execute(HIDE_CONTENT, (redaction.hidden_content(row[0]), *name))
+
+
+def head_of(recipient: str, heads: frozenset[str]) -> str:
+    """The longest of these beginnings that the number has; empty: none. All prices that fit the number fit this."""
+    return next((recipient[:end] for end in range(len(recipient), 0, -1) if recipient[:end] in heads), "")
 
 
 def redacting(redaction: Redaction) -> Acting:
@@ -112,12 +131,17 @@ def redacting(redaction: Redaction) -> Acting:
 
     def act(db: Handle, deltas: Deltas, seqs: Sequence[int], rules: RetentionRules, now: Instant) -> int:
         old = [
-            (going.seq, redaction.hidden(recipient))
+            (recipient, going)
             for redacted, recipient, going in still(db, seqs, FINISHED, rules.redact_ms, now)
             if not redacted
         ]
-        expect(change(db, REDACT, old), len(old))
-        change(db, FORGET_TRACES, [(seq,) for seq, _ in old])
+        if not old:
+            return 0
+        rows = [(going.seq, redaction.hidden(number), head_of(number, rules.heads)) for number, going in old]
+        expect(change(db, REDACT, rows), len(old))
+        change(db, FORGET_TRACES, [(going.seq,) for _, going in old])
+        hide_content(db, redaction, [going for _, going in old])
+        redaction.note(db)
         return len(old)
 
     return act

@@ -10,6 +10,10 @@ checkpoint afterwards that starts it anew. That is why the copy is not stretched
 transaction every foreign commit between two steps would start the backup from the beginning
 (https://www.sqlite.org/c3ref/backup_finish.html). It is synced step by step, so that no sync of the -wal ever waits
 behind more than one step's pages.
+
+What was redacted or removed is overwritten in the outbox, but for one place: where rows were moved to another page,
+SQLite leaves their bytes in the old page's gap, between the cell pointers and the cells. The copy's gaps are filled
+with zeros (`gap_of`), so that it holds nothing but what a query finds.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import struct
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +34,12 @@ from smsd.store.faults import Fault, describe, fault
 
 STEP_PAGES = 1_024
 """Pages copied at a time: 4 MiB."""
+
+STOPPED = "smsd is stopping, or nobody waits for the copy any more: it was not finished"
+
+HEADERS = {2: 12, 5: 12, 10: 8, 13: 8}
+"""Bytes of the header of a page of a table or an index, by the page's type (https://www.sqlite.org/fileformat2.html,
+section 1.6)."""
 
 LEFTOVERS = ("", "-journal", "-wal", "-shm")
 """What a database may leave behind beside its name."""
@@ -77,6 +88,7 @@ class Snapshot:
             return StoreError(f"{self._target} cannot be made ({error.strerror}): check the directory and its owner")
         try:
             self._copy(fd)
+            self._scrub(fd)
             os.fsync(fd)
             sync_directory(self._target.parent)
             return os.fstat(fd).st_size
@@ -104,13 +116,33 @@ class Snapshot:
 
             def stepped(status: int, remaining: int, total: int) -> None:
                 if self._stop.is_set():
-                    raise StoreError("smsd is stopping, or nobody waits for the copy any more: it was not finished")
+                    raise StoreError(STOPPED)
                 os.fdatasync(fd)
                 self._require(self._floor)
 
             source.backup(target, pages=STEP_PAGES, progress=stepped)
             # The pages say "write-ahead log"; one file that can be read anywhere says so no more.
             target.execute("PRAGMA journal_mode = DELETE").fetchone()
+
+    def _scrub(self, fd: int) -> None:
+        """Overwrite the gaps of the copy's pages. Raises StoreError, OSError."""
+        first = os.pread(fd, 100, 0)
+        page_size = int.from_bytes(first[16:18], "big")
+        size = 65_536 if page_size == 1 else page_size
+        maps = size // 5 + 1 if int.from_bytes(first[52:56], "big") else 0
+        count = os.fstat(fd).st_size // size
+        for start in range(0, count, STEP_PAGES):
+            if self._stop.is_set():
+                raise StoreError(STOPPED)
+            pages = os.pread(fd, STEP_PAGES * size, start * size)
+            for n in range(len(pages) // size):
+                number = start + n + 1
+                if maps and (number - 2) % maps == 0:
+                    continue  # a pointer map, which looks like a tree's page
+                gap = gap_of(memoryview(pages)[n * size : (n + 1) * size], 100 if number == 1 else 0)
+                if gap is not None and any(pages[n * size + gap[0] : n * size + gap[1]]):
+                    os.pwrite(fd, bytes(gap[1] - gap[0]), (start + n) * size + gap[0])
+            os.fdatasync(fd)
 
     def _require(self, room: int) -> None:
         """Raise DiskFullError unless so many bytes are free."""
@@ -119,6 +151,22 @@ class Snapshot:
                 f"there is no room for a copy of the outbox in {self._target.parent} ({room} bytes are needed, the "
                 "reserve [outbox] min_free included): free space or name another directory"
             )
+
+
+def gap_of(page: memoryview, at: int) -> tuple[int, int] | None:
+    """Where the unused bytes of a table's or an index's page begin and end, between its cell pointers and its first
+    cell. None: it has none, or is no such page. `at`: where its header begins."""
+    header = HEADERS.get(page[at])
+    if header is None:
+        return None
+    free, cells, content = struct.unpack_from(">HHH", page, at + 1)
+    begin, end = at + header + 2 * cells, content or 65_536
+    if not begin < end <= len(page) or 0 < free < end:
+        return None
+    pointers = struct.unpack_from(f">{cells}H", page, at + header)
+    if any(not end <= pointer < len(page) for pointer in pointers):
+        return None
+    return begin, end
 
 
 def reason(target: Path, error: Exception) -> StoreError:

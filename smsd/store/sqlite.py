@@ -140,7 +140,8 @@ class SqliteOutbox:
         self._lock = FileLock(path.with_suffix(".lock"))
         self._guard = FileGuard(path)
         self._disk = Disk(path.parent, floor_bytes=floor_bytes, ballast_bytes=ballast_bytes, free=free)
-        self._ledger = Ledger(boot_us)
+        self._redaction = Redaction(path.with_name(KEY_FILE))
+        self._ledger = Ledger(boot_us, self._redaction.same)
         self._on_received: Callable[[Sequence[Received]], None] = ignore_received
         self._on_callbacks: Callable[[], None] = ignore_callbacks
         self._writing: Connection | None = None
@@ -150,8 +151,8 @@ class SqliteOutbox:
         self._free = free
         self._snapshot: Snapshot | None = None
         self._closing = False
-        self._redaction = Redaction(path.with_name(KEY_FILE))
-        self.desk = SqliteDesk(Hands(self._change, self._read, self._ledger, path, connect, self._redaction))
+        hands = Hands(self._change, self._read, self._ledger, path, connect, self._redaction, self._clean)
+        self.desk = SqliteDesk(hands)
         """The parts for operators."""
 
     @property
@@ -234,6 +235,10 @@ class SqliteOutbox:
                     await self._writing.run(partial(end_in_order, orderly=orderly))
         finally:
             await self._release()
+
+    def _clean(self) -> None:
+        if self._writer is not None:
+            self._writer.clean()
 
     async def _release(self) -> None:
         """Close what is open, the reader first: the last connection to close removes the -wal, and that is a write."""
@@ -531,7 +536,8 @@ class SqliteOutbox:
 
     async def find_key(self, tenant: str, key: str, content_hash: bytes) -> Replay | KeyConflict | None:
         """See Records.find_key."""
-        return await self._read(lambda db: reading.find_key(db, tenant, key, content_hash))
+        same = self._redaction.same
+        return await self._read(lambda db: reading.find_key(db, tenant, key, content_hash, same))
 
     async def page(self, query: Query) -> Page:
         """See Records.page."""

@@ -71,11 +71,6 @@ FIND_MINUTES: Final = (
     "WHERE minute <= ? / 60000"
 )
 
-FIND_CAMPAIGNS: Final = (
-    "SELECT tenant, id FROM (SELECT nr, tenant, id, changed_at FROM campaigns ORDER BY changed_at LIMIT ?) "
-    "WHERE changed_at <= ? AND nr < (SELECT max(nr) FROM campaigns)"
-)
-
 FIND_CALLBACKS: Final = (
     "SELECT id FROM (SELECT id, tried_at FROM callbacks WHERE due IS NULL ORDER BY tried_at LIMIT ?) "
     "WHERE tried_at <= ?"
@@ -87,10 +82,6 @@ FORGET_KEY: Final = "DELETE FROM keys WHERE tenant = ? AND key = ? AND forget_at
 FORGET_INBOUND: Final = "DELETE FROM inbound WHERE nr = ?"
 FORGET_AUDIT: Final = "DELETE FROM audit WHERE nr = ?"
 FORGET_MINUTE: Final = "DELETE FROM minutes WHERE minute = ? AND provider = ?"
-
-QUEUED: Final = "SELECT 1 FROM campaign_counters WHERE tenant = ? AND campaign = ? AND state IN (0, 1) AND n > 0"
-FORGET_CAMPAIGN: Final = "DELETE FROM campaigns WHERE tenant = ? AND id = ?"
-FORGET_COUNTERS: Final = "DELETE FROM campaign_counters WHERE tenant = ? AND campaign = ?"
 
 Taking = Callable[[Handle, Sequence[Sequence[Any]], Instant], int]
 """Deals with rows that were found to be old, by the latest time that is old enough; how many went, or were redacted."""
@@ -122,7 +113,7 @@ class Low:
             return NOTHING
         work = self._pace.within(rows, lambda db, _, some: self._take(db, some, cut))
         _, taken = await self._hands.change(work, size=len(rows))
-        if not taken:  # what lies lowest must stay for now; what lies behind it waits, too
+        if not taken:  # what was found changed meanwhile
             self._looked = now
         return Removed(taken, done=False, what=self._what)
 
@@ -132,20 +123,6 @@ def forgetting(forget: str) -> Taking:
 
     def take(db: Handle, rows: Sequence[Sequence[Any]], cut: Instant) -> int:
         return sum(db.execute(forget, row).rowcount for row in rows)
-
-    return take
-
-
-def campaigns_of(ledger: Ledger) -> Taking:
-    """Campaigns go with their counts, unless messages of theirs are queued."""
-
-    def take(db: Handle, rows: Sequence[Sequence[Any]], cut: Instant) -> int:
-        done = [(tenant, id) for tenant, id in rows if db.execute(QUEUED, (tenant, id)).fetchone() is None]
-        for name in done:
-            db.execute(FORGET_CAMPAIGN, name)
-            db.execute(FORGET_COUNTERS, name)
-        ledger.gates.removed(db, done)
-        return len(done)
 
     return take
 
@@ -246,6 +223,66 @@ def old_texts(db: Handle, place: tuple[Any, ...], cut: Instant) -> Found:
     return old, (rows[-1][0],) if more else None
 
 
+CAMPAIGNS_STRETCH: Final = 500
+"""Each asks for its counts, too."""
+
+SAID_MS: Final = 365 * DAY
+"""For so much longer a campaign is kept that is paused or cancelled, or was made and never used: what was said of it
+must still hold when its messages come at last."""
+
+CAMPAIGN_STAYS: Final = (
+    "EXISTS (SELECT 1 FROM campaign_counters AS n WHERE n.tenant = c.tenant AND n.campaign = c.id "
+    "AND n.state IN (0, 1) AND n.n > 0) "
+    "OR (SELECT total(n.n) FROM campaign_counters AS n WHERE n.tenant = c.tenant AND n.campaign = c.id) > c.removed "
+    "OR c.nr = (SELECT max(nr) FROM campaigns)"
+)
+"""Messages of it are queued, or not taken away yet: a failed one may be sent again."""
+
+CAMPAIGN_SAID: Final = (
+    "c.paused_at IS NOT NULL OR c.cancelled_at IS NOT NULL OR NOT EXISTS "
+    "(SELECT 1 FROM campaign_counters AS n WHERE n.tenant = c.tenant AND n.campaign = c.id)"
+)
+
+CAMPAIGN_VIEW: Final = f"c.changed_at, c.nr, c.tenant, c.id, {CAMPAIGN_STAYS}, {CAMPAIGN_SAID}"
+
+CAMPAIGNS: Final = (
+    f"SELECT {CAMPAIGN_VIEW} FROM campaigns AS c WHERE (c.changed_at, c.nr) > (?, ?) "
+    "ORDER BY c.changed_at, c.nr LIMIT ?"
+)
+CAMPAIGN: Final = f"SELECT {CAMPAIGN_VIEW} FROM campaigns AS c WHERE c.nr = ?"
+
+FORGET_CAMPAIGN: Final = "DELETE FROM campaigns WHERE tenant = ? AND id = ?"
+FORGET_COUNTERS: Final = "DELETE FROM campaign_counters WHERE tenant = ? AND campaign = ?"
+
+
+def is_over(row: Sequence[Any], cut: Instant) -> bool:
+    """Whether a campaign (CAMPAIGN_VIEW) may go that did not change since."""
+    changed_at, _, _, _, stays, said = row
+    return not stays and changed_at <= (cut - SAID_MS if said else cut)
+
+
+def old_campaigns(db: Handle, place: tuple[Any, ...], cut: Instant) -> Found:
+    """Campaigns that did not change since, and of which nothing is left."""
+    rows = db.execute(CAMPAIGNS, (*place, CAMPAIGNS_STRETCH)).fetchall()
+    more = len(rows) == CAMPAIGNS_STRETCH and rows[-1][0] <= cut
+    return [(row[1],) for row in rows if is_over(row, cut)], (rows[-1][0], rows[-1][1]) if more else None
+
+
+def campaigns_of(ledger: Ledger) -> Taking:
+    """Campaigns go with their counts, unless something happened to them meanwhile."""
+
+    def take(db: Handle, rows: Sequence[Sequence[Any]], cut: Instant) -> int:
+        found = [db.execute(CAMPAIGN, row).fetchone() for row in rows]
+        done = [(row[2], row[3]) for row in found if row is not None and is_over(row, cut)]
+        for name in done:
+            db.execute(FORGET_CAMPAIGN, name)
+            db.execute(FORGET_COUNTERS, name)
+        ledger.gates.removed(done)
+        return len(done)
+
+    return take
+
+
 def texts_hidden_by(redaction: Redaction) -> Taking:
     """Their texts go, and a hash stands for who wrote them. Our own number stays."""
 
@@ -254,6 +291,8 @@ def texts_hidden_by(redaction: Redaction) -> Taking:
         hidden = [(redaction.hidden(sender[0]), nr) for nr, sender in found if sender is not None]
         for values in hidden:
             db.execute(REDACT, values)
+        if hidden:
+            redaction.note(db)
         return len(hidden)
 
     return take
@@ -305,5 +344,5 @@ def sweeps(hands: Hands, pace: Pace) -> tuple[Chore, ...]:
         Around(hands, pace, "threads", named, ("", ""), old_threads, forget_threads),
         low("audit", lambda rules: rules.audit_ms, FIND_AUDIT, forgetting(FORGET_AUDIT)),
         low("minutes", lambda rules: MINUTES_MS, FIND_MINUTES, forgetting(FORGET_MINUTE)),
-        low("campaigns", longest, FIND_CAMPAIGNS, campaigns_of(hands.ledger)),
+        Around(hands, pace, "campaigns", longest, (-(2**63), 0), old_campaigns, campaigns_of(hands.ledger)),
     )

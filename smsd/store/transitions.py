@@ -8,6 +8,7 @@ it was decided for, so news that come too late change nothing. BEGIN, COMMIT, fa
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -20,7 +21,7 @@ from smsd.core.settlement import Settlement
 from smsd.core.verdict import Category
 from smsd.store import Tracking, changes, rows
 from smsd.store import statements as sql
-from smsd.store.accepting import Accepting
+from smsd.store.accepting import Accepting, Same
 from smsd.store.charges import Charges
 from smsd.store.connection import Handle
 from smsd.store.deltas import Deltas
@@ -40,8 +41,8 @@ T = TypeVar("T")
 class Ledger:
     """Applies operations. Lives on the writing connection's thread; committed() and undone() end each transaction."""
 
-    def __init__(self, boot_us: Callable[[], int] | None = None) -> None:
-        """`boot_us` reads CLOCK_BOOTTIME, microseconds."""
+    def __init__(self, boot_us: Callable[[], int] | None = None, same: Same = operator.eq) -> None:
+        """`boot_us` reads CLOCK_BOOTTIME, microseconds. `same`: see accepting.Same."""
         self.boot = 0
         """The number of the present boot."""
         self.optouts = OptOuts()
@@ -50,7 +51,7 @@ class Ledger:
         self.flows = Flows()
         self.gates = Gates()
         self.receiving = Receiving(self.charges, self.optouts, self.flows, self.teller)
-        self._accepting = Accepting(self.charges, self.optouts, self.flows, self.gates, self.teller)
+        self._accepting = Accepting(self.charges, self.optouts, self.flows, self.gates, self.teller, same)
 
     def start(self, db: Handle, line: Timeline) -> None:
         """Learn from the database where numbering goes on; `line` is that of the present boot."""
@@ -60,11 +61,11 @@ class Ledger:
         self._accepting.start(db)
         self.flows.start(db)
         self.gates.start(db)
-        self.charges.bind(self.gates.rules(db))
+        self.charges.bind(self.gates.rules())
 
-    def campaign_changed(self, db: Handle, campaign: Campaign) -> None:
+    def campaign_changed(self, campaign: Campaign) -> None:
         """What was said about the campaign is other now."""
-        self.gates.changed(db, campaign)
+        self.gates.changed(campaign)
         rule = campaign.terms.rule(campaign.tenant)
         if rule is not None:
             self.charges.bind([rule])
@@ -102,6 +103,7 @@ class Ledger:
     def committed(self) -> None:
         """What apply() wrote is durable."""
         self.flows.committed()
+        self.gates.committed()
         self.charges.committed()
         self.teller.committed()
         self.receiving.committed()
@@ -130,13 +132,13 @@ class Ledger:
             admitted = {row[0]: row.pop() for row in found}
             pending = {row[0]: row for row in found}
             won = due_now([entry for entry in claims if entry.seq in pending], pending)
-            if won and self.gates.any(db):
-                won, closed = held_up(db, self.gates, won, pending)
+            if won and self.gates.any():
+                won, closed = held_up(self.gates, won, pending)
                 self._cancel(db, closed, pending, deltas)
             optouts = self.optouts.of(db, (row[rows.RECIPIENT] for row in found)) if found else {}
             if optouts:
                 won = self._turn_away(db, won, pending, optouts, deltas)
-            if won and not (self.charges.idle and self.gates.are_unrated(db)):
+            if won and not (self.charges.idle and self.gates.are_unrated()):
                 turnstile = Turnstile(db, self.charges, deltas, self.teller, self.gates)
                 won = turnstile.pass_on(won, pending, admitted)
             self._claim(db, won, pending, deltas)

@@ -48,6 +48,14 @@ IDLE_S = 1.0
 IDLE_ROWS = 500
 """After so long without work, so many rows in the -wal are checkpointed: a start after a crash has little to replay."""
 
+CLEAN_AGAIN_S = 5.0
+"""Between two tries to empty the -wal, while a reader stands in the way of the first."""
+
+REWRITE_BYTES = 64 * 1024 * 1024
+REWRITE_AGAIN_S = 3_600.0
+"""A file no larger than this is written anew (VACUUM) when something is to be clean, once an hour at most: what SQLite left
+in its pages when it moved rows goes with them. It takes some 10 ms a MiB."""
+
 CHECKPOINT_ROWS = 20_000
 """Rows after which it is checkpointed in any case: some tens of MiB of -wal."""
 
@@ -99,6 +107,9 @@ class Writer:
         self._look_at = 0.0
         self._rows_since_checkpoint = 0
         self._idle = False
+        self._unclean = False
+        self._clean_at = 0.0
+        self._rewrite_at = 0.0
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -138,6 +149,12 @@ class Writer:
     def _refuse_late(self) -> None:
         late, self._late = self._late, []
         self._answer_all(late, StoreBrokenError("the outbox is closed: smsd is stopping"))
+
+    def clean(self) -> None:
+        """Something was overwritten that is not to stay readable: empty the -wal once nothing has come for IDLE_S, or
+        with the checkpoint that comes before that."""
+        self._unclean = True
+        self._wake.set()
 
     async def close(self) -> None:
         """Commit what waits, then stop. What cannot be committed now fails. Idempotent."""
@@ -197,7 +214,8 @@ class Writer:
         finally:
             if timer is not None:
                 timer.cancel()
-        if self._idle and self._rows_since_checkpoint >= IDLE_ROWS and self.broken is None:
+        enough = self._rows_since_checkpoint >= IDLE_ROWS or self._may_clean()
+        if self._idle and enough and self.broken is None:
             await self._checkpoint()
 
     def _doze(self) -> None:
@@ -211,9 +229,14 @@ class Writer:
             return max(0.0, self._kept_until - self._loop.time())
         if self.full and self.broken is None:
             return TRY_AGAIN_S
-        if self._rows_since_checkpoint >= IDLE_ROWS and self.broken is None:
+        if self.broken is not None:
+            return None
+        if self._rows_since_checkpoint >= IDLE_ROWS or self._may_clean():
             return IDLE_S
-        return None
+        return self._clean_at - self._loop.time() if self._unclean else None
+
+    def _may_clean(self) -> bool:
+        return self._unclean and self._loop.time() >= self._clean_at
 
     # --- one batch ---------------------------------------------------------------------------------------------------
 
@@ -363,19 +386,55 @@ class Writer:
             self._set_full(False)
 
     async def _checkpoint(self) -> None:
-        """Copy the -wal into the database, as far as no reader stands in the way."""
+        """Copy the -wal into the database, as far as no reader stands in the way; and empty it if it is to be clean."""
         self._rows_since_checkpoint = 0
+        emptied = False
+        emptying = self._may_clean()
+        rewriting = emptying and self._idle and self._loop.time() >= self._rewrite_at
 
         def work(db: Handle) -> Result:
+            nonlocal emptied
             try:
-                db.execute(sql.CHECKPOINT).fetchone()
+                if rewriting:
+                    rewrite(db)
+                if emptying:
+                    emptied = emptied_now(db)
+                else:
+                    db.execute(sql.CHECKPOINT).fetchone()
             except Exception as error:
                 return Result(Stage.UNDONE, fault(error), error)
             return Result(Stage.DONE)
 
+        if emptying:
+            self._unclean = False  # what is overwritten from here on asks anew
+        if rewriting:
+            self._rewrite_at = self._loop.time() + REWRITE_AGAIN_S
         result = await self._connection.run(work)
+        if emptying and not emptied:
+            self._unclean, self._clean_at = True, self._loop.time() + CLEAN_AGAIN_S
         if result.stage is not Stage.DONE and result.fault is not Fault.BUSY:
             await self._failed([], result)
+
+
+def rewrite(db: Handle) -> None:
+    """Write the whole database anew if it is small."""
+    pages, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    if pages * size <= REWRITE_BYTES:
+        began = __import__('time').time()
+        db.execute("VACUUM").fetchall()
+        print('VACUUM took', pages*size, __import__('time').time()-began)
+
+
+def emptied_now(db: Handle) -> bool:
+    """Copy the -wal into the database and cut it to nothing; False: a reader stands in the way. Waits for nobody: the
+    commits behind it would wait too."""
+    waits = db.execute("PRAGMA busy_timeout").fetchone()[0]
+    db.execute("PRAGMA busy_timeout = 0")
+    try:
+        busy: int = db.execute(sql.CHECKPOINT_LAST).fetchone()[0]
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {waits}")
+    return not busy
 
 
 def chained(error: StoreError, cause: Exception) -> StoreError:

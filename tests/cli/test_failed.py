@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from smsd.cli.failing import IDS_AT_ONCE
+from smsd.cli.filters import CATEGORIES
+from smsd.core.verdict import Category
 from tests.cli.fake import Fake
 from tests.cli.helpers import UNKNOWN, Run, on_terminal
 from tests.doubles.fake_daemon import RefusedError
@@ -85,6 +88,21 @@ def test_somebody_says_yes_first(smsd: Run, fake: Fake, ids: list[str], monkeypa
     assert asked(fake, "failed_delete") == [{"all": True, "limit": 1_000}]
     nothing = smsd("failed", "delete", "--user", "ann")
     assert (nothing.code, nothing.err) == (0, "No such messages.\n")
+    none = {"deleted": 0, "skipped": [], "skipped_total": 0}
+    assert smsd("failed", "delete", "--user", "ann", "--json") == (0, f"{json.dumps(none)}\n", "")
+    assert asked(fake, "failed_delete") == [{"all": True, "limit": 1_000}]
+
+
+def test_an_unknown_category_is_a_wrong_command_line(smsd: Run, fake: Fake, ids: list[str]) -> None:
+    assert set(CATEGORIES) == {each.value for each in Category}
+    commands = ("failed", "failed retry --yes", "failed delete --yes", "list", "retry --yes", "cancel --yes")
+    for command in commands:
+        done = smsd(*command.split(), "--category", "NETWROK")
+        assert done.code == 64
+        assert "Did you mean NETWORK? It is one of RATE_LIMITED," in " ".join(done.err.split())
+    assert fake.requests == []
+    assert len(smsd("failed", "--category", "network").out.splitlines()) == 4
+    assert asked(fake, "failed")[-1]["category"] == "NETWORK"
 
 
 @pytest.mark.parametrize("words", [(), ("x", "--all"), ("x", "--user", "ann"), ("--all", "--user", "ann")])

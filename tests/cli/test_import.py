@@ -16,9 +16,9 @@ import pytest
 
 from smsd.cli import feeding
 from smsd.cli.feeding import Feeding, GaveUpError
-from smsd.cli.importing import harmless, hours
+from smsd.cli.importing import hours
 from smsd.cli.progress import Bar, Lines
-from smsd.cli.sheets import Sheet
+from smsd.cli.sheets import Sheet, harmless, meant
 from smsd.client import Client, QueueUnavailable
 from tests.cli.fake import Fake
 from tests.cli.helpers import Run
@@ -143,11 +143,13 @@ def test_refused_rows_stand_in_a_file_that_can_be_mended(smsd: Run, fake: Carryi
 @pytest.mark.parametrize("cell", ["=1+1", "+1+1", "-x", "@SUM(A1)", "\tx", "\rx", "=cmd|' /C calc'!A0", "+1 2"])
 def test_what_a_spreadsheet_would_calculate_is_text(cell: str) -> None:
     assert harmless(cell) == f"'{cell}"
+    assert meant(harmless(cell)) == cell
+    assert harmless(f"'{cell}") == f"''{cell}"
 
 
-@pytest.mark.parametrize("cell", ["", "Ann", "+15550100001", "-5", "1=1", "3,5"])
+@pytest.mark.parametrize("cell", ["", "Ann", "+15550100001", "-5", "1=1", "3,5", "'", "'s"])
 def test_what_it_would_not_stays(cell: str) -> None:
-    assert harmless(cell) == cell
+    assert harmless(cell) == meant(cell) == cell
 
 
 def test_a_file_that_cannot_be_written(smsd: Run, fake: Carrying, file: Path) -> None:

@@ -99,11 +99,13 @@ WRONG: list[tuple[str | bytes, dict[str, Any], str]] = [
     ("to,text\n+1,Hi\n", {"template": "x"}, "has a text and a template"),
     ("to,text,campaign\n+1,Hi,x\n", {}, "One import is one campaign"),
     ("to,text\n+1,Hi\n".encode("utf-16"), {}, "UTF-16"),
-    (b"to,text\n+1,caf\xe9\n", {}, "not UTF-8, at line 1 or soon after"),
-    (b"to,text\n" + b"+1,Hi\n" * 20_000 + b"+1,caf\xe9\n", {}, "not UTF-8"),
-    ('to,text\n+1,Hi\n+2,"open\n', {}, "Line 3 is no CSV"),
+    (b"to,text,caf\xe9\n+1,Hi\n", {}, "Line 1 is not UTF-8"),
+    ("to," + "x" * 1_100_000 + "\n", {"text": "x"}, "Line 1 has more than"),
+    ('to,text\n+1,Hi\n+2,"open\n', {}, "row that begins in line 3 is no CSV"),
     ('to,text\n+2,"a"b"\n', {}, "is no CSV"),
-    ('to,text\n+2,"' + "x" * 70_000 + '"\n', {}, "is no CSV"),
+    ('to,text\n+1,Hi\n+2,"' + "x\n" * 40_000 + '"\n', {}, "row that begins in line 3 has a cell of more than 65,536"),
+    ('to,text\n+1,Hi\n+2,"' + "x\n" * 600_000, {}, "row that begins in line 3 is no CSV"),
+    ("to,text\n+2," + "x" * 1_100_000, {}, "Line 2 has more than"),
 ]
 
 

@@ -103,7 +103,7 @@ def test_names_say_what_and_of_whom() -> None:
         (
             "auth_halt:main",
             Reading(1, words="AUTH_FAILED: no\n+14155550123"),
-            "Provider main is halted: AUTH_FAILED: no +1415*****23",
+            "Provider main is halted: AUTH_FAILED: no +1415*****23.",
             "Provider main is not halted any more after 12m.",
         ),
         (

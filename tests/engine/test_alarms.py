@@ -135,7 +135,9 @@ async def test_what_comes_as_the_line_ends_does_not_wait_for_the_next() -> None:
     calls: list[bytes] = []
 
     class Line(Callout):
-        async def call(self, url: str, headers: Mapping[str, str], body: bytes, timeout_ms: int, tenant: str = "") -> Reply:
+        async def call(
+            self, url: str, headers: Mapping[str, str], body: bytes, timeout_ms: int, tenant: str = ""
+        ) -> Reply:
             calls.append(body)
             if len(calls) == 1:
                 answered = loop.create_future()

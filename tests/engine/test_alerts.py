@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from smsd.core.alerting import AlertRules
+from smsd.clock import Clock
+from smsd.core.alerting import AlertRules, Notice
 from smsd.core.campaign import Move
 from smsd.core.events import Kind
 from smsd.core.suppression import EVERY, Suppression
 from smsd.core.units import HOUR, MINUTE, SECOND
-from smsd.engine.alerts import AlertSettings
+from smsd.engine import office
+from smsd.engine.alarms import Done
+from smsd.engine.alerts import Alerts, AlertSettings
 from smsd.engine.engine import Plan
 from smsd.store import StoreError
 from smsd.store.operators import Raised
@@ -333,6 +337,103 @@ def test_an_alert_goes_out_though_it_cannot_be_written_and_is_written_later(rig:
         await rig.seconds(30)
         assert await rig.kept() == ["disk"]
         assert rig.told == ["+disk"]
+        await rig.stop()
+
+    rig.run(story)
+
+
+class Place:
+    """A webhook's place: down until it is up."""
+
+    answers = True
+
+    def __init__(self) -> None:
+        self.up = False
+        self.heard: list[str] = []
+        self.waiting: list[Notice] = []
+        self.done: Done | None = None
+
+    def made(self, settings: AlertSettings, clock: Clock, done: Done) -> list[Place]:
+        """As a start does."""
+        self.done, self.waiting = done, []
+        return [self]
+
+    def sound(self, notice: Notice) -> None:
+        self.waiting.append(notice)
+        self.deliver()
+
+    def deliver(self) -> None:
+        while self.up and self.waiting:
+            notice = self.waiting.pop(0)
+            self.heard.append(("+" if notice.raised else "-") + notice.name)
+            assert self.done is not None
+            self.done(notice)
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch) -> Place:
+    found = Place()
+    monkeypatch.setattr(office, "Alerts", partial(Alerts, sounders=found.made))
+    return found
+
+
+@pytest.mark.parametrize("how", ["crash", "stop"])
+def test_what_no_place_has_taken_is_told_after_a_restart_and_no_more_after_that(
+    rig: Watched, place: Place, how: str
+) -> None:
+    rig.alerts = AlertRules(auth_halt=True)
+
+    async def story() -> None:
+        again = rig.crash if how == "crash" else rig.stop
+        await rig.start()
+        rig.carrier.script = [DENIED]
+        await rig.accepted()
+        await rig.seconds(3)
+        await again()
+        place.up = True
+        await rig.start()
+        await rig.seconds(3)
+        assert place.heard == ["+auth_halt:main"]
+        for _ in range(2):
+            await again()
+            await rig.start()
+            await rig.seconds(3)
+        assert place.heard == rig.told == ["+auth_halt:main"]
+        place.up = False
+        await rig.engine.service.resume("main")
+        await rig.seconds(70)
+        assert rig.told == ["+auth_halt:main", "-auth_halt:main"]
+        await again()
+        place.up = True
+        await rig.start()
+        await rig.seconds(70)
+        assert place.heard == ["+auth_halt:main", "-auth_halt:main"]
+        assert await rig.kept() == []
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_both_are_told_if_it_was_over_before_anybody_heard(rig: Watched, place: Place) -> None:
+    rig.alerts = AlertRules(auth_halt=True)
+
+    async def story() -> None:
+        await rig.start()
+        rig.carrier.script = [DENIED]
+        await rig.accepted()
+        await rig.seconds(3)
+        await rig.engine.service.resume("main")
+        await rig.seconds(70)
+        assert rig.told == ["+auth_halt:main", "-auth_halt:main"]
+        await rig.crash()
+        place.up = True
+        await rig.start()
+        await rig.seconds(70)
+        assert place.heard == ["+auth_halt:main", "-auth_halt:main"]
+        assert await rig.kept() == []
         await rig.stop()
 
     rig.run(story)

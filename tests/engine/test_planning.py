@@ -18,7 +18,8 @@ from smsd.core.pacing import Pace, Window
 from smsd.core.quiet import QuietBook, QuietHours
 from smsd.core.suppression import EVERY, Suppression
 from smsd.core.units import rfc3339
-from smsd.engine.planning import IDLE_S, PLANS, GoneError, Outcome, TooManyError
+from smsd.engine import planning
+from smsd.engine.planning import EACH, GIVES_WAY_S, IDLE_S, GoneError, Outcome, TooManyError
 from smsd.wire import Submission, content_hash
 from tests.engine.rig import SHOP, Rig, twilio
 
@@ -249,13 +250,67 @@ def test_an_end_that_nobody_knows_says_why(tmp_path: Path) -> None:
     rig.run(story)
 
 
+def test_nobody_takes_all_places(tmp_path: Path) -> None:
+    rig = prepared(tmp_path, {"pace": per_second(10)})
+    operator = Origin("local:0", may_set_tenant=True)
+
+    async def story() -> None:
+        await rig.start()
+        office = rig.engine.office.planning
+        for name in ("one", "two", "three"):
+            opened = [office.open(Origin(name), f"token {n}") for n in range(EACH)]
+            with pytest.raises(TooManyError, match="of yours"):
+                office.open(Origin(name), "another token")
+        with pytest.raises(TooManyError, match="6 plans"):
+            office.open(SHOP, "me")
+        found = [office.open(operator, "uid 0") for _ in range(EACH)]
+        await rig.seconds(GIVES_WAY_S / 2)
+        with pytest.raises(TooManyError):
+            office.open(operator, "uid 0")
+        found[0].stay()
+        await rig.seconds(GIVES_WAY_S / 2 + 1)
+        office.open(operator, "uid 0")
+        with pytest.raises(GoneError):
+            await found[1].add(0, Submission(to=number(1), text="x"))
+        assert office.find(found[0].id, "uid 0") is found[0]
+        with pytest.raises(TooManyError):
+            office.open(Origin("three"), "another token")
+        office.open(Origin("three"), opened[0].owner)
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_nobody_takes_all_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"ROWS": 8, "ROWS_EACH": 4, "ROWS_LEFT": 2}.items():
+        monkeypatch.setattr(planning, name, value)
+    rig = prepared(tmp_path, {"pace": per_second(10)})
+
+    async def fill(origin: Origin) -> int:
+        opened = rig.engine.office.planning.open(origin, origin.tenant)
+        for n in range(planning.ROWS + 1):
+            try:
+                await opened.add(n, Submission(to=number(n), text="x"))
+            except TooManyError:
+                return n
+        raise AssertionError("there is no bound")
+
+    async def story() -> None:
+        await rig.start()
+        assert [await fill(Origin(name)) for name in ("one", "two", "three")] == [4, 2, 0]
+        assert await fill(Origin("local:0", may_set_tenant=True)) == 2
+        await rig.stop()
+
+    rig.run(story)
+
+
 def test_plans_are_bounded_and_forgotten(tmp_path: Path) -> None:
     rig = prepared(tmp_path, {"pace": per_second(10)})
 
     async def story() -> None:
         await rig.start()
         planning = rig.engine.office.planning
-        opened = [planning.open(SHOP, "me") for _ in range(PLANS)]
+        opened = [planning.open(SHOP, "me") for _ in range(EACH)]
         with pytest.raises(TooManyError):
             planning.open(SHOP, "me")
         assert planning.find(opened[0].id, "me") is opened[0]

@@ -25,9 +25,13 @@ class Outbox:
         self.step_s = step_s
         self.steps: list[float] = []
         self.ruled: list[RetentionRules] = []
+        self.in_force: RetentionRules | None = None
         self.shrinks = 2
         self.fails = False
         self.stepped = asyncio.Event()
+
+    def rule(self, rules: RetentionRules) -> None:
+        self.in_force = rules
 
     async def delete(self, ids: Sequence[str], tenant: str | None, now: Instant) -> list[State | None]:
         raise AssertionError("nobody asked for it")
@@ -83,6 +87,12 @@ async def test_other_rules_begin_a_pass_at_once() -> None:
     assert box.ruled == [rules]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_an_operators_deletion_goes_by_the_rules_before_the_first_pass() -> None:
+    box, rules = Outbox([]), RetentionRules(calls_ms=8 * DAY)
+    Retention(box, ManualClock(), lambda what, rows: None).rule(rules)
+    assert box.in_force == rules
 
 
 async def test_a_failure_is_logged_and_tried_again() -> None:

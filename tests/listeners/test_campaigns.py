@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -213,6 +214,23 @@ async def test_other_terms_are_another_campaign(rig: Rig) -> None:
     assert other.json["errors"][0]["code"] == "key_conflict"
 
 
+async def test_a_repeat_agrees_whatever_zone_is_the_usual_one_now(rig: Rig, house: House) -> None:
+    """An import that broke off goes on after the configuration named another zone."""
+    usual = {"id": "spring", "text": TEXT, "recipients": [number(1)], "send_between": "09:00-18:00"}
+    named = {**usual, "id": "summer", "send_between": {"from": "09:00", "to": "18:00", "zone": "UTC"}}
+    for body in (usual, named):
+        assert (await post(rig, body)).status == 202
+    house.engine.service.office.campaigns.rule(ZoneInfo("Europe/Berlin"))
+    for body in (usual, named):
+        again = await post(rig, body)
+        assert (again.status, again.json["replayed"]) == (200, 1)
+    for body in ({**usual, "send_between": "09:00-19:00"}, {**named, "send_between": {"from": "09:00", "to": "19:00"}}):
+        assert (await post(rig, body)).codes == [("id", "key_conflict")]
+    berlin = {**usual, "send_between": {"from": "09:00", "to": "18:00", "zone": "Europe/Berlin"}}
+    assert (await post(rig, berlin)).codes == [("id", "key_conflict")]
+    assert (await get(rig, "/v1/campaigns/spring")).json["send_between"]["zone"] == "UTC"
+
+
 WRONG = [
     ({"id": ""}, "id", "invalid_value"),
     ({"id": "x" * 129}, "id", "invalid_value"),
@@ -241,6 +259,69 @@ async def test_what_is_wrong_with_all_is_told_once(rig: Rig, change: Json, field
     assert reply.codes == [(field, code)]
     assert reply.status == (403 if code == "not_allowed" else 422)
     assert (await get(rig, "/v1/campaigns/wrong")).status == 404
+
+
+NOBODY: list[tuple[Any, list[tuple[str, str]]]] = [
+    ({}, [("recipients", "missing_field")]),
+    ({"text": TEXT}, [("recipients", "missing_field")]),
+    (lines({"text": TEXT}), [("recipients", "missing_field")]),
+    ({"id": "none", "text": TEXT, "recipients": []}, [("recipients", "invalid_value")]),
+    (
+        {"id": "none", "text": TEXT, "recipients": ["+1999", 7]},
+        [
+            ("recipients", "invalid_value"),
+            ("recipients[0]", "invalid_recipient"),
+            ("recipients[1]", "invalid_value"),
+        ],
+    ),
+    (
+        lines({"id": "none", "text": TEXT}, "+1999"),
+        [("recipients", "invalid_value"), ("recipients[0]", "invalid_recipient")],
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "codes"), NOBODY)
+async def test_one_for_nobody_is_not_made(rig: Rig, body: Any, codes: list[tuple[str, str]]) -> None:
+    reply = await post(rig, body)
+    assert (reply.status, reply.codes) == (422, codes)
+    assert (await get(rig, "/v1/campaigns")).json["items"] == []
+
+
+async def test_an_empty_body_makes_nothing(rig: Rig) -> None:
+    client = await rig.client()
+    json_ = {"Content-Type": "application/json"}
+    assert (await client.ask("POST", "/v1/campaigns", b"", auth("shop") | json_)).status == 422
+    assert (await get(rig, "/v1/campaigns")).json["items"] == []
+
+
+async def test_refused_ones_before_the_first_keep_their_places(rig: Rig) -> None:
+    body = {"id": "some", "text": TEXT, "recipients": ["+1999", number(1), "+1998", number(2)]}
+    made = await post(rig, body)
+    assert (made.status, made.json["accepted"], made.json["refused"]) == (202, 2, 2)
+    assert [each["index"] for each in made.json["errors"]] == [0, 2]
+    keys = [each["idempotency_key"] for each in (await get(rig, "/v1/messages?campaign=some")).json["items"]]
+    assert keys == ["campaign:some:3", "campaign:some:1"]
+    assert (await post(rig, body)).json["replayed"] == 2
+    assert (await post(rig, {**body, "recipients": ["+1999"]})).json["refused"] == 1
+
+
+async def test_a_completed_one_is_not_held_up(rig: Rig, house: House) -> None:
+    """There is nothing of it to hold up; what came later would be, without a word."""
+    assert (await post(rig, {"id": "over", "text": TEXT, "recipients": [number(1)]})).status == 202
+    [one] = (await get(rig, "/v1/messages?campaign=over")).json["items"]
+    await (await rig.client()).ask("POST", f"/v1/messages/{one['id']}/cancel", {}, auth("shop"))
+    before = (await get(rig, "/v1/campaigns/over")).json
+    assert before["status"] == "completed"
+    for what in ("pause", "cancel"):
+        reply = await act(rig, "over", what)
+        assert (reply.status, reply.codes) == (409, [("id", "wrong_state")])
+    assert (await act(rig, "over", "resume")).status == 200
+    assert (await get(rig, "/v1/campaigns/over")).json == before
+    sent = {"to": number(2), "text": TEXT, "campaign": "over"}
+    assert (await (await rig.client()).ask("POST", "/v1/messages", sent, auth("shop"))).status == 202
+    assert (await get(rig, "/v1/campaigns/over")).json["status"] == "sending"
+    assert (await act(rig, "over", "pause")).json["status"] == "paused"
 
 
 async def test_streams_that_are_none(rig: Rig) -> None:

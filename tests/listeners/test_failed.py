@@ -219,6 +219,33 @@ async def test_one_of_a_cancelled_campaign_stays(house: House, client: Client) -
     assert (await client.ask(op="get", id=id))["message"]["state"] == "failed"
 
 
+async def test_an_unknown_category_is_not_nothing(house: House, client: Client, rig: Rig) -> None:
+    await fail(house, 1)
+    for op in ("failed", "failed_retry", "failed_delete", "list"):
+        error = (await client.ask(op=op, category="NETWROK"))["error"]
+        assert (error["code"], error["field"]) == ("invalid_value", "category")
+        assert error["message"].endswith("UNCERTAIN; did you mean NETWORK?")
+    assert len((await client.ask(op="failed", category="NETWORK"))["items"]) == 1
+    assert (await ask_for(rig, "/v1/messages?category=NOPE")).codes == [("category", "invalid_value")]
+
+
+async def ask_for(rig: Rig, path: str) -> Reply:
+    return await (await rig.client()).ask("GET", path, None, OPS)
+
+
+async def test_the_audit_says_how_many(house: House, client: Client) -> None:
+    ids = await fail(house, 1, 2, 3)
+    await client.ask(op="failed_retry", ids=[ids[0], "nobody"])
+    await client.ask(op="failed_delete", category="NETWORK")
+    await client.ask(op="failed_delete", all=True)
+    found, _ = await house.outbox.desk.audit.page(None)
+    assert [(each.operation, each.detail) for each in found] == [
+        ("failed_delete", "all: 0 deleted"),
+        ("failed_delete", "category NETWORK: 2 deleted"),
+        ("failed_retry", f"ids (2): {ids[0]}, nobody: 1 retried, 1 skipped"),
+    ]
+
+
 async def test_it_must_be_said_which(house: House, client: Client) -> None:
     ids = await fail(house, 1)
     wrong: list[tuple[dict[str, Any], str]] = [

@@ -61,6 +61,7 @@ async def test_both_doors_show_the_same(house: House) -> None:
         "word": "stop",
         "sent_at": wire.time_text(now - 2_000),
         "received_at": wire.time_text(now),
+        "redacted": False,
     }
     socket = await house.client()
     assert await socket.ask(op="inbound") == {"ok": True, "ref": None, "items": [view], "next_cursor": None}

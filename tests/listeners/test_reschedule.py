@@ -69,7 +69,7 @@ class TestTheSocket:
         id = (await client.send(send_at=at(house, DAY)))["id"]
         last = (await client.ask(op="events"))["last"]
         await client.ask(op="reschedule", id=id, send_at=at(house, HOUR))
-        (event,) = (await client.ask(op="events", after=last))["events"]
+        (event,) = (await client.ask(op="events", after=last, kinds="message.*"))["events"]
         assert (event["event"], event["data"]["id"]) == ("message.rescheduled", id)
 
     async def test_what_is_wrong_is_named(self, house: House, client: Client) -> None:

@@ -97,7 +97,9 @@ REQUESTS: dict[str, Build] = {
     "failed_delete": lambda draw, ids: wire.FailedDelete(
         ids=draw(_some((None, [ids[0]], ids[-2:]))), tenant=draw(_some(TENANTS)), all=draw(st.booleans()),
     ),
-    "plan": lambda draw, ids: wire.Plan(rows=[{"to": "+14155550123", "text": "x"}], end=True, tenant=draw(_some(TENANTS))),
+    "plan": lambda draw, ids: wire.Plan(
+        rows=[{"to": "+14155550123", "text": "x"}], end=True, tenant=draw(_some(TENANTS))
+    ),
     "audit": lambda draw, ids: wire.Audit(tenant=draw(_some(TENANTS)), operation="pause"),
     "events": lambda draw, ids: wire.Events(after=draw(_some((None, "00000000-0")))),
     "reload": lambda draw, ids: wire.Reload(),

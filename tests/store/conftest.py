@@ -66,7 +66,7 @@ def downgrade(path: Path, to: int = 1) -> None:
     columns = [("messages", name) for name in ("crashes", "held", "held_by", "held_since", "admitted")]
     columns += [("messages", name) for name in ("callback_url", "exempt", "been")]
     columns += [("attempts", name) for name in ("receipt", "receipt_code", "receipt_at")]
-    columns += [("messages", "redacted")]
+    columns += [("messages", "redacted"), ("messages", "head")]
     columns += [("keys", name) for name in ("forget_at", "id", "state", "segments", "encoding")]
     columns += [("providers", name.strip()) for name in HEALTH_COLUMNS.split(",")[7:]]
     with closing(sqlite3.connect(path)) as db:

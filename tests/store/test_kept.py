@@ -114,7 +114,9 @@ async def test_one_whose_transaction_was_rolled_back_still_waits(opening: Openin
     [stored] = await accept(box, draft(1))
     assert isinstance(stored, Stored)
     await box.begin([Claim(stored.seq, 0, "main", "s")], NOW)
-    bad = box._change(lambda db, _: db.execute("INSERT INTO keys (tenant, key, hash, seq) VALUES (1, 1, 1, NULL)").rowcount)
+    bad = box._change(
+        lambda db, _: db.execute("INSERT INTO keys (tenant, key, hash, seq) VALUES (1, 1, 1, NULL)").rowcount
+    )
     taken = settlement(stored.seq, Event.TAKEN, pmid="SM1")
     answers = await asyncio.gather(
         box.settle(taken, attempt(provider_message_id="SM1")), bad, return_exceptions=True

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import stat
 from dataclasses import replace
+from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -12,9 +15,21 @@ import structlog
 from smsd.core.lifecycle import Event
 from smsd.core.message import Message, State
 from smsd.core.receipt import Receipt, ReceiptReading, Status
+from smsd.core.report import Group, Span, Tariff
 from smsd.core.units import DAY, HOUR
 from smsd.core.verdict import Category
-from smsd.store import Arrival, Claim, Person, PersonCounts, Query, StoreError, Tracking, WrongState
+from smsd.store import (
+    Arrival,
+    Claim,
+    KeyConflict,
+    Person,
+    PersonCounts,
+    Query,
+    Replay,
+    StoreError,
+    Tracking,
+    WrongState,
+)
 from smsd.store.operators import RetentionRules
 from smsd.store.redaction import Redaction
 from smsd.store.sqlite import SqliteOutbox
@@ -107,6 +122,74 @@ async def test_a_key_that_cannot_be_used_stops_redaction_alone(opening: Opening,
         Redaction(key).make()
     with pytest.raises(StoreError, match="no key"):
         Redaction(key).hidden(NUMBER)
+
+
+async def test_a_key_tells_nobody_the_number_and_still_answers(opening: Opening, path: Path) -> None:
+    box = (await opening()).box
+    content, others = sha256(f"{NUMBER} {TEXT}".encode()).digest(), sha256(b"other").digest()
+    fields: dict[str, Any] = {"idempotency_key": "k", "content_hash": content}
+    message = await sent(box, **fields)
+    names = [("shop", "k")]
+    assert await box.desk.foresight.hashes(names) == {names[0]: content}
+    await redact(box)
+    for _ in range(2):
+        again = Replay(message.id, State.SENT, message.segments, int(message.encoding))
+        assert await accept(box, draft(2, recipient=NUMBER, **fields)) == [again]
+        assert await accept(box, draft(2, idempotency_key="k", content_hash=others)) == [KeyConflict(message.id)]
+        assert await box.find_key("shop", "k", content) == again
+        assert await box.find_key("shop", "k", others) == KeyConflict(message.id)
+        kept = (await box.desk.foresight.hashes(names))[names[0]]
+        assert kept != content
+        assert await accept(box, draft(2, idempotency_key="k", content_hash=kept)) == [KeyConflict(message.id)]
+        assert [box.desk.foresight.same(kept, one) for one in (content, others)] == [True, False]
+        await box.close()
+        assert content not in path.read_bytes()
+        box = (await opening()).box
+
+
+async def test_another_key_is_told_when_something_is_redacted_already(opening: Opening, path: Path) -> None:
+    box = (await opening()).box
+    with structlog.testing.capture_logs() as logs:
+        await redact(box)
+        path.with_name("redaction.key").unlink()
+        await box.close()
+        box = (await opening()).box
+        await sent(box)
+        await redact(box)
+    assert not logs, "nothing was redacted with the first one"
+    await box.close()
+    path.with_name("redaction.key").unlink()
+    box = (await opening()).box
+    with structlog.testing.capture_logs() as logs:
+        await redact(box)
+        await redact(box)
+    assert [(line["log_level"], line["event"].split(":")[0]) for line in logs] == [
+        ("warning", "this key is not the one that earlier messages were redacted with")
+    ]
+    await sent(box, 2)
+    await redact(box)
+    await box.close()
+    box = (await opening()).box
+    with structlog.testing.capture_logs() as logs:
+        await redact(box)
+    assert not logs, "it was told"
+
+
+async def test_costs_are_the_same_after_redaction(opening: Opening) -> None:
+    prices = {"+1": "0.01", "+1415": "0.02", "": "0.05"}
+    tariff = Tariff({"main": {head: Decimal(price) for head, price in prices.items()}, "second": {"+14": Decimal(9)}})
+    rules = replace(RULES, heads=frozenset(head for heads in tariff.prices.values() for head in heads))
+    box = (await opening()).box
+    for number, recipient in enumerate((NUMBER, "+12025550123", "+4930123456", "+14085550123"), 1):
+        await sent(box, number, recipient=recipient)
+    await box._change(lambda db, _: db.execute("UPDATE messages SET price = NULL"))
+    span = Span(NOW - DAY, NOW + DAY)
+    before = await box.desk.reports.sums(span, Group.PROVIDER, (), tariff)
+    assert before["main"].estimated == Decimal("0.09")
+    assert (await redact(box, rules=rules))["redacted"] == 4
+    assert await box.desk.reports.sums(span, Group.PROVIDER, (), tariff) == before
+    heads = await box._read(lambda db: db.execute("SELECT head FROM messages ORDER BY seq").fetchall())
+    assert heads == [("+1415",), ("+1",), ("",), ("+14",)], "no more than the prices need"
 
 
 async def test_what_is_redacted_is_never_sent_again(opening: Opening) -> None:

@@ -10,12 +10,24 @@ from pathlib import Path
 
 import pytest
 
+from smsd.core.campaign import Move, Terms
 from smsd.core.lifecycle import Event
 from smsd.core.message import Message, Priority, State
 from smsd.core.receipt import Receipt, ReceiptReading, Status
 from smsd.core.units import DAY, HOUR
 from smsd.core.verdict import Category
-from smsd.store import Arrival, Claim, KeyConflict, Replay, Stored, Tracking, aging, sweeping
+from smsd.store import (
+    Arrival,
+    Blocked,
+    CampaignClosed,
+    Claim,
+    KeyConflict,
+    Replay,
+    Stored,
+    Tracking,
+    aging,
+    sweeping,
+)
 from smsd.store.migrate import migrate
 from smsd.store.operators import RetentionRules
 from smsd.store.restore import restore
@@ -252,6 +264,87 @@ async def test_texts_lines_and_campaigns_go_too(bench: Bench) -> None:
     assert (await bench.by_seq(waits)).state is State.PENDING
 
 
+async def campaigns_left(bench: Bench) -> set[str]:
+    return {one.id for one in await outbox(bench).desk.campaigns.page(None, None, 10_000)}
+
+
+@pytest.mark.parametrize("move", [Move.PAUSE, Move.CANCEL])
+async def test_what_was_said_of_a_campaign_outlives_its_messages(bench: Bench, move: Move) -> None:
+    """Said just before its messages go, or long before them: its next messages are still held up."""
+    await ended(bench, 1, Event.TAKEN, campaign="news")
+    await ended(bench, 2, Event.TAKEN, campaign="over")
+    await ended(bench, 3, Event.TAKEN, campaign="newest")
+    late = NOW + 60 * DAY - HOUR
+    moved = await outbox(bench).desk.campaigns.move("shop", "news", move, late)
+    assert moved is not None
+    assert moved.changed_at == late
+    for after in (NOW + 60 * DAY + HOUR, late + 61 * DAY):
+        await retain(bench, after)
+        assert await campaigns_left(bench) == {"news", "newest"}
+    answer = (await bench.accept(draft(4, campaign="news", created_at=late, due=late, expires_at=late + DAY)))[0]
+    if move is Move.CANCEL:
+        assert answer == CampaignClosed("news")
+    else:
+        assert isinstance(answer, Stored)
+        [blocked] = await bench.box.begin([Claim(answer.seq, 0, "main", "+15005550006")], late)
+        assert isinstance(blocked, Blocked)
+    if move is Move.CANCEL:
+        assert (await retain(bench, late + 500 * DAY))["campaigns"] == 1
+
+
+async def test_a_campaign_stays_as_long_as_a_message_of_it(bench: Bench) -> None:
+    """A failed one may be sent again, whatever the campaign's own age. The rate it was made with holds then."""
+    desk = outbox(bench).desk
+    await desk.campaigns.make("shop", "rated", Terms("", (1, HOUR), None), NOW)
+    await ended(bench, 1, Event.FAIL, campaign="rated")
+    await ended(bench, 2, Event.TAKEN, campaign="newest")
+    await outbox(bench)._change(lambda db, _: db.execute("UPDATE campaigns SET changed_at = ?", (NOW - 90 * DAY,)))
+    removed = await retain(bench, NOW + 59 * DAY)
+    assert (removed["messages"], removed["campaigns"]) == (1, 0)
+    assert "rated" in await campaigns_left(bench)
+    assert await desk.removal.delete([draft(1).id], None, NOW + 59 * DAY) == [State.FAILED]
+    assert (await retain(bench, NOW + 60 * DAY + HOUR))["campaigns"] == 1
+
+
+async def test_campaigns_that_must_stay_hold_up_none_behind_them(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeping, "CAMPAIGNS_STRETCH", 7)
+    far = NOW + 900 * DAY
+    later = (draft(n, campaign=f"later{n}", due=far, send_at=far, expires_at=far + DAY) for n in range(20))
+    await bench.stored(*later)
+    for n in range(9):
+        await ended(bench, 20 + n, Event.TAKEN, campaign=f"done{n}")
+    await ended(bench, 99, Event.TAKEN, campaign="newest")
+    assert (await retain(bench, NOW + 61 * DAY))["campaigns"] == 9
+    assert await campaigns_left(bench) == {"newest", *(f"later{n}" for n in range(20))}
+
+
+async def test_live_messages_hold_up_none_behind_them(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are: those that are not remembered are met when the walk begins anew."""
+    monkeypatch.setattr(aging, "LATER_KEPT", 3)
+    live = await bench.stored(*(draft(n, expires_at=NOW + 900 * DAY) for n in range(100, 110)))
+    for number in range(1, 6):
+        await ended(bench, number, Event.TAKEN)
+    assert (await retain(bench, NOW + 30 * DAY))["messages"] == 5
+    at = NOW + 40 * DAY
+    await bench.claimed(live[-1], now=at)
+    assert await bench.box.settle(settlement(live[-1], Event.TAKEN, at=at, pmid="SM9"), attempt(at=at))
+    old = at + 30 * DAY
+    assert not (await retain(bench, old - 1))["messages"]
+    assert (await retain(bench, old + HOUR))["messages"] == 1
+    walk = aging.Walk(frozenset({2}))
+    walk.begin(old)
+    await outbox(bench)._read(lambda db: walk.read(db, DAY, old))
+    assert (walk.complete, walk.next) == (True, old + HOUR)
+
+
+async def test_deletion_goes_by_the_rules_in_force(bench: Bench) -> None:
+    """Before the first step, too: a call counts in its provider's longest window."""
+    await ended(bench, 1, Event.FAIL)
+    outbox(bench).desk.removal.rule(RetentionRules(calls_ms=8 * DAY))
+    await outbox(bench).desk.removal.delete([draft(1).id], None, NOW + 3 * DAY)
+    assert await bench.box.starts("main", 0, 0, 10) != []
+
+
 async def test_pages_are_given_back_when_many_are_free(opening: Opening, path: Path) -> None:
     box = (await opening()).box
     bulk = {"metadata": {"k": "x" * 3_000}}
@@ -269,8 +362,12 @@ async def test_pages_are_given_back_when_many_are_free(opening: Opening, path: P
     assert path.stat().st_size < 5_000_000, "of 16"
 
 
+def is_statement(text: object) -> bool:
+    return isinstance(text, str) and text.split()[0] in {"SELECT", "UPDATE", "DELETE"}
+
+
 STATEMENTS = {
-    **{name: text for name, text in vars(sweeping).items() if name.isupper() and isinstance(text, str)},
+    **{name: text for name, text in vars(sweeping).items() if name.isupper() and is_statement(text)},
     **{f"FROM {only}": text for only, text in aging.FROM.items()},
     "THESE": aging.THESE,
 }

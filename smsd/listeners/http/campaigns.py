@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Final
 
 import msgspec
 from aiohttp import web
@@ -29,6 +30,10 @@ from smsd.listeners.http.inflow import BROKEN, STOPPING, EndingError, Inflow
 from smsd.listeners.http.performing import Call, Desk
 from smsd.listeners.http.problems import reply
 from smsd.listeners.http.splitting import Lines, Piece
+
+PATIENCE_S: Final = 1.0
+"""An answer that comes before the end of its body waits for that while it moves, and so long when it does not: less
+than a door waits that is closed."""
 
 Pieces = AsyncGenerator[Piece, None]
 
@@ -83,7 +88,7 @@ async def _streamed(desk: Desk, call: Call, given: dict[str, object], faults: li
             recorded = audited(call.operation.name, call.operation.scope, handler)
             return await recorded(desk.service, call.caller, request)
     finally:
-        await inflow.drop()
+        await inflow.drop(PATIENCE_S)
         limits.together.on_end.discard(inflow.hurry)
 
 

@@ -77,9 +77,16 @@ class Inflow:
         if self._patience is not None and not self._patience.expired():
             self._patience.reschedule(self._loop.time())
 
-    async def drop(self) -> None:
-        """What still comes is not looked at, for as long as it moves: a client that writes everything first reads its
-        answer after that."""
-        with contextlib.suppress(TimeoutError, EndingError, ConnectionError, *BROKEN):
-            while await self.more(0):
-                pass
+    async def drop(self, patience_s: float | None = None) -> None:
+        """What still comes is not looked at, for as long as it moves, also when the daemon ends: a client that writes
+        everything first reads its answer after that. `patience_s`: it may stand still so long (None: `idle_s`)."""
+        patience_s = self._limits.idle_s if patience_s is None else min(patience_s, self._limits.idle_s)
+        with contextlib.suppress(TimeoutError, ConnectionError, *BROKEN):
+            while True:
+                async with asyncio.timeout(patience_s):
+                    left = self._limits.least
+                    while left > 0:
+                        data: bytes = await self._content.readany()
+                        if not data:
+                            return
+                        left -= len(data)

@@ -39,12 +39,31 @@ CREATE TABLE campaign_counters (
     PRIMARY KEY (tenant, campaign, state)
 ) STRICT, WITHOUT ROWID;
 
-INSERT INTO campaigns (tenant, id, name, created_at, changed_at)
-SELECT tenant, campaign, '', min(created_at), max(coalesce(processed_at, created_at)) FROM messages
-WHERE campaign IS NOT NULL GROUP BY tenant, campaign;
+-- In one walk over the messages, and without sorting them, which would take memory for each.
+CREATE TEMP TABLE counted (
+    tenant     TEXT    NOT NULL,
+    campaign   TEXT    NOT NULL,
+    state      INTEGER NOT NULL,
+    n          INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    changed_at INTEGER NOT NULL,
+    PRIMARY KEY (tenant, campaign, state)
+) STRICT, WITHOUT ROWID;
 
-INSERT INTO campaign_counters (tenant, campaign, state, n)
-SELECT tenant, campaign, state, count(*) FROM messages WHERE campaign IS NOT NULL GROUP BY tenant, campaign, state;
+INSERT INTO counted (tenant, campaign, state, n, created_at, changed_at)
+SELECT tenant, campaign, state, 1, created_at, coalesce(processed_at, created_at) FROM messages
+WHERE campaign IS NOT NULL
+ON CONFLICT (tenant, campaign, state) DO UPDATE SET
+    n = n + 1,
+    created_at = min(created_at, excluded.created_at),
+    changed_at = max(changed_at, excluded.changed_at);
+
+INSERT INTO campaigns (tenant, id, name, created_at, changed_at)
+SELECT tenant, campaign, '', min(created_at), max(changed_at) FROM counted GROUP BY tenant, campaign;
+
+INSERT INTO campaign_counters (tenant, campaign, state, n) SELECT tenant, campaign, state, n FROM counted;
+
+DROP TABLE counted;
 
 -- A key outlives its message: what it is answered with then, and when it is forgotten.
 ALTER TABLE keys ADD COLUMN forget_at INTEGER;
@@ -73,10 +92,12 @@ CREATE TABLE audit (
     outcome   TEXT
 ) STRICT;
 
--- Alerts that are raised now: a restart raises none of them again.
+-- Alerts that are raised now, or whose end is not told yet: a restart raises none of them again. `told` 0: the webhook
+-- has not taken it yet.
 CREATE TABLE alerts (
     name      TEXT    PRIMARY KEY,
     raised_at INTEGER NOT NULL,
     category  TEXT    NOT NULL,
-    text      TEXT    NOT NULL
+    text      TEXT    NOT NULL,
+    told      INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
