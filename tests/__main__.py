@@ -39,7 +39,7 @@ TIMED = tuple(f"tests/listeners/test_{name}.py" for name in ("batch", "http_cut"
 
 PLAIN = (
     *(f"tests/test_{name}.py" for name in ("architecture", "templates", "wire")),
-    *(f"tests/daemon/test_{name}.py" for name in ("life", "outcomes", "systemd")),
+    *(f"tests/daemon/test_{name}.py" for name in ("audit", "import", "life", "outcomes", "systemd")),
 )
 """Files elsewhere that no neighbour can disturb either: their daemons have time."""
 

@@ -159,11 +159,11 @@ async def created(
 ) -> wire.CampaignMade | wire.PlanView:
     """The same with recipients from wherever they come."""
     async with aclosing(recipients):
-        id, tenant, terms = terms_of(service, caller, request)
-        common = wire.campaign_defaults(request, id)
-        faults = _faults_of(service, caller, common)
+        faults = faults_of(service, caller, request)
         if faults:
             raise ProblemError(*faults)
+        id, tenant, terms = terms_of(service, caller, request)
+        common = wire.campaign_defaults(request, id)
         if request.dry_run:
             return await _planned(service, caller, tenant, terms, common, recipients)
         kept = service.office.campaigns
@@ -288,6 +288,16 @@ def _as_repeated(request: wire.CampaignCreate, terms: Terms, kept: Terms) -> Ter
     if terms.hours is None or kept.hours is None or (isinstance(said, dict) and "zone" in said):
         return terms
     return replace(terms, hours=replace(terms.hours, zone=kept.hours.zone))
+
+
+def faults_of(service: Service, caller: Caller, request: wire.CampaignCreate) -> tuple[Fault, ...]:
+    """All that is wrong with what is said of the campaign and of all its messages."""
+    found: tuple[Fault, ...] = ()
+    try:
+        terms_of(service, caller, request)
+    except ProblemError as error:
+        found = error.faults
+    return (*found, *_faults_of(service, caller, wire.campaign_defaults(request, request.id or "")))
 
 
 def _faults_of(service: Service, caller: Caller, common: Mapping[str, Any]) -> tuple[Fault, ...]:

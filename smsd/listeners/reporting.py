@@ -7,11 +7,12 @@ The operations on reports: (service, caller, request) -> answer. A caller sees t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Final, TypeVar
 
 from smsd import wire
+from smsd.core.acceptance import Fault
 from smsd.core.message import State
 from smsd.core.report import DAY_MS, MINUTE_MS, WENT, Group, RetrySums, Span, Sums, mean, percent
 from smsd.core.units import rfc3339
@@ -109,10 +110,7 @@ async def rate(service: Service, caller: Caller, request: wire.ReportRate) -> wi
     """How many messages went and failed in each minute, and in the busiest."""
     reporting, table = service.office.reporting, _table(request.format)
     tenant = caller.bound(request.tenant)
-    try:
-        since, until = reporting.minutes(request.since, request.until)
-    except ValueError as error:
-        raise _wrong_times(error) from error
+    since, until = _times(reporting.minutes, request.since, request.until)
     if not since < until <= since + MOST_GROUPS:
         text = f"`since` is before `until`, and not more than {MOST_GROUPS} minutes: some 7 days."
         raise ProblemError.of("invalid_value", text, "since")
@@ -136,17 +134,25 @@ async def rate(service: Service, caller: Caller, request: wire.ReportRate) -> wi
 
 def _span(reporting: Reporting, caller: Caller, request: wire.Reported) -> Span:
     tenant = caller.bound(request.tenant)
-    try:
-        since, until = reporting.ends(request.since, request.until)
-    except ValueError as error:
-        raise _wrong_times(error) from error
+    since, until = _times(reporting.ends, request.since, request.until)
     if since >= until:
         raise ProblemError.of("invalid_value", "`since` must be before `until`.", "since")
     return Span(since, until, tenant, request.campaign)
 
 
-def _wrong_times(error: ValueError) -> ProblemError:
-    return ProblemError.of("invalid_value", f'`since` and `until`: {error}; or a date: "2026-01-31".', "since")
+def _times(
+    read: Callable[[str | None, str | None], tuple[int, int]], since: str | None, until: str | None
+) -> tuple[int, int]:
+    """As they are read; raises ProblemError with what is wrong with each."""
+    faults: list[Fault] = []
+    for field, ends in (("since", (since, None)), ("until", (None, until))):
+        try:
+            read(*ends)
+        except ValueError as error:
+            faults.append(Fault(field, "invalid_value", f'`{field}`: {error}; or a date: "2026-01-31".'))
+    if faults:
+        raise ProblemError(*faults)
+    return read(since, until)
 
 
 def _by(text: str | None, usual: Group, span: Span) -> Group:

@@ -20,7 +20,8 @@ LIST_LIMIT = 1_000
 LIST_USUAL = 50
 WAIT_MAX_MS = 60_000
 
-_CATEGORIES = [each.value for each in Category]
+CATEGORIES = tuple(each.value for each in Category)
+"""What a filter by category may name."""
 
 
 def message(seen: Seen) -> wire.MessageView:
@@ -101,11 +102,11 @@ def states(text: str | None) -> tuple[State, ...]:
 
 def category(text: str | None) -> str | None:
     """One of the errors' vocabulary."""
-    if text is None or text in _CATEGORIES:
+    if text is None or text in CATEGORIES:
         return text
-    near = get_close_matches(text.upper(), _CATEGORIES, n=1)
+    near = get_close_matches(text.upper(), CATEGORIES, n=1)
     hint = f"; did you mean {near[0]}?" if near else "."
-    raise ProblemError.of("invalid_value", f"`category` is one of {', '.join(_CATEGORIES)}{hint}", "category")
+    raise ProblemError.of("invalid_value", f"`category` is one of {', '.join(CATEGORIES)}{hint}", "category")
 
 
 def recipient(text: str, field: str) -> str:

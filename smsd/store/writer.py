@@ -31,6 +31,7 @@ from enum import Enum
 
 from smsd.store import DiskFullError, OutcomeUnknownError, StoreBrokenError, StoreError
 from smsd.store import statements as sql
+from smsd.store.cleaning import Cleaning, clean
 from smsd.store.connection import Connection, Handle
 from smsd.store.disk import Disk
 from smsd.store.faults import Fault, describe, fault
@@ -47,14 +48,6 @@ TRY_AGAIN_S = 1.0
 IDLE_S = 1.0
 IDLE_ROWS = 500
 """After so long without work, so many rows in the -wal are checkpointed: a start after a crash has little to replay."""
-
-CLEAN_AGAIN_S = 5.0
-"""Between two tries to empty the -wal, while a reader stands in the way of the first."""
-
-REWRITE_BYTES = 64 * 1024 * 1024
-REWRITE_AGAIN_S = 3_600.0
-"""A file no larger than this is written anew (VACUUM) when something is to be clean, once an hour at most: what SQLite left
-in its pages when it moved rows goes with them. It takes some 10 ms a MiB."""
 
 CHECKPOINT_ROWS = 20_000
 """Rows after which it is checkpointed in any case: some tens of MiB of -wal."""
@@ -107,9 +100,7 @@ class Writer:
         self._look_at = 0.0
         self._rows_since_checkpoint = 0
         self._idle = False
-        self._unclean = False
-        self._clean_at = 0.0
-        self._rewrite_at = 0.0
+        self._cleaning = Cleaning()
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -151,9 +142,9 @@ class Writer:
         self._answer_all(late, StoreBrokenError("the outbox is closed: smsd is stopping"))
 
     def clean(self) -> None:
-        """Something was overwritten that is not to stay readable: empty the -wal once nothing has come for IDLE_S, or
-        with the checkpoint that comes before that."""
-        self._unclean = True
+        """Something was overwritten that is not to stay readable: see that it is not, once nothing has come for IDLE_S
+        or with the checkpoint that comes before that."""
+        self._cleaning.ask()
         self._wake.set()
 
     async def close(self) -> None:
@@ -214,9 +205,9 @@ class Writer:
         finally:
             if timer is not None:
                 timer.cancel()
-        enough = self._rows_since_checkpoint >= IDLE_ROWS or self._may_clean()
+        enough = self._rows_since_checkpoint >= IDLE_ROWS or self._cleaning.is_due(self._loop.time())
         if self._idle and enough and self.broken is None:
-            await self._checkpoint()
+            await self._checkpoint(idle=True)
 
     def _doze(self) -> None:
         """Nothing came for as long as `_rest` waits. Not read off a clock: uvloop's timers may fire early by it."""
@@ -231,12 +222,10 @@ class Writer:
             return TRY_AGAIN_S
         if self.broken is not None:
             return None
-        if self._rows_since_checkpoint >= IDLE_ROWS or self._may_clean():
+        if self._rows_since_checkpoint >= IDLE_ROWS:
             return IDLE_S
-        return self._clean_at - self._loop.time() if self._unclean else None
-
-    def _may_clean(self) -> bool:
-        return self._unclean and self._loop.time() >= self._clean_at
+        due = self._cleaning.due()
+        return None if due is None else max(IDLE_S, due - self._loop.time())
 
     # --- one batch ---------------------------------------------------------------------------------------------------
 
@@ -385,56 +374,29 @@ class Writer:
         if await self._connection.run(look):
             self._set_full(False)
 
-    async def _checkpoint(self) -> None:
+    async def _checkpoint(self, *, idle: bool = False) -> None:
         """Copy the -wal into the database, as far as no reader stands in the way; and empty it if it is to be clean."""
+        cleaning = self._cleaning.is_due(self._loop.time())
+        rewrite = cleaning and self._cleaning.begin(self._loop.time(), rewrite=idle and not self.full)
         self._rows_since_checkpoint = 0
-        emptied = False
-        emptying = self._may_clean()
-        rewriting = emptying and self._idle and self._loop.time() >= self._rewrite_at
+        cleaned = not cleaning
 
         def work(db: Handle) -> Result:
-            nonlocal emptied
+            nonlocal cleaned
             try:
-                if rewriting:
-                    rewrite(db)
-                if emptying:
-                    emptied = emptied_now(db)
+                if cleaning:
+                    cleaned = clean(db, rewrite=rewrite)
                 else:
                     db.execute(sql.CHECKPOINT).fetchone()
             except Exception as error:
                 return Result(Stage.UNDONE, fault(error), error)
             return Result(Stage.DONE)
 
-        if emptying:
-            self._unclean = False  # what is overwritten from here on asks anew
-        if rewriting:
-            self._rewrite_at = self._loop.time() + REWRITE_AGAIN_S
         result = await self._connection.run(work)
-        if emptying and not emptied:
-            self._unclean, self._clean_at = True, self._loop.time() + CLEAN_AGAIN_S
+        if not cleaned:
+            self._cleaning.again(self._loop.time(), rewrite=rewrite)
         if result.stage is not Stage.DONE and result.fault is not Fault.BUSY:
             await self._failed([], result)
-
-
-def rewrite(db: Handle) -> None:
-    """Write the whole database anew if it is small."""
-    pages, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
-    if pages * size <= REWRITE_BYTES:
-        began = __import__('time').time()
-        db.execute("VACUUM").fetchall()
-        print('VACUUM took', pages*size, __import__('time').time()-began)
-
-
-def emptied_now(db: Handle) -> bool:
-    """Copy the -wal into the database and cut it to nothing; False: a reader stands in the way. Waits for nobody: the
-    commits behind it would wait too."""
-    waits = db.execute("PRAGMA busy_timeout").fetchone()[0]
-    db.execute("PRAGMA busy_timeout = 0")
-    try:
-        busy: int = db.execute(sql.CHECKPOINT_LAST).fetchone()[0]
-    finally:
-        db.execute(f"PRAGMA busy_timeout = {waits}")
-    return not busy
 
 
 def chained(error: StoreError, cause: Exception) -> StoreError:

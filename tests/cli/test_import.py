@@ -17,11 +17,10 @@ import pytest
 from smsd.cli import feeding
 from smsd.cli.feeding import Feeding, GaveUpError
 from smsd.cli.importing import hours
-from smsd.cli.progress import Bar, Lines
 from smsd.cli.sheets import Sheet, harmless, meant
 from smsd.client import Client, QueueUnavailable
 from tests.cli.fake import Fake
-from tests.cli.helpers import Run
+from tests.cli.helpers import Run, process
 from tests.daemon.harness import until
 from tests.doubles.fake_daemon import Do, Document, RefusedError
 
@@ -224,11 +223,29 @@ def test_no_daemon(smsd: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_file_that_ends_to_be_readable_keeps_what_was_taken(smsd: Run, fake: Carrying, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_bytes(b"to\n" + b"+15550100001\n" * 9_000 + b"+1\xe9\n")
-    done = smsd("import", str(path), *HI)
-    assert done.code == 65
-    assert "not UTF-8" in done.err
-    assert not done.out.startswith("campaign a: 0 accepted")
+    path.write_text("to,text\n" + "+15550100001,Hi\n" * 90 + 'nobody,Hi\n+1,"a"b"\n+2,Hi\n')
+    done = smsd("import", str(path))
+    assert (done.code, done.out) == (65, "campaign a: 90 accepted, 1 refused\n")
+    assert "The row that begins in line 93 is no CSV" in done.err
+    assert "The rows above were handed over" in done.err
+    path.write_text(path.read_text().replace('"a"b"', "ab"))
+    assert smsd("import", str(path)).out == "campaign a: 2 accepted, 90 already there, 1 refused\n"
+
+
+def test_standard_input(fake: Carrying) -> None:
+    rows = b"to|text\n+1|a\n+2|b\n"
+    assert process("import", "-", stdin=rows).returncode == 64
+    assert fake.requests == []
+    assert process("import", "-", "--campaign", "x", stdin=rows).stdout == b"campaign x: 2 accepted\n"
+
+
+def test_what_is_wrong_with_a_campaign_has_remedies_of_its_own(smsd: Run, fake: Carrying, file: Path) -> None:
+    fake.refuse["send"] = RefusedError("wrong_state", "The campaign is cancelled.", "campaign")
+    assert "smsd campaign show spring" in smsd("import", str(file), *HI).err
+    fake.refuse["campaign_create"] = RefusedError("key_conflict", "It has other terms.", "id")
+    err = smsd("import", str(file), *HI).err
+    assert "--campaign NEW" in err
+    assert "key of its own" not in err
 
 
 def test_an_interrupt_says_how_to_go_on(fake: Carrying, file: Path) -> None:
@@ -260,38 +277,6 @@ def test_a_bar_on_a_terminal_and_no_rich_elsewhere(fake: Carrying, file: Path) -
     )
     plain = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=20)
     assert plain.stdout.splitlines()[-1] == "[]"
-
-
-class Half:
-    """A file, half of which is read."""
-
-    size = 200
-
-    def position(self) -> int:
-        return 100
-
-
-def test_lines_where_nobody_sees_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
-    time = [0.0]
-    with Lines(Half(), lambda: time[0]) as progress:
-        for _ in range(4):
-            time[0] += 4.0
-            for _ in range(256):
-                progress.step({"accepted": 1_000, "refused": 0})
-        assert capsys.readouterr().err == "smsd: 1,000 accepted; 50 %, 64 rows/s\n"
-        for seconds in (0, 5, 10):
-            time[0] += seconds
-            progress.say(f"The backlog is full. Trying again in {seconds} s")
-    assert capsys.readouterr().err.count("The backlog is full") == 2
-
-
-def test_a_bar_says_what_is_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
-    bar = Bar(Half())
-    bar.say("before")
-    with bar:
-        bar.step({"accepted": 1})
-        bar.say("The backlog is full.")
-    assert "before" in capsys.readouterr().err
 
 
 def test_rows_that_wait_for_a_limit_are_bounded(fake: Carrying, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

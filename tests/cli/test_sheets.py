@@ -25,7 +25,7 @@ def fields(tmp_path: Path, content: str | bytes, skipped: tuple[str, ...] = (), 
     return found
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_what_spreadsheets_write(tmp_path: Path, delimiter: str, mark: str, newline: str) -> None:
@@ -40,6 +40,34 @@ def test_what_spreadsheets_write(tmp_path: Path, delimiter: str, mark: str, newl
 def test_excels_own_first_line(tmp_path: Path) -> None:
     [row] = rows(tmp_path, "sep=;\r\nto;text\r\n+1;a,b\r\n")
     assert (row.fields["text"], row.line) == ("a,b", 3)
+
+
+def test_empty_lines_before_the_header(tmp_path: Path) -> None:
+    [row] = rows(tmp_path, "\n ;;\r\nto;text\n+1;a\n")
+    assert (row.fields["text"], row.line) == ("a", 4)
+
+
+def test_blanks_around_a_value(tmp_path: Path) -> None:
+    content = "to,text,priority,user,metadata.a,idempotency_key,max_attempts\n +1 , Hi , HIGH,\tann , b , k , 3\n"
+    [found] = fields(tmp_path, content)
+    assert found == {
+        **{"to": "+1", "text": " Hi ", "priority": "HIGH", "user": "ann", "metadata": {"a": " b "}},
+        **{"idempotency_key": " k ", "max_attempts": 3},
+    }
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        (b"+2,caf\xe9", "The byte 0xE9 is not UTF-8"),
+        (b"+2," + b"x" * 70_000, "A cell is of more than 65,536 characters"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_one_row(tmp_path: Path, row: bytes, why: str) -> None:
+    found = rows(tmp_path, b"to,text\n" + b"+1,Hi\n" * 20_000 + row + b"\n+3,Hi\n")
+    assert [(each.line, each.number) for each in found if each.fault] == [(20_002, 20_001)]
+    assert why in found[-2].fault
+    assert found[-1].fields["idempotency_key"] == "campaign:spring:20002"
 
 
 @pytest.mark.parametrize("name", ["to", "TO", "phone", "Number", " mobile ", "Recipient", "Phone Number"])
@@ -67,9 +95,9 @@ def test_columns_are_fields_vars_and_metadata(tmp_path: Path) -> None:
 
 def test_without_a_template_other_columns_are_not_used(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_text("to,text,name,note\n+1,Hi,Ann,x\n")
+    path.write_text("to,text,name,vars.note\n+1,Hi,Ann,x\n")
     with Sheet(path, "a", {}) as sheet:
-        assert sheet.unused == ["name", "note"]
+        assert sheet.unused == ["name", "vars.note"]
         assert [{*row.fields} for row in sheet] == [{"to", "text", "campaign", "idempotency_key"}]
 
 
@@ -85,8 +113,9 @@ def test_a_refused_row_that_was_mended_keeps_its_key(tmp_path: Path) -> None:
     assert fields(tmp_path, content) == [{"idempotency_key": "campaign:spring:5", "to": "+1", "text": "Hi"}]
 
 
-def test_a_number_that_is_none_is_the_rows_fault(tmp_path: Path) -> None:
-    [row] = rows(tmp_path, "to,text,max_attempts\n+1,Hi,many\n")
+@pytest.mark.parametrize("number", ["many", "9" * 5_000])
+def test_a_number_that_is_none_is_the_rows_fault(tmp_path: Path, number: str) -> None:
+    [row] = rows(tmp_path, f"to,text,max_attempts\n+1,Hi,{number}\n")
     assert (row.fault, row.fields) == ("`max_attempts` is a number.", {})
 
 

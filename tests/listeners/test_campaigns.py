@@ -153,8 +153,8 @@ async def test_recipients_one_a_line(rig: Rig, tmp_path: Path) -> None:
 
 
 async def test_only_the_first_faults_are_named(rig: Rig) -> None:
-    made = (await post(rig, {"id": "bad", "text": TEXT, "recipients": ["1"] * 150})).json
-    assert (made["refused"], len(made["errors"]), made["errors"][99]["index"], made["total"]) == (150, 100, 99, 0)
+    made = (await post(rig, {"id": "bad", "text": TEXT, "recipients": ["1"] * 150 + [number(1)]})).json
+    assert (made["refused"], len(made["errors"]), made["errors"][99]["index"], made["total"]) == (150, 100, 99, 1)
 
 
 async def test_a_stream_that_is_cut_is_taken_up_again(rig: Rig, house: House, tmp_path: Path) -> None:
@@ -259,6 +259,14 @@ async def test_what_is_wrong_with_all_is_told_once(rig: Rig, change: Json, field
     assert reply.codes == [(field, code)]
     assert reply.status == (403 if code == "not_allowed" else 422)
     assert (await get(rig, "/v1/campaigns/wrong")).status == 404
+
+
+async def test_all_that_is_wrong_is_told_at_once(rig: Rig) -> None:
+    wrong = {"foo": 1, "rate": "fast", "ttl": "soon", "send_between": "9-18", "name": 5, "text": TEXT}
+    for body in ({**wrong, "recipients": [number(1)]}, lines(wrong, number(1))):
+        reply = await post(rig, body, query="?dry_run=2")
+        fields = ["dry_run", "foo", "name", "rate", "send_between", "ttl"]
+        assert sorted(str(field) for field, _ in reply.codes) == fields
 
 
 NOBODY: list[tuple[Any, list[tuple[str, str]]]] = [

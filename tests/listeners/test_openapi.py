@@ -176,6 +176,7 @@ def test_statuses_stand_only_where_they_can_happen() -> None:
     campaigns = "/v1/campaigns"
     assert described(409) == {
         *(f"post {campaigns}", f"post {campaigns}/{{id}}/pause", f"post {campaigns}/{{id}}/resume"),
+        f"post {campaigns}/{{id}}/cancel",
         *("post /v1/messages", f"post {one}/cancel", f"post {one}/reschedule", f"post {one}/retry"),
         *(f"post {records}", f"delete {records}"),
     }
@@ -194,7 +195,7 @@ def test_statuses_stand_only_where_they_can_happen() -> None:
     recorded = {
         *("get /v1/suppressions", "get /v1/suppressions/{number}", "get /v1/audit", "post /v1/reload"),
         "post /v1/providers/{provider}/register",
-        *("post /v1/failed/retry", "post /v1/failed/delete", f"post {campaigns}/{{id}}/cancel"),
+        *("post /v1/failed/retry", "post /v1/failed/delete"),
     }
     assert described(507) == {*described(409), *providers, *lists, *queues, *recorded}
     assert {"get /v1/ping", "get /v1/providers", "get /v1/events"}.isdisjoint(described(503))

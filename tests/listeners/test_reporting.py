@@ -138,6 +138,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     *(("daily", {"since": text}, "since") for text in ("yesterday", "2026-02-30", "2026-01-02T03:04:05")),
     ("daily", {"since": "2026-02-01", "until": "2026-01-01"}, "since"),
     ("daily", {"since": "1990-01-01"}, "since"),
+    ("daily", {"until": "yesterday"}, "until"),
     ("daily", {"by": "weather"}, "by"),
     ("daily", {"sla": 0}, "sla"),
     ("daily", {"sla": 100.01}, "sla"),

@@ -52,7 +52,7 @@ async def create(desk: Desk, call: Call) -> web.StreamResponse:
         made = await _streamed(desk, call, given, faults)
     else:
         check_json(call.request)
-        request = _request(call, await desk.bodies.read(call.request), given, faults)
+        request = _request(desk, call, await desk.bodies.read(call.request), given, faults)
         made = await call.operation.handler(desk.service, call.caller, request)
     is_new = isinstance(made, wire.CampaignMade) and (made.accepted or made.failed or made.created)
     return reply(wire.encode(made), 202 if is_new else 200)
@@ -63,10 +63,20 @@ def _sends_lines(request: web.Request) -> bool:
     return request.content_type in LINES and charset in {"utf-8", "utf8", "us-ascii"}
 
 
-def _request(call: Call, body: bytes, given: dict[str, object], faults: list[Fault]) -> wire.CampaignCreate:
-    """The object, and what the query says. Raises wire.WireError with all that is wrong."""
-    fields = wire.decode_object(body) if body else {}
-    return wire.build(wire.CampaignCreate, {**fields, **given}, faults)
+def _request(desk: Desk, call: Call, body: bytes, given: dict[str, object], faults: list[Fault]) -> wire.CampaignCreate:
+    """The object, and what the query says. Raises ProblemError, wire.WireError with all that is wrong, also with what
+    could be read beside it."""
+    fields = {**(wire.decode_object(body) if body else {}), **given}
+    try:
+        return wire.build(wire.CampaignCreate, fields, faults)
+    except wire.WireError as error:
+        wrong = {fault.field for fault in error.faults}
+        known = wire.fields_of(wire.CampaignCreate).keys() - wrong
+        left = {name: value for name, value in fields.items() if name in known}
+        if len(error.faults) >= wire.MAX_FAULTS:
+            raise
+        partial = wire.build(wire.CampaignCreate, left)
+        raise ProblemError(*error.joined(campaigning.faults_of(desk.service, call.caller, partial))) from error
 
 
 async def _streamed(desk: Desk, call: Call, given: dict[str, object], faults: list[Fault]) -> msgspec.Struct:
@@ -80,7 +90,7 @@ async def _streamed(desk: Desk, call: Call, given: dict[str, object], faults: li
     limits.together.on_end.add(inflow.hurry)
     try:
         async with aclosing(_pieces(inflow, limits)) as pieces:
-            request = await _first(call, pieces, given, faults)
+            request = await _first(desk, call, pieces, given, faults)
 
             async def handler(service: Service, caller: Caller, asked: wire.CampaignCreate) -> msgspec.Struct:
                 return await campaigning.created(service, caller, asked, _recipients(pieces))
@@ -92,7 +102,9 @@ async def _streamed(desk: Desk, call: Call, given: dict[str, object], faults: li
         limits.together.on_end.discard(inflow.hurry)
 
 
-async def _first(call: Call, pieces: Pieces, given: dict[str, object], faults: list[Fault]) -> wire.CampaignCreate:
+async def _first(
+    desk: Desk, call: Call, pieces: Pieces, given: dict[str, object], faults: list[Fault]
+) -> wire.CampaignCreate:
     """The line that says what holds for all."""
     try:
         piece = await anext(pieces, None)
@@ -103,7 +115,7 @@ async def _first(call: Call, pieces: Pieces, given: dict[str, object], faults: l
         raise ProblemError.of("malformed", text)
     if isinstance(piece, Fault):
         raise ProblemError(piece)
-    request = _request(call, piece, given, faults)
+    request = _request(desk, call, piece, given, faults)
     if request.recipients is not None:
         text = "`recipients` stand behind this line, one a line: remove it, or send all as application/json"
         raise ProblemError.of("invalid_value", text, "recipients")

@@ -67,6 +67,7 @@ FIELDS: Final[Mapping[str, Json]] = {
     "recipients": {
         "description": "Numbers, or objects with any fields of a message, which go before what holds for all.",
         "items": {"type": ["string", "object"]},
+        "minItems": 1,
     },
     "metadata": {"description": f"Strings; at most {rules.MAX_METADATA} bytes of JSON."},
 }
@@ -87,6 +88,7 @@ PARAMETERS: Final[Mapping[str, Json]] = {
     "sla": {"description": "A delivery rate in percent.", "exclusiveMinimum": 0, "maximum": 100},
     "format": {"enum": [*reporting.FORMATS]},
     "limit": {"minimum": 1, "maximum": showing.LIST_LIMIT},
+    "category": {"enum": [*showing.CATEGORIES]},
     "cursor": {"description": "`next_cursor` of the page before."},
     "wait": {"description": "How long to wait, at most 60s.", "pattern": _SPAN},
     "after": {"description": "The id of the last event seen."},
