@@ -6,6 +6,7 @@ daemons, great loads and the real clock, one after the other, because such tests
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -18,6 +19,9 @@ CHECKS: tuple[tuple[str, list[str]], ...] = (
     ("lint", ["-m", "ruff", "check", "."]),
     ("types", ["-m", "mypy"]),
 )
+
+WORKERS = str((os.cpu_count() or 1) + 1)
+"""One more than there are cores: many tests wait now and then for something else than the processor."""
 
 TIMELESS = (
     "bench",
@@ -39,7 +43,10 @@ TIMED = tuple(f"tests/listeners/test_{name}.py" for name in ("batch", "http_cut"
 
 PLAIN = (
     *(f"tests/test_{name}.py" for name in ("architecture", "templates", "wire")),
-    *(f"tests/daemon/test_{name}.py" for name in ("audit", "import", "life", "outcomes", "systemd")),
+    *(
+        f"tests/daemon/test_{name}.py"
+        for name in ("audit", "import", "kill", "life", "outcomes", "systemd", "way_back")
+    ),
 )
 """Files elsewhere that no neighbour can disturb either: their daemons have time."""
 
@@ -48,14 +55,14 @@ def runs(arguments: list[str]) -> tuple[tuple[str, list[str]], ...]:
     """The runs of tests. Who names tests, or wants anything but --long, gets one run."""
     if [argument for argument in arguments if argument != "--long"]:
         return (("tests", ["-m", "pytest", *arguments]),)
-    timeless = [*(f"tests/{name}" for name in TIMELESS), *PLAIN]
+    timeless = [*PLAIN, *(f"tests/{name}" for name in TIMELESS)]  # the long ones first: no core ends alone
     timed = [f"--ignore={name}" for name in TIMED]
     plain = [f"--ignore={name}" for name in PLAIN]
     directories = {path.parent for path in (ROOT / "tests").glob("*/test_*.py")}
     rest = sorted(str(each.relative_to(ROOT)) for each in directories if each.name not in TIMELESS)
     rest += sorted({str(each.relative_to(ROOT)) for each in (ROOT / "tests").glob("test_*.py")} - {*PLAIN})
     return (
-        ("tests in any order", ["-m", "pytest", "-n", "auto", "--dist", "worksteal", *timeless, *timed, *arguments]),
+        ("tests in any order", ["-m", "pytest", "-n", WORKERS, "--dist", "worksteal", *timeless, *timed, *arguments]),
         ("tests in order", ["-m", "pytest", *rest, *TIMED, *plain, *arguments]),
     )
 

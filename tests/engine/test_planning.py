@@ -103,12 +103,12 @@ Case = tuple[str, dict[str, Any], list[dict[str, Any]], Terms | None, float]
 
 CASES: dict[str, Case] = {
     "the provider's rate": ("provider_rate", {"pace": per_second(100, burst=50)}, rows(2_000), None, 60),
-    "the campaign's rate": ("campaign_limit", {"pace": per_second(500)}, rows(1_000), Terms(rate=(125, 10_000)), 200),
+    "the campaign's rate": ("campaign_limit", {"pace": per_second(500)}, rows(400), Terms(rate=(50, 10_000)), 200),
     "its places": (
         "latency", {"pace": per_second(1_000), "max_in_flight": 4, "latency_ms": 100}, rows(500), None, 60,
     ),
     "a tenant's limit": (
-        "tenant_limit", {"pace": per_second(500), "limits": (Rule(Per.TENANT, 125, 5_000),)}, rows(1_000), None, 120,
+        "tenant_limit", {"pace": per_second(500), "limits": (Rule(Per.TENANT, 50, 5_000),)}, rows(400), None, 120,
     ),
     "a recipient's limit": (
         "recipient_limit",
@@ -121,14 +121,14 @@ CASES: dict[str, Case] = {
         [{**row, "user": f"u{place % 40}"} for place, row in enumerate(rows(400))], None, 400,
     ),
     "the hours of the campaign": (
-        "send_between", {"pace": Pace((Window(1, 60_000_000),))}, rows(300),
+        "send_between", {"pace": Pace((Window(1, 60_000_000),))}, rows(150),
         Terms(hours=Hours(13 * 60, 15 * 60, "UTC")), 400_000,
     ),
     "quiet hours": (
         "quiet_hours",
         # Of New York, and the first row's clock reads 09:33.
         {"pace": Pace((Window(1, 60_000_000),)), "quiet": QuietHours(11 * 60, 9 * 60)},
-        [{**row, "to": f"+1212555{2_000 + place:04d}"} for place, row in enumerate(rows(300))], None, 400_000,
+        [{**row, "to": f"+1212555{2_000 + place:04d}"} for place, row in enumerate(rows(150))], None, 400_000,
     ),
     "a later time": (
         "send_at", {"pace": per_second(100)},
@@ -174,9 +174,9 @@ def test_what_others_have_waiting_counts(tmp_path: Path) -> None:
 
     async def story() -> None:
         await rig.start()
-        for place in range(900):
+        for place in range(450):
             await rig.accepted(to=number(50_000 + place), text=f"other {place}", origin=OTHER, priority="normal")
-        said, error = await came_true(rig, rows(200), None, 60)
+        said, error = await came_true(rig, rows(100), None, 60)
         assert said.decided_by is not None
         assert said.decided_by.limit == "backlog"
         assert "messages wait already" in said.decided_by.words

@@ -205,7 +205,7 @@ class Play:
             assert (one.status is Status.CANCELLED) == ((one.tenant, one.id) in self.cancelled)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(STEPS)
 def test_counts_add_up(tmp_path_factory: object, steps: list[tuple[str, int, int]]) -> None:
     assert hasattr(tmp_path_factory, "mktemp")
