@@ -214,7 +214,7 @@ async def play(data: st.DataObject, directory: Path) -> None:
             assert {state: count for state, count in found.states.items() if count} == counted
 
 
-@settings(max_examples=60, deadline=None, phases=(Phase.generate,))  # shrinking starts an engine a hundred times
+@settings(max_examples=30, deadline=None, phases=(Phase.generate,))  # shrinking starts an engine a hundred times
 @given(st.data())
 def test_no_tenant_reaches_what_is_anothers(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory(prefix="smsd-") as directory:

@@ -186,7 +186,7 @@ def assert_bounded(one: Month, keep_days: int) -> None:
 
 
 async def test_a_small_month(opening: Opening, path: Path) -> None:
-    one = await month(opening, path, 600, 200, 50, keep_days=3, days=30)
+    one = await month(opening, path, 400, 200, 50, keep_days=3, days=20)
     assert_bounded(one, 3)
     median = sorted(one.beside_s)[len(one.beside_s) // 2]
     assert median < SENDING_WAITS_S
