@@ -47,7 +47,18 @@ PLAIN = (
     *(f"tests/test_{name}.py" for name in ("architecture", "templates", "wire")),
     *(
         f"tests/daemon/test_{name}.py"
-        for name in ("audit", "import", "kill", "life", "outcomes", "systemd", "way_back")
+        for name in (
+            "audit",
+            "batch_http",
+            "faults",
+            "import",
+            "kill",
+            "life",
+            "outcomes",
+            "systemd",
+            "verdicts",
+            "way_back",
+        )
     ),
 )
 """Files elsewhere that no neighbour can disturb either: their daemons have time."""
