@@ -17,9 +17,9 @@ from smsd.core.admission import AdmissionRules
 from smsd.core.quiet import QuietBook
 from smsd.core.units import DAY
 from smsd.engine.alerts import AlertSettings
-from smsd.engine.engine import Plan
+from smsd.engine.configuration import Plan
 from smsd.engine.hooks import status_url
-from smsd.engine.lane import Setting
+from smsd.engine.setting import Setting
 from smsd.engine.settler import RetryBook
 from smsd.listeners.callers import Scope
 from smsd.listeners.http.access import Access, Token

@@ -298,7 +298,7 @@ class Daemon:
     async def _end_calls(self) -> None:
         if isinstance(self._failure, StoreError):
             return
-        self._bus.publish(Kind.DAEMON_DRAINING, self._clock.wall(), in_flight=self._engine.dispatcher.in_flight)
+        self._bus.publish(Kind.DAEMON_DRAINING, self._clock.wall(), in_flight=self._engine.way_out.dispatcher.in_flight)
         with self._notifier.extended():
             left = await self._engine.drain(self._config.daemon.drain_timeout_ms / 1e3)
         self._notifier.extend(notify.EXTENSION_USEC)  # for the last checkpoint, once: an end that hangs is cut short

@@ -123,8 +123,8 @@ def is_allowed(floor: str, target: str, *, lazy: bool) -> bool:
         return True
     if lazy and wanted.split(".")[0] in LAZY.get(floor, set()):
         return True
-    if floor == "engine" and wanted.startswith("store."):
-        return wanted == "store.operators"  # protocols too: the parts for operators
+    if floor in {"engine", "listeners", "watch"} and wanted.startswith("store."):
+        return wanted == "store.operators"  # protocols too: the parts for operators; all else by the front door
     return any(wanted == each or wanted.startswith(each + ".") for each in MAY_IMPORT[floor])
 
 
@@ -145,6 +145,7 @@ def test_imports_point_downward(path: Path) -> None:
 def test_the_direction_check_can_fail() -> None:
     assert not is_allowed("core", "smsd.engine.bus", lazy=False)
     assert not is_allowed("engine", "smsd.store.sqlite", lazy=False)
+    assert not is_allowed("listeners", "smsd.store.records", lazy=False)
     assert not is_allowed("engine", "smsd.providers.twilio", lazy=False)
     assert not is_allowed("cli", "smsd.daemon", lazy=False)
     assert is_allowed("engine", "smsd.store", lazy=False)

@@ -74,9 +74,17 @@ def known_by(suppression: Document) -> str:
     return _SOURCES.get(source, f"source: {source}") + code_of(suppression)
 
 
-def advice(message: Document) -> str | None:
-    """What helps a message that ended without being sent; None: it waits, was sent, or is as its owner wanted."""
-    if message["state"] not in _RETRYABLE:
+def is_retryable(message: Document) -> bool:
+    """Whether it ended without being sent, and not as its owner wanted."""
+    return message["state"] in _RETRYABLE
+
+
+def advice(message: Document, *, withdrawn: bool = False) -> str | None:
+    """What helps a message that ended without being sent; None: it waits, was sent, or is as its owner wanted.
+    `withdrawn`: its campaign is cancelled, so that no retry is taken."""
+    if not is_retryable(message):
         return None
+    if withdrawn:
+        return "Its campaign is cancelled. If it is still wanted, submit it anew, in another campaign or in none."
     category = (message["error"] or {}).get("category", "EXPIRED" if message["state"] == "expired" else "")
     return _ADVICE.get(category, _MEND).format(id=message["id"], to=message["to"])

@@ -211,20 +211,24 @@ def _confirmed(client: Client, ids: tuple[str, ...], every: bool, yes: bool, fil
 
 def _tell_nothing(out: Out, done: str) -> None:
     if out.json:
-        out.document({done: 0, "skipped": [], "skipped_total": 0})
+        out.document(_nothing(done))
     else:
         click.echo("No such messages.", err=True)
 
 
+def _nothing(done: str) -> Document:
+    return {done: 0, "skipped": [], "skipped_total": 0, **({"last_at": None} if done == "retried" else {})}
+
+
 def _swept(act: Callable[..., Document], done: str, ids: tuple[str, ...], every: bool, filters: Filters) -> Document:
     """As many requests as it takes; their answers added up."""
-    total: Document = {done: 0, "skipped": [], "skipped_total": 0}
+    total = _nothing(done)
     for answer in _answers(act, ids, every, filters):
         total[done] += answer[done]
         total["skipped"] += answer["skipped"][: SKIPPED_SHOWN - len(total["skipped"])]
         total["skipped_total"] += answer["skipped_total"]
-        if "last_at" in answer:
-            total["last_at"] = answer["last_at"] or total.get("last_at")
+        if "last_at" in total:
+            total["last_at"] = answer["last_at"] or total["last_at"]
         if answer["more"] and sys.stderr.isatty():
             click.echo(f"\r{total[done]} {done} so far ...", nl=False, err=True)
     if sys.stderr.isatty() and total[done] > AT_ONCE:

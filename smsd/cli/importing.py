@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import click
 
+from smsd.cli.encoding import stray
 from smsd.cli.feeding import Feeding, GaveUpError
 from smsd.cli.frame import (
     EX_CANTCREAT,
@@ -34,7 +35,7 @@ from smsd.cli.frame import (
 )
 from smsd.cli.progress import progress
 from smsd.cli.refusing import Refusals
-from smsd.cli.sheets import Row, Sheet, SheetError, campaign_of
+from smsd.cli.sheets import CONVERT, Row, Sheet, SheetError, campaign_of
 from smsd.client import Client, Document, SmsdError
 from smsd.client.errors import refusal
 
@@ -100,11 +101,11 @@ def campaign_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def import_command(client: Client, out: Out, *, file: Path, campaign: str | None, **options: Any) -> None:
     """Send a message to everybody in a CSV file, as one campaign.
 
-    FILE is UTF-8 with a header; columns are parted by comma, semicolon, tab or |. A - is standard input, and needs
-    --campaign. One column has the numbers: to, phone, number, mobile or recipient. Columns named like a message's
-    fields (text, from, user, type, send_at, ttl, priority, idempotency_key, metadata.NAME ...) are these fields; with
-    --template all others fill its blanks (vars.NAME where a name is taken). --text is sent as it stands: only a
-    template has blanks.
+    FILE is UTF-8 with a header (one that is not is refused as a whole, unless --errors keeps its rows); columns are
+    parted by comma, semicolon, tab or |. A - is standard input, and needs --campaign. One column has the numbers:
+    to, phone, number, mobile or recipient. Columns named like a message's fields (text, from, user, type, send_at,
+    ttl, priority, idempotency_key, metadata.NAME ...) are these fields; with --template all others fill its blanks
+    (vars.NAME where a name is taken). --text is sent as it stands: only a template has blanks.
 
     Every row has a key of its own, so this command can be run again after whatever happened: rows that were taken are
     not sent twice. A row that was changed since is refused (key_conflict); another --campaign sends it.
@@ -119,6 +120,8 @@ def import_command(client: Client, out: Out, *, file: Path, campaign: str | None
         raise click.UsageError("Nothing of the file's name can be in an id; give one with --campaign.")
     with ExitStack() as stack:
         sheet = opened(stack, file, id, options)
+        if options["errors"] is None:
+            _look_through(sheet)
         refused = _refusals(stack, options["errors"], sheet)
         Import(client, out, sheet, id, refused, options).run()
 
@@ -143,6 +146,15 @@ _OF_MESSAGES: Final = ("text", "template", "lang", "from_", "type", "priority", 
 
 def tell_of_sheet(error: SheetError, file: Path) -> None:
     complain([error.message], error.remedy, str(file))
+
+
+def _look_through(sheet: Sheet) -> None:
+    """Ends the command when the file is not UTF-8 to its end: half of it would be sent, and which half is chance."""
+    found = stray(sheet.fileno())
+    if found is not None:
+        text = f"Line {found.line} has the byte 0x{found.byte:X}, which is not UTF-8; nothing was sent."
+        tell_of_sheet(SheetError(text, f"{CONVERT}. Or keep such rows for later: --errors FILE"), sheet.path)
+        leave(EX_DATAERR)
 
 
 def _refusals(stack: ExitStack, path: Path | None, sheet: Sheet) -> Refusals | None:

@@ -39,6 +39,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "The daemon": {
         "stats": "state",
+        "alerts": "alerting",
         "report": "reporting",
         "providers": "state",
         "suppress": "suppressing",

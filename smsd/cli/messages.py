@@ -12,13 +12,13 @@ from typing import Final, NamedTuple
 import click
 
 from smsd.cli import standing
-from smsd.cli.explaining import advice, code_of, outcome_of, receipt_of
+from smsd.cli.explaining import advice, code_of, is_retryable, outcome_of, receipt_of
 from smsd.cli.filters import by_filters, first, more, up_to
 from smsd.cli.frame import Out, asks_daemon, complain, examples, printable
 from smsd.cli.live import WATCH, View, present
 from smsd.cli.render import Page, about, cell, facts, table, when
 from smsd.cli.tables import ABSENT
-from smsd.client import Client, Document, NotAllowed
+from smsd.client import Client, Document, NotAllowed, NotFound
 
 
 @click.command(
@@ -46,7 +46,7 @@ def show_command(client: Client, out: Out, *, id: str, only_attempts: bool) -> N
     now = datetime.now(UTC)
     if message is not None:
         out.line(f"{message['id']}  {message['state']}")
-        facts(_facts(message, now))
+        facts(_facts(message, now, withdrawn=_is_withdrawn(client, message)))
         out.line("  Text")
         for line in ("(redacted)" if message["text"] is None else message["text"]).splitlines():
             out.line(f"    {printable(line)}")
@@ -56,7 +56,17 @@ def show_command(client: Client, out: Out, *, id: str, only_attempts: bool) -> N
         _show_attempt(out, attempt, now)
 
 
-def _facts(message: Document, now: datetime) -> list[tuple[str, object]]:
+def _is_withdrawn(client: Client, message: Document) -> bool:
+    """Whether its campaign is cancelled, where that matters. One that is kept no more holds nothing up."""
+    if message["campaign"] is None or not is_retryable(message):
+        return False
+    try:
+        return bool(client.campaign(message["campaign"], tenant=message["tenant"])["status"] == "cancelled")
+    except (NotAllowed, NotFound):
+        return False
+
+
+def _facts(message: Document, now: datetime, *, withdrawn: bool) -> list[tuple[str, object]]:
     waiting, error = message["waiting"], message["error"]
     times = ("created_at", "send_at", "next_attempt_at", "processed_at", "sent_at", "delivered_at", "expires_at")
     labels = ("Accepted", "Send at", "Next attempt", "Last attempt", "Sent", "Delivered", "Expires")
@@ -69,7 +79,7 @@ def _facts(message: Document, now: datetime) -> list[tuple[str, object]]:
         ("Will go", message.get("eta") and about(message["eta"], now)),
         ("Error", error and _told(error)),
         ("Said by", error and _said_by(error, now)),
-        ("To do", advice(message)),
+        ("To do", advice(message, withdrawn=withdrawn)),
         *((label, message[name] and when(message[name], now)) for name, label in zip(times, labels, strict=True)),
         ("Attempts", f"{message['attempts']}, at most {message['max_attempts']} a round"),
         ("Provider", message["provider"]),

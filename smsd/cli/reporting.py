@@ -128,7 +128,7 @@ def _retries(found: Document) -> Page:
         [
             ("Retried", found["total_retries"]),
             ("Of them sent", found["successful_retries"]),
-            ("Success rate", found["success_rate"] and _percent(found["success_rate"])),
+            ("Success rate", _percent(found["success_rate"])),
             ("Attempts on average", found["average_attempts"]),
         ]
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -70,6 +71,9 @@ def restore_command(
     Messages that were waiting when the backup was made may have been sent since. `--pending hold` keeps them back as
     failed with UNCERTAIN: none is sent twice, and you decide. `--pending send` sends them again. An outbox that is in
     the place is kept beside it under another name.
+
+    Applications with callbacks are told of each message that is held back, once the daemon runs. The URLs of tenants
+    are the configuration's: with `--state-dir` only messages that named a URL of their own are told of.
     """
     if path is not None and state_dir is not None:
         raise click.UsageError("--config and --state-dir both say where the outbox is; leave one of them out.")
@@ -77,16 +81,18 @@ def restore_command(
     if not (file.is_file() and os.access(file, os.R_OK)):
         complain([f"{file} is not a file that can be read."], "Name the FILE that `smsd backup FILE` wrote.")
         leave(EX_NOINPUT)
-    place = state_dir or _state_dir(path or CONFIG)
+    place, urls = (state_dir, {}) if state_dir is not None else _configured(path or CONFIG)
     _confirm(file, place, pending, yes)
-    _restore(file, place, pending, out)
+    _restore(file, place, pending, urls, out)
 
 
-def _state_dir(path: Path) -> Path:
+def _configured(path: Path) -> tuple[Path, Mapping[str, str]]:
+    """Where the outbox goes, and by tenant the URL that is called back."""
     from smsd.config import ConfigError, load
 
     try:
-        return load(path, os.environ).daemon.state_dir
+        config = load(path, os.environ)
+        return config.daemon.state_dir, config.callbacks.urls
     except ConfigError as error:
         complain([str(fault) for fault in error.faults], "Or say where the outbox goes: --state-dir DIR")
         leave(EX_CONFIG)
@@ -105,13 +111,13 @@ def _confirm(file: Path, place: Path, pending: str, yes: bool) -> None:
     click.confirm("Go on?", abort=True, err=True)
 
 
-def _restore(file: Path, place: Path, pending: str, out: Out) -> None:
+def _restore(file: Path, place: Path, pending: str, urls: Mapping[str, str], out: Out) -> None:
     from smsd.store import DiskFullError, StoreError
     from smsd.store.guard import LockHeldError
     from smsd.store.restore import restore
 
     try:
-        done = restore(file, place, pending=pending)
+        done = restore(file, place, pending=pending, urls=urls)
     except StoreError as error:
         runs = isinstance(error.__cause__, LockHeldError)
         complain([str(error)], f"Nothing was changed.{HOW_TO_STOP if runs else ''}")

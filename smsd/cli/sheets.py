@@ -135,6 +135,10 @@ class Sheet:
     def __exit__(self, *_: object) -> None:
         self._raw.close()
 
+    def fileno(self) -> int:
+        """Of the open file."""
+        return self._raw.fileno()
+
     def position(self) -> int:
         """Bytes of the file that were read; 0 when nobody knows how many there are."""
         return min(self._raw.tell(), self.size) if self.size else 0

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import click
 
 from smsd.cli import standing
+from smsd.cli.alerting import add_raised
 from smsd.cli.completion import known_providers
 from smsd.cli.frame import Out, asks_daemon, examples, printable
 from smsd.cli.live import WATCH, View, present
@@ -28,7 +29,10 @@ from smsd.client import Client, Document
 @WATCH
 @asks_daemon
 def stats_command(client: Client, out: Out, *, every: float | None) -> None:
-    """Counts and throughput: of the whole daemon, or of your own messages if you may see only those."""
+    """Counts and throughput: of the whole daemon, or of your own messages if you may see only those.
+
+    Alerts that are raised stand first, for who may read everybody's messages.
+    """
     present(View(client.stats, lambda stats: [stats], _stats_page), out, every)
 
 
@@ -36,6 +40,7 @@ def _stats_page(stats: Document) -> Page:
     now = datetime.now(UTC)
     page = Page()
     page.line(f"smsd {stats['version']}, up {span(stats['uptime_s'])}")
+    add_raised(page, stats.get("alerts") or (), now)
     page.facts(
         [
             *((state.capitalize(), count) for state, count in stats["states"].items()),

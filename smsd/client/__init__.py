@@ -14,8 +14,10 @@ new connection; one that may have is repeated only when that cannot do harm: rea
 send with an `idempotency_key`. Everything else raises QueueUnavailable with `maybe_taken`.
 
     sync.py       Client                                    aio.py         AsyncClient
+    asking.py     at once, aside, page after page           aio_asking.py  the same
     channel.py    a connection below Client, and spare ones  aio_socket.py  those below AsyncClient, pipelined
-    many.py       send_many                                 aio_threads.py  HTTP for AsyncClient, in threads
+    many.py       send_many                                 aio_many.py    the same
+    paging.py     listings                                  aio_threads.py  HTTP for AsyncClient, in threads
     doors.py      socket or URL; the socket's requests      http.py        HTTP's requests
     link.py       bytes over the socket                     http_link.py, reach.py   bytes over HTTP, TCP and TLS
     place.py      where the socket is                       routes.py, answers.py, batches.py   HTTP's paths and bodies

@@ -1,52 +1,33 @@
 """How does an asyncio program hand over messages and ask about them?
 
-AsyncClient, with the methods of Client (sync.py) as coroutines, over the socket (aio_socket) or over HTTP
-(aio_threads). These three are the only modules of the client that import asyncio, so they are imported when somebody
-asks for AsyncClient.
+AsyncClient, with the methods of Client (sync.py) as coroutines. In which way each is asked is known by aio_asking. The
+modules whose names begin with aio are the only ones of the client that import asyncio, so they are imported when
+somebody asks for AsyncClient.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
-from contextlib import aclosing
-from functools import partial
-from itertools import islice
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, BinaryIO, Self
 
-from smsd.client.aio_socket import SocketSide
-from smsd.client.copying import Copying, put
-from smsd.client.doors import SocketDoor, find
-from smsd.client.errors import QueueUnavailable, SmsdError
-from smsd.client.following import Following
-from smsd.client.loss import accepted_all_the_same
-from smsd.client.many import Stream
+from smsd.client.aio_asking import AsyncAsking
+from smsd.client.doors import find
+from smsd.client.errors import SmsdError
 from smsd.client.words import (
     REPORT_S,
-    SNAPSHOT_S,
     TIMEOUT,
-    WINDOW,
     Document,
     Documents,
     document_at,
     documents_at,
     failed_request,
     given,
-    line_of_result,
-    page_request,
     report_request,
     reschedule_request,
     retry_request,
-    send_now_request,
     submission,
-    submission_of,
-    wait_s,
 )
-
-if TYPE_CHECKING:
-    from smsd.client.aio_threads import ThreadSide
 
 
 class AsyncClient:
@@ -72,14 +53,7 @@ class AsyncClient:
         timeout: float = TIMEOUT,
     ) -> None:
         self._door = find(socket, url, token)
-        self._timeout = timeout
-        self._side: SocketSide | ThreadSide
-        if isinstance(self._door, SocketDoor):
-            self._side = SocketSide(self._door)
-        else:
-            from smsd.client.aio_threads import ThreadSide
-
-            self._side = ThreadSide(self._door)
+        self._daemon = AsyncAsking(self._door, timeout)
 
     async def __aenter__(self) -> Self:
         return self
@@ -95,64 +69,23 @@ class AsyncClient:
     async def close(self) -> None:
         """Close the connections; the next call opens a new one. Calls under way end as if theirs were lost; events()
         ends."""
-        await self._side.close()
+        await self._daemon.close()
 
     async def call(self, op: str, **fields: Any) -> Document:
         """Any operation of the daemon by its name; the answer without `ok` and `ref`."""
-        return await self._call({"op": op, **fields})
+        return await self._daemon.ask({"op": op, **fields})
 
     async def send(self, to: str, text: str | None = None, **fields: Any) -> Document:
         """Submit a message; see Client.send."""
-        return await self._call(submission(to, text, fields))
+        return await self._daemon.ask(submission(to, text, fields))
 
     async def send_now(self, to: str, text: str | None = None, *, wait: str = "5s", **fields: Any) -> Document:
         """Submit a message and wait until it has left the queue, at most `wait`; see Client.send_now."""
-        request, seconds = submission(to, text, fields), self._timeout + wait_s(wait)
-        if self._door.sends_and_waits:
-            found = await self._side.aside(send_now_request(request, wait), seconds)
-            return found if "created_at" in found else await self.get(found["id"])
-        accepted = await self._call(request)
-        try:
-            return await self.get(accepted["id"], wait=wait)
-        except QueueUnavailable as error:
-            raise accepted_all_the_same(accepted["id"], error) from error
+        return await self._daemon.send_now(submission(to, text, fields), wait)
 
-    async def send_many(self, items: Iterable[Mapping[str, Any]]) -> AsyncIterator[Document]:
+    def send_many(self, items: Iterable[Mapping[str, Any]]) -> AsyncIterator[Document]:
         """Submit many; results as Client.send_many's, in order. A daemon that is gone fails each item by itself."""
-        side = self._side
-        sending = self._pipelined(items) if isinstance(side, SocketSide) else self._batches(side, items)
-        async with aclosing(sending) as results:
-            async for result in results:
-                yield result
-
-    async def _pipelined(self, items: Iterable[Mapping[str, Any]]) -> AsyncGenerator[Document, None]:
-        flights: deque[asyncio.Task[Document]] = deque()
-        try:
-            for index, item in enumerate(items):
-                if len(flights) >= WINDOW:
-                    yield await flights.popleft()
-                flights.append(asyncio.create_task(self._one_of_many(index, item)))
-            while flights:
-                yield await flights.popleft()
-        finally:
-            for flight in flights:
-                flight.cancel()
-
-    async def _one_of_many(self, index: int, item: Mapping[str, Any]) -> Document:
-        try:
-            return line_of_result(index, await self._call(submission_of(item)))
-        except SmsdError as error:
-            return line_of_result(index, error)
-
-    async def _batches(self, side: ThreadSide, items: Iterable[Mapping[str, Any]]) -> AsyncGenerator[Document, None]:
-        """A window at a time, in a thread. The items are taken here: a program's iterator belongs to its loop."""
-        feed, before = iter(items), 0
-        while window := [*islice(feed, self._door.window)]:
-            stream = Stream(self._door, self._timeout)
-            results: Documents = await side.run(partial(list, stream.run(window)))
-            for result in results:
-                yield {**result, "index": result["index"] + before}
-            before += len(window)
+        return self._daemon.send_many(items)
 
     async def offer(
         self,
@@ -164,100 +97,99 @@ class AsyncClient:
     ) -> Document:
         """Submit a message; never raises, takes at most `timeout` seconds; see Client.offer."""
         try:
-            return {"ok": True, **await self._call(submission(to, text, fields), timeout)}
+            return {"ok": True, **await self._daemon.ask(submission(to, text, fields), timeout)}
         except SmsdError as error:
             return {"ok": False, "error": error.document()}
 
     async def get(self, id: str, *, wait: str | None = None) -> Document:
         """Everything known of a message (the message view); `wait`: see Client.get."""
-        request, seconds = given("get", id=id, wait=wait), wait_s(wait)
-        found = await (self._side.aside(request, self._timeout + seconds) if seconds else self._call(request))
-        return document_at(found, "message")
+        return await self._daemon.get(id, wait)
 
     status = get
 
-    async def list(self, *, limit: int | None = None, **filters: Any) -> AsyncIterator[Document]:
+    def list(self, *, limit: int | None = None, **filters: Any) -> AsyncIterator[Document]:
         """Messages, newest first; see Client.list."""
-        async for item in self._pages("list", filters, limit):
-            yield item
+        return self._daemon.pages("list", filters, limit)
 
     async def attempts(self, id: str) -> Documents:
         """The calls made for a message, oldest first."""
-        return documents_at(await self._call({"op": "attempts", "id": id}), "attempts")
+        return documents_at(await self._daemon.ask({"op": "attempts", "id": id}), "attempts")
 
     async def cancel(self, id: str) -> Document:
         """Cancel a pending message; its view. Raises WrongState once it is being sent."""
-        return document_at(await self._call({"op": "cancel", "id": id}), "message")
+        return document_at(await self._daemon.ask({"op": "cancel", "id": id}), "message")
 
     async def reschedule(
         self, id: str, send_at: str, *, ttl: str | None = None, expires_at: str | None = None
     ) -> Document:
         """Give a pending message another time; see Client.reschedule."""
-        return document_at(await self._call(reschedule_request(id, send_at, ttl, expires_at)), "message")
+        return document_at(await self._daemon.ask(reschedule_request(id, send_at, ttl, expires_at)), "message")
 
     async def retry(
         self, id: str, *, ttl: str | None = None, expires_at: str | None = None, force: bool = False
     ) -> Document:
         """Open a new round for a failed, undelivered or expired message; see Client.retry."""
-        return document_at(await self._call(retry_request(id, ttl, expires_at, force)), "message")
+        return document_at(await self._daemon.ask(retry_request(id, ttl, expires_at, force)), "message")
 
-    async def campaigns(self, *, limit: int | None = None, tenant: str | None = None) -> AsyncIterator[Document]:
+    def campaigns(self, *, limit: int | None = None, tenant: str | None = None) -> AsyncIterator[Document]:
         """Campaigns, newest first; see Client.campaigns."""
-        async for item in self._pages("campaigns", {"tenant": tenant}, limit):
-            yield item
+        return self._daemon.pages("campaigns", {"tenant": tenant}, limit)
 
     async def campaign(self, id: str, *, tenant: str | None = None) -> Document:
         """One campaign; see Client.campaign."""
-        return document_at(await self._call(given("campaign", id=id, tenant=tenant)), "campaign")
+        return document_at(await self._daemon.ask(given("campaign", id=id, tenant=tenant)), "campaign")
 
     async def campaign_status(self, id: str, *, tenant: str | None = None) -> Document:
         """How far it is; see Client.campaign_status."""
-        return await self._call(given("campaign_status", id=id, tenant=tenant))
+        return await self._daemon.ask(given("campaign_status", id=id, tenant=tenant))
 
     async def campaign_create(self, id: str | None = None, **fields: Any) -> Document:
         """Make a campaign and hand messages in; see Client.campaign_create."""
-        return await self._call(given("campaign_create", id=id, **fields))
+        return await self._daemon.ask(given("campaign_create", id=id, **fields))
 
     async def campaign_pause(self, id: str, *, tenant: str | None = None) -> Document:
         """Send nothing of it until it is resumed; see Client.campaign_pause."""
-        return document_at(await self._call(given("campaign_pause", id=id, tenant=tenant)), "campaign")
+        return document_at(await self._daemon.ask(given("campaign_pause", id=id, tenant=tenant)), "campaign")
 
     async def campaign_resume(self, id: str, *, tenant: str | None = None) -> Document:
         """Send it on; see Client.campaign_resume."""
-        return document_at(await self._call(given("campaign_resume", id=id, tenant=tenant)), "campaign")
+        return document_at(await self._daemon.ask(given("campaign_resume", id=id, tenant=tenant)), "campaign")
 
     async def campaign_cancel(self, id: str, *, tenant: str | None = None) -> Document:
         """Cancel all of it that waits, for good; see Client.campaign_cancel."""
-        return document_at(await self._call(given("campaign_cancel", id=id, tenant=tenant)), "campaign")
+        return document_at(await self._daemon.ask(given("campaign_cancel", id=id, tenant=tenant)), "campaign")
 
     async def stats(self) -> Document:
         """Counts of states, categories, providers; throughput; uptime_s; version."""
-        return await self._call({"op": "stats"})
+        return await self._daemon.ask({"op": "stats"})
+
+    async def alerts(self) -> Documents:
+        """Alerts that are raised and that were; see Client.alerts."""
+        return documents_at(await self._daemon.ask({"op": "alerts"}), "items")
 
     async def user_stats(self, user: str, *, tenant: str | None = None) -> Document:
         """Counts of the messages about one of your users; see Client.user_stats."""
-        return await self._call(given("user", user=user, tenant=tenant))
+        return await self._daemon.ask(given("user", user=user, tenant=tenant))
 
     async def recipient_stats(self, number: str, *, tenant: str | None = None) -> Document:
         """The same counts of the messages to one number, with `recipient` for `user_id`."""
-        return await self._call(given("recipient", number=number, tenant=tenant))
+        return await self._daemon.ask(given("recipient", number=number, tenant=tenant))
 
-    async def suppressions(
+    def suppressions(
         self, *, scope: str | None = None, number: str | None = None, limit: int | None = None
     ) -> AsyncIterator[Document]:
         """Numbers that get nothing more, in order; see Client.suppressions."""
-        async for item in self._pages("suppressions", {"scope": scope, "number": number}, limit):
-            yield item
+        return self._daemon.pages("suppressions", {"scope": scope, "number": number}, limit)
 
     async def suppress(self, number: str, *, scope: str | None = None) -> Document:
         """Text this number no more; see Client.suppress."""
-        return await self._call(given("suppress", number=number, scope=scope))
+        return await self._daemon.ask(given("suppress", number=number, scope=scope))
 
     async def unsuppress(self, number: str, *, scope: str | None = None) -> Document:
         """Let it be texted again; see Client.unsuppress."""
-        return await self._call(given("unsuppress", number=number, scope=scope))
+        return await self._daemon.ask(given("unsuppress", number=number, scope=scope))
 
-    async def inbound(
+    def inbound(
         self,
         *,
         from_: str | None = None,
@@ -268,120 +200,74 @@ class AsyncClient:
     ) -> AsyncIterator[Document]:
         """Texts received, newest first; see Client.inbound."""
         filters = {"from": from_, "to": to, "tenant": tenant, "since": since}
-        async for item in self._pages("inbound", filters, limit):
-            yield item
+        return self._daemon.pages("inbound", filters, limit)
 
     async def providers(self) -> Documents:
         """Each provider with its state, rate and load."""
-        return documents_at(await self._call({"op": "providers"}), "providers")
+        return documents_at(await self._daemon.ask({"op": "providers"}), "providers")
 
     async def pause(self, provider: str) -> Document:
         """Begin no more calls at a provider; its view."""
-        return document_at(await self._call({"op": "pause", "provider": provider}), "provider")
+        return document_at(await self._daemon.ask({"op": "pause", "provider": provider}), "provider")
 
     async def resume(self, provider: str) -> Document:
         """Lift a provider's pause, halt or cooldown; its view."""
-        return document_at(await self._call({"op": "resume", "provider": provider}), "provider")
+        return document_at(await self._daemon.ask({"op": "resume", "provider": provider}), "provider")
 
     async def register(self, provider: str, *, dry_run: bool = False) -> Document:
         """Let a provider know where to call back; see Client.register."""
-        return await self._call(given("register", provider=provider, dry_run=dry_run or None))
+        return await self._daemon.ask(given("register", provider=provider, dry_run=dry_run or None))
 
-    async def callbacks(
+    def callbacks(
         self, *, failed: bool = False, tenant: str | None = None, limit: int | None = None
     ) -> AsyncIterator[Document]:
         """Callbacks that wait or were given up, oldest first; see Client.callbacks."""
-        async for item in self._pages("callbacks", {"failed": failed or None, "tenant": tenant}, limit):
-            yield item
+        return self._daemon.pages("callbacks", {"failed": failed or None, "tenant": tenant}, limit)
 
     async def replay_callbacks(self, ids: Iterable[str] | None = None) -> Document:
         """Try callbacks again; see Client.replay_callbacks."""
-        return await self._call(given("replay", ids=None if ids is None else [*ids]))
+        return await self._daemon.ask(given("replay", ids=None if ids is None else [*ids]))
 
     async def report(self, kind: str, **fields: Any) -> Document:
         """A report; see Client.report."""
-        return await self._call(report_request(kind, fields), max(self._timeout, REPORT_S))
+        return await self._daemon.ask(report_request(kind, fields), at_least=REPORT_S)
 
-    async def events(self, *, after: str | None = None, kinds: str | None = None) -> AsyncIterator[Document]:
+    def events(self, *, after: str | None = None, kinds: str | None = None) -> AsyncIterator[Document]:
         """What happens, as it happens, for ever; see Client.events."""
-        following = Following(after, kinds)
-        async with self._side.own() as channel:
-            while not channel.ended():
-                try:
-                    answer = await channel.ask(following.request(), self._timeout + following.wait_s)
-                except SmsdError as error:
-                    if channel.ended():
-                        return
-                    await channel.rest(following.failed(error))
-                else:
-                    for event in following.take(answer):
-                        yield event
+        return self._daemon.follow(after, kinds)
 
-    async def failed(self, *, limit: int | None = None, **filters: Any) -> AsyncIterator[Document]:
+    def failed(self, *, limit: int | None = None, **filters: Any) -> AsyncIterator[Document]:
         """What failed or was not delivered, newest first; see Client.failed."""
-        async for item in self._pages("failed", filters, limit):
-            yield item
+        return self._daemon.pages("failed", filters, limit)
 
     async def failed_retry(self, ids: Iterable[str] | None = None, *, all: bool = False, **fields: Any) -> Document:
         """Open a new round for what failed; see Client.failed_retry."""
-        return await self._call(failed_request("failed_retry", ids, all, fields))
+        return await self._daemon.ask(failed_request("failed_retry", ids, all, fields))
 
     async def failed_delete(self, ids: Iterable[str] | None = None, *, all: bool = False, **fields: Any) -> Document:
         """Take away what failed; see Client.failed_delete."""
-        return await self._call(failed_request("failed_delete", ids, all, fields))
+        return await self._daemon.ask(failed_request("failed_delete", ids, all, fields))
 
     async def plan(self, rows: Iterable[Mapping[str, Any]], **fields: Any) -> Document:
         """What would happen if these messages were handed in; see Client.plan."""
-        from smsd.client.planning import PLAN_S, plan_requests
+        return await self._daemon.plan(rows, fields)
 
-        requests = plan_requests(rows, fields)
-        request = next(requests)
-        while True:
-            answer = await self._call(request, max(self._timeout, PLAN_S))
-            try:
-                request = requests.send(answer)
-            except StopIteration as done:
-                result: Document = done.value
-                return result
-
-    async def audit(self, *, limit: int | None = None, **filters: Any) -> AsyncIterator[Document]:
+    def audit(self, *, limit: int | None = None, **filters: Any) -> AsyncIterator[Document]:
         """What operators did, newest first; see Client.audit."""
-        async for item in self._pages("audit", filters, limit):
-            yield item
+        return self._daemon.pages("audit", filters, limit)
 
     async def reload(self) -> Document:
         """Let the daemon read its configuration again; see Client.reload."""
-        return await self._call({"op": "reload"})
+        return await self._daemon.ask({"op": "reload"})
 
     async def backup(self, file: BinaryIO) -> int:
         """Write a consistent copy of the outbox into `file`, in a thread; its bytes. See Client.backup."""
-        copying = Copying()
-        async with self._side.own() as channel:
-            while not copying.done:
-                seconds = self._timeout if copying.begun else max(self._timeout, SNAPSHOT_S)
-                data = copying.take(await channel.ask(copying.request(), seconds))
-                await asyncio.to_thread(put, file, data)
-        return copying.size
+        return await self._daemon.copy(file)
 
     async def metrics(self) -> str:
         """The daemon's figures in Prometheus' text format."""
-        return str((await self._call({"op": "metrics"}))["text"])
+        return str((await self._daemon.ask({"op": "metrics"}))["text"])
 
     async def ping(self) -> Document:
         """`{pong: True, version}`"""
-        return await self._call({"op": "ping"})
-
-    async def _pages(self, op: str, filters: Mapping[str, Any], limit: int | None) -> AsyncIterator[Document]:
-        """The items of a listing, page after page."""
-        cursor: str | None = None
-        while limit is None or limit > 0:
-            page = await self._call(page_request(op, filters, limit, cursor))
-            for item in page["items"]:
-                yield item
-            cursor = page.get("next_cursor")
-            limit = None if limit is None else limit - len(page["items"])
-            if cursor is None:
-                return
-
-    async def _call(self, request: Document, seconds: float | None = None) -> Document:
-        return await self._side.ask(request, self._timeout if seconds is None else seconds)
+        return await self._daemon.ask({"op": "ping"})

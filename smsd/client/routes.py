@@ -50,6 +50,7 @@ ROUTES: Final[Mapping[str, Route]] = {
     "campaign_cancel": Route("POST", "/v1/campaigns/{id}/cancel", "progress", "campaign"),
     "campaign_status": Route("GET", "/api/campaigns/{id}/status", "metrics"),
     "stats": Route("GET", "/v1/stats", "states"),
+    "alerts": Route("GET", "/v1/alerts", "items"),
     "report_daily": Route("GET", "/v1/reports/daily", "items"),
     "report_errors": Route("GET", "/v1/reports/errors", "items"),
     "report_retries": Route("GET", "/v1/reports/retries", "items"),

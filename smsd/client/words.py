@@ -179,7 +179,7 @@ READS: Final = frozenset(
         *(f"report_{kind}" for kind in REPORTS),
         *("get", "list", "attempts", "stats", "user", "recipient", "providers", "inbound", "suppressions", "callbacks"),
         *("campaign", "campaigns", "campaign_status"),
-        *("events", "backup", "metrics", "ping", "audit", "failed"),
+        *("events", "backup", "metrics", "ping", "audit", "failed", "alerts"),
     }
 )
 """Operations that change nothing."""

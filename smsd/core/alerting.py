@@ -57,7 +57,7 @@ class AlertRules:
     error_minimum: int = 100
     """Messages in the window below which the rate raises nothing."""
     backlog: int = 0
-    """Pending and processing messages."""
+    """Pending and processing messages, but for those of campaigns that are paused or have a rate or hours."""
     cooldowns: int = 0
     """Of one provider within `cooldowns_span_ms`."""
     cooldowns_span_ms: int = units.HOUR

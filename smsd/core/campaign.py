@@ -147,9 +147,11 @@ class Gate:
 def gate(campaign: Campaign, now: Instant) -> Gate | None:
     """What holds it up at `now`; None: nothing does. Its rate is asked for with the limits."""
     if campaign.cancelled_at is not None:
-        return Gate(Reason.CAMPAIGN_PAUSED, f"campaign {campaign.id} is cancelled", None)
+        words = f"campaign {campaign.id} is cancelled, and so are those of its messages that wait"
+        return Gate(Reason.CAMPAIGN_PAUSED, words, None)
     if campaign.paused_at is not None:
-        return Gate(Reason.CAMPAIGN_PAUSED, f"campaign {campaign.id} is paused", None)
+        words = f"campaign {campaign.id} is paused; nothing of it is sent until it is resumed: smsd campaign resume"
+        return Gate(Reason.CAMPAIGN_PAUSED, f"{words} {campaign.id}", None)
     hours = campaign.terms.hours
     opens = now if hours is None else hours.opens(now)
     if hours is None or opens == now:

@@ -29,6 +29,9 @@ KEY_KEPT_MS = 82_800_000
 """23 h. So long the same bytes are sent again by their key: that never doubles, as long as the provider remembers it
 (providers keep keys for 24 h), and whatever else one might do could."""
 
+WITHDRAWN = "withdrawn"
+"""In the place of `on_uncertain` for a message whose campaign is cancelled: it is held, and a retry is refused."""
+
 EMPTY_ANSWERS = 2
 """Look-ups that must answer and not find it before it counts as not there."""
 
@@ -137,6 +140,8 @@ def _unproven(
     most: int | None,
 ) -> Settlement:
     """Nobody can say whether it was taken: `on_uncertain` decides, and its end of life forbids a second sending."""
+    if rules.on_uncertain == WITHDRAWN:
+        return held(message, f"{why}; not sent again, because its campaign is cancelled", now)
     if rules.on_uncertain == "hold":
         return held(message, f"{why}; held for an operator, whose forced retry sends it again", now)
     due = _after_doubt(message, retry, now, spread)

@@ -14,7 +14,7 @@ store.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 from smsd.core.bunches import Bunch, bunches
 from smsd.core.course import LAST, Course, Stream
@@ -38,11 +38,17 @@ CLAIMS = 4
 EFFORT = 12
 """Steps (a ticket fed, a look at what is ready) for each ticket, before it gives up."""
 
+MEAL = 8
+"""Tickets fed in one step, or a few more: then a step costs about the same, however many flows are hungry."""
+
 TICKS = 30_000
 """The virtual schedule's clock makes about as many steps until the end: fewer than its LOOKAHEAD_MS, so that what is
 held up or due late is seldom put back and fed again."""
 
 NO_LANE = ""
+
+DONE = object()
+"""Nothing more is to be set out."""
 
 
 class Forecast:
@@ -73,21 +79,42 @@ class Forecast:
         self._standings = {name: road.standing for name, road in scene.roads.items()}
         self._until = {name: road.until for name, road in scene.roads.items()}
         self._ceilings_end = scene.ceilings_end()
-        self._unit = self._tick_us()
-        self._scale(made)
-        self._set_out(made)
+        self._setting_out = self._set_out(made)
+        self._is_set_out = False
 
     # -- setting out -------------------------------------------------------------------------------------------------
 
-    def _tick_us(self) -> int:
+    def _set_out(self, made: Sequence[Bunch]) -> Generator[None, None, None]:
+        """All that stands before the first step, in pieces: of very many flows it is most of the work."""
+        self._unit = yield from self._tick_us()
+        self._zero = self._zero_us()
+        self._scale(made)
+        yield from self._make_known(made)
+
+    def _tick_us(self) -> Generator[None, None, int]:
         """A tick of the schedule's clock in microseconds: a small part of what it takes at the very least."""
         scene = self._scene
         # Of those that are seen: the first starts only, if that is less than all.
         share = min(1.0, self._bound / max(1, scene.waiting)) if self.each == 1 else 1.0
-        ends = [scene.bar_opens(group, max(1, round(count * share))) for group, count in scene.behind.items()]
+        ends: list[int] = []
+        for group, count in scene.behind.items():
+            ends.append(scene.bar_opens(group, max(1, round(count * share))))
+            yield
         if share == 1:
-            ends += [self._ceilings_end, *(scene.line_ends(line) for line in scene.lines)]
+            ends.append(self._ceilings_end)
+            for line in scene.lines:
+                ends.append(scene.line_ends(line))
+                yield
         return max(1_000, (scene.stretched(max(ends, default=0)) - scene.now_us) // TICKS)
+
+    def _zero_us(self) -> int:
+        """When tick 0 begins: now or a little before, so that one begins just when the first bar lets go that holds up
+        lines apart (else any): hours far ahead make a tick of half a minute, and the first start would be as late."""
+        scene = self._scene
+        apart = {group for line in scene.lines if line.apart for group in line.groups if group in scene.bars}
+        begins = [scene.bar_begins(group) for group in apart or scene.behind]
+        first = min((begin for begin in begins if begin > scene.now_us), default=scene.now_us)
+        return scene.now_us - (scene.now_us - first) % self._unit
 
     def _scale(self, made: Sequence[Bunch]) -> None:
         """The ceilings and limits, as they bind virtual tickets."""
@@ -118,7 +145,8 @@ class Forecast:
         self._wishes: dict[int, dict[str, None]] = {key: {} for key in shared}
         """Roads of an account that could use its next start, the one that waits longest first."""
 
-    def _set_out(self, made: Sequence[Bunch]) -> None:
+    def _make_known(self, made: Sequence[Bunch]) -> Generator[None, None, None]:
+        """To the schedule."""
         scene = self._scene
         self._schedule = Schedule([NO_LANE, *self._ceilings])
         self._schedule.set_open(NO_LANE, False)
@@ -146,6 +174,7 @@ class Forecast:
                 messages, tickets = loads.get(group, (0, 0))
                 loads[group] = (messages + bunch.pending, tickets + bunch.tickets)
             self._know(number, stream, self._lane_of(bunch.route), keys[0][0])
+            yield
         for name in self._ceilings:
             self._schedule.set_open(name, self._standings[name] is Standing.OPEN)
         self._bar(loads)
@@ -182,30 +211,49 @@ class Forecast:
 
     def _tick(self, at_us: int) -> int:
         """Rounded up: nothing is seen before its time."""
-        return max(0, -(-(at_us - self._scene.now_us) // self._unit))
+        return 0 if at_us <= self._scene.now_us else -(-(at_us - self._zero) // self._unit)
+
+    def _moment(self, tick: int) -> int:
+        """When it begins (us)."""
+        return max(self._scene.now_us, self._zero + tick * self._unit)
 
     # -- running -----------------------------------------------------------------------------------------------------
 
     def advance(self, steps: int) -> bool:
         """Look ahead by so many more steps, some 50 us each. True: that is all that can be seen."""
         for _ in range(steps):
-            if self._most <= 0 or self._effort <= 0 or not self._step():
+            if not self._is_set_out:
+                self._is_set_out = next(self._setting_out, DONE) is DONE
+            elif self._most <= 0 or self._effort <= 0 or not self._step():
                 return True
-        return self._most <= 0
+        return self._is_set_out and self._most <= 0
 
     def _step(self) -> bool:
         """Start what may start now, and go on to when something may. False: nothing will by itself."""
+        tick = (self._now - self._zero) // self._unit
+        if self._feed(tick):
+            return True
         self._effort -= 1
-        tick = (self._now - self._scene.now_us) // self._unit
-        while self._schedule.hungry and (meal := self._schedule.next_meal(tick)) is not None:
-            items, complete, next_due = self._streams[meal.flow].slice(meal)
-            self._effort -= len(items)
-            self._schedule.feed(meal, items, complete=complete, next_due=next_due, now=tick)
         work = self._schedule.take(tick, self._room)
         went = [self._start(ticket, tick) for ticket in work.tickets]
         if not all(went) or (went and self._schedule.hungry):
             return True  # what was put back, or is fed next, may start now as well
         return self._go_on(work)
+
+    def _feed(self, tick: int) -> bool:
+        """Some of the hungry flows; whether there are more."""
+        fed = 0
+        while self._schedule.hungry:
+            if fed >= MEAL:
+                return True
+            meal = self._schedule.next_meal(tick)
+            if meal is None:
+                return False
+            items, complete, next_due = self._streams[meal.flow].slice(meal)
+            fed += max(1, len(items))
+            self._effort -= len(items)
+            self._schedule.feed(meal, items, complete=complete, next_due=next_due, now=tick)
+        return False
 
     def _room(self, name: str, wanted: int) -> int:
         """How many may be claimed now: a few ahead of their time, as the dispatcher does. Roads of an account take
@@ -248,7 +296,7 @@ class Forecast:
             # A window that has opened stays unused until the lane has a turn for it: the first of its messages waits
             # for that, not all that the tickets in it stand for. To wait for a tick is nobody's lot.
             waits = self._refused.get(group) == opens[group]
-            waited = max(0, at - self._scene.now_us - self._tick(opens[group]) * self._unit)
+            waited = max(0, at - self._moment(self._tick(opens[group])))
             for pacer, share in self._bars[group]:
                 pacer.force(opens[group] + round(waited * share) if waits else at)
             following = self._lets_go(group)
@@ -314,7 +362,7 @@ class Forecast:
             for wishes in self._wishes.values():
                 wishes.clear()  # whoever came first cannot use its turn now
         if work.wake is not None:
-            times.append(self._scene.now_us + work.wake * self._unit)
+            times.append(self._moment(work.wake))
         if self._events:
             times.append(self._events[0][0])
         if not times:

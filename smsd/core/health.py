@@ -56,6 +56,9 @@ class Health:
     """When that was last learnt or put to the test."""
     halted_since: Instant | None = None
     paused_since: Instant | None = None
+    trusted_since: Instant | None = None
+    """When an operator last resumed it, or its credentials were last changed: what was called before says nothing of
+    how it is since. None: neither has happened."""
 
     def standing(self, now: Instant, probe_due: bool | None = None) -> Standing:
         """The gravest fact in force: a pause (it is meant), a halt, a cooldown, an open breaker.
@@ -153,19 +156,23 @@ class Health:
             self, halted=None, halted_since=None, broken_since=None, broken_reason="", probe_at=None, strikes=0
         )
 
-    def resume(self) -> Health:
+    def resume(self, now: Instant) -> Health:
         """An operator wants calls again, as configured: whatever stood in the way is lifted, the learnt rate too."""
-        return Health(self.name, self.fingerprint)
+        return Health(self.name, self.fingerprint, trusted_since=now)
 
     def unlearnt(self) -> Health:
         """It is called at the configured rate again."""
         return replace(self, rate=None, learnt=None, learnt_at=None)
 
-    def with_credentials(self, fingerprint: str) -> Health:
+    def with_credentials(self, fingerprint: str, now: Instant) -> Health:
         """The credentials that are configured now; a halt ends when they changed."""
         if fingerprint == self.fingerprint:
             return self
-        return replace(self, fingerprint=fingerprint).unhalted()
+        return replace(self, fingerprint=fingerprint, trusted_since=now).unhalted()
+
+    def is_told_by(self, called_at: Instant) -> bool:
+        """Whether the end of a call that was claimed then says how it is now."""
+        return self.trusted_since is None or called_at >= self.trusted_since
 
     def unhalted(self) -> Health:
         """The cause of a halt is mended; everything else stays."""

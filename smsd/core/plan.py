@@ -151,6 +151,8 @@ class Table:
 
     def __init__(self, rules: int) -> None:
         self.kinds: dict[Kind, int] = {}
+        """Their places."""
+        self._listed: list[Kind] = []
         self.samples: list[str] = []
         """A number of each kind, for its zones."""
         self.kind = array("H")
@@ -173,6 +175,7 @@ class Table:
             kind = Kind(draft.route, draft.priority, draft.tenant, None, None)
         if kind not in self.kinds:
             self.kinds[kind] = len(self.kinds)
+            self._listed.append(kind)
             self.samples.append(draft.recipient)
         self.kind.append(self.kinds[kind])
         asked = draft.send_at
@@ -240,7 +243,7 @@ class Table:
 
     def line(self, order: Order) -> Line:
         """For the look ahead."""
-        kind = next(each for each, place in self.kinds.items() if place == order.kind)
+        kind = self._listed[order.kind]
         held = "" if kind.zones is None else quiet_group(kind.tenant, kind.zones)
         return Line(
             order.flow,

@@ -12,7 +12,7 @@ dialect a receipt was written in, and where messages are kept.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final, Literal
 
@@ -159,6 +159,24 @@ def judge(receipt: Receipt, message: Message, tried: Tried, now: Instant, spread
         error=error if Event.MISS in events else None,
         suppress=_suppression(receipt, reading, message, now),
     )
+
+
+def halts(receipt: Receipt, message: Message, n: int | None) -> str | None:
+    """Why the provider halts after news about attempt `n`: the code says that every message would end so. None: it does
+    not. Of an older call than the latest it says nothing that the latest does not know better."""
+    reading = receipt.reading
+    if receipt.status is not Status.UNDELIVERED or reading is None or reading.action != "halt" or n != message.attempt:
+        return None
+    said = f"a delivery receipt: {receipt.words}" if receipt.words else "a delivery receipt"
+    return said if receipt.code is None else f"{said} (code {receipt.code})"
+
+
+def halting_nothing(receipt: Receipt) -> Receipt:
+    """The same news of a provider that is not called."""
+    reading = receipt.reading
+    if reading is None or reading.action != "halt":
+        return receipt
+    return replace(receipt, reading=replace(reading, action="final"))
 
 
 def in_call(message: Message) -> bool:

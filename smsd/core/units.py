@@ -38,6 +38,7 @@ _INSTANT = re.compile(
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 SPAN_HINT = 'write a number with a unit (ms, s, m, h, d), e.g. "90s" or "1h30m"'
+_TOO_MANY = re.compile(r"0*[1-9][0-9]{9,}(?:\.[0-9]+)?/")
 RATE_HINT = 'write a number per span, e.g. "100/min", "0.5/s" or "3/10s"'
 INSTANT_HINT = 'write RFC 3339 with an offset, e.g. "2026-01-02T15:04:05Z" or "2026-01-02T16:04:05+01:00"'
 
@@ -92,6 +93,8 @@ def rate(text: str) -> tuple[int, int]:
     """
     match = _RATE.fullmatch(text)
     if match is None:
+        if _TOO_MANY.match(text):
+            raise ValueError(f"a rate counts 999999999 at most: {RATE_HINT}")
         raise ValueError(f"not a rate: {RATE_HINT}")
     span = _PER.get(match[3]) or _span_of_rate(match[3])
     whole, fraction = int(match[1]), (match[2] or "").rstrip("0")

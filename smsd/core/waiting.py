@@ -165,8 +165,6 @@ def _of_flow(message: Message, blocks: Sequence[Block], now: Instant) -> list[Wa
 
 def _held_up(message: Message, block: Block) -> str:
     """All messages of the tenant or campaign wait for the same; which of them goes first then is the schedule's."""
-    if block.reason is Reason.CAMPAIGN_PAUSED:
-        return f"{_sentence(block.rule)}. Nothing of it is sent until it is resumed: smsd campaigns resume ID."
     if block.until is None:
         return f"{_sentence(block.rule)}."
     if block.reason is Reason.QUIET_HOURS:

@@ -9,6 +9,8 @@ Notices wait in order, at most WAITING of them; one more pushes the oldest out, 
 cannot take now is tried again with growing pauses until it is GIVE_UP_S old; each is tried once at least. What the
 receiver refuses in its own words (a 4xx but 408, 425 and 429) is not tried again. When a notice is done with - taken,
 given up, or pushed out - that is said; of one that still waits at the end it is not, so the next start tells it again.
+So a notice may come twice, when its answer or its end in the outbox is lost: Slack and its like have no key by which a
+receiver would know a repetition.
 """
 
 from __future__ import annotations
@@ -70,8 +72,13 @@ class Sounder(Protocol):
         """Take the notice. Returns at once and raises nothing."""
         ...
 
+    def hand_over(self) -> list[Notice]:
+        """End at once: what it is not done with, in order, the one under way first. It says of none of them that it is
+        done. `close` follows."""
+        ...
+
     async def close(self) -> None:
-        """Let what was taken go out, for a short time. Idempotent."""
+        """Let what was taken go out, for a short time, and log what did not. Idempotent."""
         ...
 
 
@@ -107,6 +114,7 @@ class WebhookSounder:
     def sound(self, notice: Notice) -> None:
         """See Sounder."""
         if self._closing:
+            log.error("an alert came after the end of the webhook's line; it is not told there", alert=notice.name)
             return
         if len(self._waiting) >= WAITING:
             dropped = self._waiting.popleft().notice
@@ -120,8 +128,17 @@ class WebhookSounder:
         self._worker = asyncio.get_running_loop().create_task(self._work(), name="alerts webhook")
         self._worker.add_done_callback(self._ended)
 
+    def hand_over(self) -> list[Notice]:
+        """See Sounder."""
+        self._closing = True
+        if self._worker is not None:
+            self._worker.cancel()
+        waiting = [each.notice for each in self._waiting]
+        self._waiting.clear()
+        return waiting
+
     async def close(self) -> None:
-        """See Sounder. What has not gone out by then is logged."""
+        """See Sounder."""
         self._closing = True
         if self._worker is not None:
             worker = self._worker
@@ -129,7 +146,8 @@ class WebhookSounder:
             worker.cancel()
             await asyncio.gather(worker, return_exceptions=True)
         if self._waiting:
-            log.warning("alerts were not told to the webhook before the end", alerts=len(self._waiting))
+            names = [each.notice.name for each in self._waiting]
+            log.warning("alerts were not told to the webhook before the end", alerts=len(names), names=names)
             self._waiting.clear()
         await self._callout.close()
 

@@ -8,8 +8,10 @@ changed merely because time went by.
 
 What counts for the error rate: messages that a provider took, and messages that failed, whichever way, but for
 recipients who had opted out before anything was called: nobody made an error there. What is held up by an operator (a
-pause of its providers or its campaign) or by its campaign's hours does not count as waiting too long; what a limit or
-a provider's rate holds up does.
+pause of its providers or its campaign) or by its campaign's hours or rate does not count as waiting too long; what a
+limit or a provider's rate holds up does. The backlog leaves out campaigns with a rate or hours of their own and paused
+ones: each large one would raise it. It does not leave out what is merely not due, such as retries that were spread:
+what a provider in trouble has put off is not due either.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from smsd.clock import Clock
-from smsd.core.alerting import AlertRules, Reading, Watch, name_of
+from smsd.core.alerting import CALM, AlertRules, Reading, Watch, name_of
 from smsd.core.events import Event, Kind
 from smsd.core.health import Standing
 from smsd.core.units import MINUTE, SECOND
@@ -35,6 +37,12 @@ TICKS: Final = 60
 
 FLOWS: Final = 500
 """Flows that are looked at for what has waited too long. If somebody wants all of these to wait, nothing has."""
+
+PACED_FLOWS: Final = 5_000
+"""Flows that are looked at for campaigns that pace themselves; the messages of others count."""
+
+PACED_AGAIN_MS: Final = 15 * SECOND
+"""What they hold is asked for no more often than this, unless the backlog would else be at its bound."""
 
 AGE_AGAIN_MS: Final = 15 * SECOND
 """The outbox is asked for the age of what waits no more often than this while that is too great."""
@@ -95,6 +103,9 @@ class Readings:
         self._failed: dict[str, int] = {}
         """Since the last look."""
         self._cooldowns: dict[str, Ring] = {}
+        self._paced = 0
+        """Messages of the backlog that wait because their campaign's operator said so."""
+        self._ask_paced_at = 0
         self._age_ms = 0
         self._ask_age_at = 0
         self._age_unasked = False
@@ -106,7 +117,7 @@ class Readings:
             self._window = None
         if rules.cooldowns_span_ms != self._rules.cooldowns_span_ms:
             self._cooldowns.clear()
-        self._ask_age_at = 0
+        self._ask_age_at = self._ask_paced_at = 0
         self._rules = rules
 
     def __call__(self, event: Event) -> None:
@@ -137,6 +148,8 @@ class Readings:
         rules = self._rules
         if rules.error_rate:
             await self._count()
+        if rules.backlog:
+            await self._ask_paced(name_of(Watch.BACKLOG) in raised)
         if rules.oldest_pending_ms:
             await self._ask_age(name_of(Watch.OLDEST_PENDING) in raised)
         now = self._now()
@@ -144,7 +157,7 @@ class Readings:
         if rules.error_rate:
             found[name_of(Watch.ERROR_RATE)] = self._error_rate(now)
         if rules.backlog:
-            found[name_of(Watch.BACKLOG)] = Reading(self._tally.backlog, rules.backlog)
+            found[name_of(Watch.BACKLOG)] = Reading(self._backlog(), rules.backlog)
         if rules.oldest_pending_ms:
             found[name_of(Watch.OLDEST_PENDING)] = Reading(self._age_ms, rules.oldest_pending_ms)
         if rules.disk:
@@ -172,6 +185,8 @@ class Readings:
         for name, ring in self._cooldowns.items():
             if name_of(Watch.COOLDOWNS, name) in raised and ring.total(now):
                 times.append(_next_tick(now, rules.cooldowns_span_ms // TICKS))
+        if self._paced and self._tally.backlog >= rules.backlog > 0:
+            times.append(max(now, self._ask_paced_at))
         # What is too old gets younger only by something that happens.
         ages = self._age_unasked or name_of(Watch.OLDEST_PENDING) not in raised
         if rules.oldest_pending_ms and self._tally.backlog > 0 and ages:
@@ -214,6 +229,18 @@ class Readings:
 
     # -- what waits --------------------------------------------------------------------------------------------------
 
+    def _backlog(self) -> int:
+        return max(0, self._tally.backlog - self._paced)
+
+    async def _ask_paced(self, raised: bool) -> None:
+        """How much of the backlog waits because somebody said so, if there is enough of it to matter."""
+        now, bound = self._now(), self._rules.backlog
+        if self._tally.backlog < CALM * bound:
+            self._paced, self._ask_paced_at = 0, 0
+        elif now >= self._ask_paced_at or (not raised and self._backlog() >= bound):
+            self._paced = await self._kept.paced(PACED_FLOWS)
+            self._ask_paced_at = now + PACED_AGAIN_MS
+
     async def _ask_age(self, raised: bool) -> None:
         """For how long the message that has been due longest has been due, if that may have come to its bound."""
         now, bound = self._now(), self._rules.oldest_pending_ms
@@ -236,6 +263,8 @@ class Readings:
 
     def _is_meant(self, flow: Longest) -> bool:
         """Whether somebody wants these messages to wait."""
+        if flow.rated:
+            return True
         lanes = [self._lanes[name] for name in flow.route.split(",") if name in self._lanes]
         if lanes and all(lane.standing() is Standing.PAUSED for lane in lanes):
             return True

@@ -3,12 +3,13 @@
 As an event of its own for each raise and each end, grouped by one fingerprint for each category, so that Sentry shows
 one issue for all halts and not one for each. The SDK is an optional package and is imported here alone, in a thread and
 when the first alert goes there: whoever has no DSN does not pay for it, and the loop does not stand still while it is
-read from disk. Notices that wait for that are WAITING at most; one more pushes the oldest out, which is logged.
+read from disk. Notices that wait for that are WAITING at most; one more pushes the oldest out, which is logged. One
+that cannot be captured is logged, and holds up no other.
 
 The client stands by itself. No integration is on, so it hooks neither logging nor asyncio nor the process's exceptions;
 it sends no personal data, no stack, no local variables, and of an alert only what the Notice says. It delivers on a
-thread of its own with a bounded queue, so nothing here waits; at the end it is given FLUSH_S. It refuses to know when
-an alert is raised.
+thread of its own with a bounded queue, so nothing here waits; at the end it is given FLUSH_S, and what it had
+not sent by then is logged. It refuses to know when an alert is raised.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ log = structlog.get_logger("smsd.alerts")
 
 FLUSH_S: Final = 2.0
 
+ASK_S: Final = 0.05
+"""The SDK says to who asks again whether something is left. How many, it says too high: it adds its own reports."""
+
 WAITING: Final = 100
 
 
@@ -55,6 +59,7 @@ class SentrySounder:
     def sound(self, notice: Notice) -> None:
         """See alarms.Sounder."""
         if self._closed:
+            log.error("an alert came after the end of Sentry's line; it is not told there", alert=notice.name)
             return
         if len(self._waiting) >= WAITING:
             log.error("too many alerts wait for Sentry; the oldest is not told", alert=self._waiting.popleft().name)
@@ -63,25 +68,54 @@ class SentrySounder:
             self._worker = asyncio.get_running_loop().create_task(self._work(), name="alerts sentry")
 
     async def _work(self) -> None:
+        """Until nothing waits any more."""
         try:
-            await asyncio.to_thread(import_module, "sentry_sdk")
             while self._waiting:
-                self._opened().capture_event(event_of(self._waiting.popleft()))
-        except Exception as error:  # whatever the SDK raises: an alert's delivery stops nothing
-            log.error("alerts were not told to Sentry", alerts=len(self._waiting) + 1, error=type(error).__name__)
-            self._waiting.clear()
+                await self._capture(self._waiting[0])
         finally:
             self._worker = None
+
+    async def _capture(self, first: Notice) -> None:
+        """Tell the first in line. It stays there while the SDK is read."""
+        fault = ""
+        try:
+            await asyncio.to_thread(import_module, "sentry_sdk")
+        except ImportError as error:
+            fault = type(error).__name__
+        if not self._waiting or self._waiting[0] is not first:
+            return  # it was pushed out, or another place has it now
+        self._waiting.popleft()
+        try:
+            if not fault:
+                self._opened().capture_event(event_of(first))
+        except Exception as error:  # whatever the SDK raises: an alert's delivery stops nothing
+            fault = type(error).__name__
+        if fault:
+            log.error("an alert was not told to Sentry", alert=first.name, error=fault)
+
+    def hand_over(self) -> list[Notice]:
+        """See alarms.Sounder. What the SDK was given stays with it."""
+        self._closed = True
+        waiting = [*self._waiting]
+        self._waiting.clear()
+        return waiting
 
     async def close(self) -> None:
         """See alarms.Sounder."""
         self._closed = True
         if self._worker is not None:
-            await asyncio.wait([self._worker], timeout=FLUSH_S)
+            worker = self._worker
+            await asyncio.wait([worker], timeout=FLUSH_S)
+            worker.cancel()
+            await asyncio.gather(worker, return_exceptions=True)
+        if self._waiting:
+            names = [notice.name for notice in self._waiting]
+            log.warning("alerts were not told to Sentry before the end", alerts=len(names), names=names)
+            self._waiting.clear()
         client, self._client = self._client, None
-        if client is not None:
-            # It waits for its thread; the loop has other things to end.
-            await asyncio.to_thread(client.close, timeout=FLUSH_S)
+        # It waits for its thread; the loop has other things to end.
+        if client is not None and not await asyncio.to_thread(_ended, client):
+            log.warning("the client of Sentry had not sent all alerts before the end")
 
     def _opened(self) -> sentry_sdk.Client:
         if self._client is None:
@@ -103,6 +137,15 @@ class SentrySounder:
                 shutdown_timeout=FLUSH_S,
             )
         return self._client
+
+
+def _ended(client: sentry_sdk.Client) -> bool:
+    """End the client; whether it had sent all it was given. Blocks for about FLUSH_S at most."""
+    left: list[int] = []
+    client.flush(timeout=FLUSH_S)
+    client.flush(timeout=ASK_S, callback=lambda pending, _: left.append(pending))
+    client.close(timeout=0.0)
+    return not left
 
 
 def event_of(notice: Notice) -> Event:

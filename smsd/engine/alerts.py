@@ -1,21 +1,26 @@
-"""Which alerts are raised, and is each told exactly once?
+"""Which alerts are raised, and is each told, once if that can be?
 
 The loop of the alerts: it looks when something happened that can change a reading, at most once in LOOK_S, and when a
 reading can have changed merely because time went by; else it sleeps. What is raised is kept in the outbox, so that a
 restart raises nothing a second time and calls off what is over. The log is told by the bus (alert.raised,
-alert.cleared); the other places by their Sounders, of which none can hold anything up.
+alert.cleared); the other places by their Sounders (`alarms_places`), of which none can hold anything up.
 
-An alert goes out even if it cannot be written down: the outbox may be what it is about. It is written later. Its row
-says whether the webhook is done with it, and stays until that is done with its end too; what is not, the next start
-tells again, before anything else. So each is told once, but for a daemon that ends in between: what was told and not
-written is told again. Sentry does not say what arrived, and is told nothing twice. It refuses to know what the readings
-are (`alarms_read`), what follows from them (`core.alerting`), and how a place is reached (`alarms`).
+A raise goes in this order: its row; the log and Sentry; the webhook; each mark in the row that says so. So each raise
+that has a row is told at least once: what a row does not say was told, the next start tells, before anything else. A
+daemon that is killed between a telling and its mark tells it a second time: neither a log nor Slack nor Sentry knows a
+repetition, so nothing else can be promised. An end goes the other way round, its row is taken away when it was told;
+killed before that, the next start calls it off again, after a hold. For what cannot be written down within ROW_S
+nobody waits: the outbox may be what it is about. It is told, and written later; killed before that, it is raised anew
+if its reason is still there.
+
+It refuses to know what the readings are (`alarms_read`), what follows from them (`core.alerting`), and how a place is
+reached (`alarms`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -25,12 +30,11 @@ from smsd.clock import Clock
 from smsd.core import alerting
 from smsd.core.alerting import QUIET, RAISED, Alarm, AlertRules, Notice, Reading, Watch
 from smsd.core.events import Event, Kind
-from smsd.engine.alarms import Done, Sounder, WebhookSounder, unheard
+from smsd.engine.alarms_places import Make, Places, sounder_of
 from smsd.engine.alarms_read import Readings
-from smsd.engine.alarms_sentry import SentrySounder
 from smsd.engine.bus import Bus
 from smsd.store import StoreError, operators
-from smsd.store.operators import Raised
+from smsd.store.operators import MOST_OVER, Over, Raised
 
 log = structlog.get_logger("smsd.alerts")
 
@@ -39,6 +43,9 @@ LOOK_S: Final = 1.0
 
 TRY_AGAIN_S: Final = 5.0
 """When the outbox could not be read."""
+
+ROW_S: Final = 2.0
+"""For so long an alert waits for its row before it is told without."""
 
 _STIRRING: Final = frozenset(
     kind
@@ -60,63 +67,44 @@ class AlertSettings:
     sentry_dsn: str = field(default="", repr=False)
 
 
-def sounders_of(settings: AlertSettings, clock: Clock, done: Done = unheard) -> list[Sounder]:
-    """The places beside the log."""
-    found: list[Sounder] = []
-    if settings.webhook:
-        found.append(WebhookSounder(settings.webhook, settings.source, clock, done=done))
-    if settings.sentry_dsn:
-        found.append(SentrySounder(settings.sentry_dsn, settings.source))
-    return found
-
-
 class Alerts:
     """A sink of the bus, and a loop. `rule` before `run`; `close` after it."""
 
     def __init__(
-        self,
-        kept: operators.Alerts,
-        readings: Readings,
-        bus: Bus,
-        clock: Clock,
-        sounders: Callable[[AlertSettings, Clock, Done], Sequence[Sounder]] = sounders_of,
+        self, kept: operators.Alerts, readings: Readings, bus: Bus, clock: Clock, make: Make = sounder_of
     ) -> None:
         self._kept = kept
         self._readings = readings
         self._bus = bus
         self._clock = clock
-        self._make = sounders
         self._settings = AlertSettings()
-        self._sounders: Sequence[Sounder] = ()
-        self._gone: set[asyncio.Task[None]] = set()
-        """Places of old settings, on their way out."""
+        self._kick = asyncio.Event()
+        self._places = Places(clock, self._kick.set, make)
         self._alarms: dict[str, Alarm] = {}
         self.raised: dict[str, Raised] = {}
         """Alerts that are raised now, by name."""
+        self._over: deque[Over] = deque(maxlen=MOST_OVER)
+        """Those that were, oldest end first."""
+        self._unwritten: deque[Over] = deque(maxlen=MOST_OVER)
+        """Of them, those that the outbox does not have yet."""
         self._ending: dict[str, Raised] = {}
         """Alerts that are over, of whose end somebody is still to be told."""
-        self._untold: dict[Notice, None] = {}
-        """Notices that a place is not done with, in order."""
         self._written: dict[str, Raised] = {}
-        """What the outbox says of it."""
-        self._kick = asyncio.Event()
+        """What the outbox says of those that are raised; of a row that may be there, what it may say."""
         bus.subscribe(self)
 
     def rule(self, settings: AlertSettings) -> None:
-        """These settings count from now on. What is raised and watched no more is called off."""
-        before, self._settings = self._settings, settings
+        """These settings count from now on. What is raised and watched no more is called off; what waits to be told is
+        told to the new place."""
+        self._settings = settings
         self._readings.rule(settings.rules)
-        places = (settings.source, settings.webhook, settings.sentry_dsn)
-        if places != (before.source, before.webhook, before.sentry_dsn):
-            for sounder in self._sounders:
-                task = asyncio.get_running_loop().create_task(sounder.close(), name="alerts: old place")
-                self._gone.add(task)
-                task.add_done_callback(self._gone.discard)
-            self._sounders = self._make(settings, self._clock, self._done)
-            waiting, self._untold = list(self._untold), {}
-            for notice in waiting:  # the old place did not take it
-                self._sound(notice)
+        self._places.rule(settings.source, settings.webhook, settings.sentry_dsn)
         self._kick.set()
+
+    @property
+    def over(self) -> list[Over]:
+        """The alerts that are over, the latest end first; MOST_OVER at most."""
+        return [*reversed(self._over)]
 
     def __call__(self, event: Event) -> None:
         if self._settings.rules.any:
@@ -151,8 +139,7 @@ class Alerts:
 
     async def close(self) -> None:
         """Give the places a moment to tell what they were told. Idempotent."""
-        sounders, self._sounders = self._sounders, ()
-        await asyncio.gather(*(sounder.close() for sounder in sounders), *self._gone)
+        await self._places.close()
         await self._write()
 
     def _now(self) -> int:
@@ -161,14 +148,15 @@ class Alerts:
     # -- a look ------------------------------------------------------------------------------------------------------
 
     async def _recall(self) -> None:
-        """What was raised before the start."""
+        """What was raised before the start, and what is over since then."""
         while True:
             try:
-                found = await self._kept.raised()
+                found, over = await self._kept.raised(), await self._kept.over()
                 break
             except StoreError as error:
                 log.error("raised alerts could not be read; trying again", error=str(error))
                 await asyncio.sleep(TRY_AGAIN_S)
+        self._over.extend(over)
         for each in found:
             self._written[each.name] = each
             try:
@@ -177,13 +165,20 @@ class Alerts:
                 continue  # another version's; it is taken out of the outbox
             self.raised[each.name] = each
             self._alarms[each.name] = RAISED
-            if not each.told:
-                remedy = alerting.remedy_of(each.name)
-                self._sound(Notice(each.name, True, each.raised_at, each.category, each.text, remedy))
+            self._tell_again(each)
             if watch is Watch.COOLDOWNS:
                 # Rests are not kept; but there had been that many when it was raised.
                 ago_ms = max(0, self._clock.wall() - each.raised_at)
                 self._readings.rested(provider, self._now() - ago_ms, self._settings.rules.cooldowns)
+
+    def _tell_again(self, raised: Raised) -> None:
+        """What its row does not say was told."""
+        remedy = alerting.remedy_of(raised.name)
+        notice = Notice(raised.name, True, raised.raised_at, raised.category, raised.text, remedy)
+        if not raised.announced:
+            self._announce(raised, notice)
+        elif not raised.told:
+            self._places.tell_again(notice)
 
     async def _look(self) -> int | None:
         """Raise and clear; when to look again if nothing happens (ms of boot time)."""
@@ -194,13 +189,13 @@ class Alerts:
             return self._now() + int(TRY_AGAIN_S * 1e3)
         now = self._now()
         for name in [*readings, *(name for name in self._alarms if name not in readings)]:
-            self._follow(name, readings.get(name), now)
+            await self._follow(name, readings.get(name), now)
         written = await self._write()
         times = [alarm.clears_at for alarm in self._alarms.values()]
         times += [self._readings.changes_at(self.raised), None if written else now + int(TRY_AGAIN_S * 1e3)]
         return min((time for time in times if time is not None), default=None)
 
-    def _follow(self, name: str, reading: Reading | None, now: int) -> None:
+    async def _follow(self, name: str, reading: Reading | None, now: int) -> None:
         before = self._alarms.get(name, QUIET)
         if reading is None:
             del self._alarms[name]
@@ -209,62 +204,78 @@ class Alerts:
         raised = reading is not None and self._alarms[name].raised
         if raised and not before.raised:
             assert reading is not None
-            self._raise(name, reading)
+            await self._raise(name, reading)
         elif before.raised and not raised:
             self._clear(name, reading)
 
-    def _raise(self, name: str, reading: Reading) -> None:
+    async def _raise(self, name: str, reading: Reading) -> None:
         text = alerting.raised_text(name, reading, self._settings.rules)
         raised = Raised(name, self._clock.wall(), alerting.category_of(name, reading), text)
-        self.raised[name] = raised
         remedy = alerting.remedy_of(name)
         notice = Notice(name, True, raised.raised_at, raised.category, text, remedy, reading.value, reading.bound)
+        self.raised[name] = raised
         self._ending.pop(name, None)
-        self._tell(Kind.ALERT_RAISED, notice)
+        await self._put_down(raised)
+        self._announce(raised, notice)
+
+    async def _put_down(self, raised: Raised) -> None:
+        """Its row, before anybody is told."""
+        self._written[raised.name] = raised
+        try:
+            async with asyncio.timeout(ROW_S):
+                await self._kept.keep(raised)
+        except (StoreError, TimeoutError) as error:
+            why = str(error) or f"no answer within {ROW_S:g} s"
+            log.error("an alert is told before it could be written down", alert=raised.name, error=why)
+
+    def _announce(self, raised: Raised, notice: Notice) -> None:
+        """Tell everybody that it is raised."""
+        self.raised[raised.name] = replace(raised, announced=True)
+        self._publish(Kind.ALERT_RAISED, notice)
+        self._places.tell(notice)
 
     def _clear(self, name: str, reading: Reading | None) -> None:
         raised, now = self.raised.pop(name), self._clock.wall()
         text = alerting.cleared_text(name, reading, now - raised.raised_at)
         value, bound = (None, None) if reading is None else (reading.value, reading.bound)
         self._ending[name] = raised
-        self._tell(Kind.ALERT_CLEARED, Notice(name, False, now, raised.category, text, "", value, bound))
+        notice = Notice(name, False, now, raised.category, text, "", value, bound)
+        self._publish(Kind.ALERT_CLEARED, notice)
+        self._places.tell(notice)
+        self._remember(Over(name, raised.raised_at, now, raised.category, raised.text))
 
-    def _tell(self, kind: Kind, notice: Notice) -> None:
+    def _remember(self, over: Over) -> None:
+        """One that a start called off again has one line all the same."""
+        for each in [each for each in self._over if (each.name, each.raised_at) == (over.name, over.raised_at)]:
+            self._over.remove(each)
+        self._over.append(over)
+        self._unwritten.append(over)
+
+    def _publish(self, kind: Kind, notice: Notice) -> None:
         fields: dict[str, object] = {"alert": notice.name, "category": notice.category, "about": notice.text}
         fields |= {"value": notice.value, "bound": notice.bound}
         if notice.remedy:
             fields["remedy"] = notice.remedy
         self._bus.publish(kind, notice.at, **fields)
-        for sounder in self._sounders:
-            if not sounder.answers:
-                sounder.sound(notice)
-        self._sound(notice)
-
-    def _sound(self, notice: Notice) -> None:
-        """Tell the places that answer."""
-        answering = [sounder for sounder in self._sounders if sounder.answers]
-        if answering:
-            self._untold[notice] = None
-        for sounder in answering:
-            sounder.sound(notice)
-
-    def _done(self, notice: Notice) -> None:
-        """See alarms.Done."""
-        self._untold.pop(notice, None)
-        self._kick.set()
 
     def _rows(self) -> dict[str, Raised]:
         """What the outbox is to say."""
-        raises = {(notice.name, notice.at) for notice in self._untold if notice.raised}
-        ends = {notice.name for notice in self._untold if not notice.raised}
+        untold = self._places.untold
+        raises = {(notice.name, notice.at) for notice in untold if notice.raised}
+        ends = {notice.name for notice in untold if not notice.raised}
         self._ending = {name: each for name, each in self._ending.items() if name in ends}
         rows = [*self._ending.values(), *self.raised.values()]
-        return {each.name: replace(each, told=(each.name, each.raised_at) not in raises) for each in rows}
+        return {
+            each.name: replace(each, told=each.announced and (each.name, each.raised_at) not in raises) for each in rows
+        }
 
     async def _write(self) -> bool:
         """Have the outbox say what is raised; False: it could not be written wholly."""
         rows = self._rows()
         try:
+            while self._unwritten:
+                await self._kept.end(self._unwritten[0])
+                self._unwritten.popleft()
             for name in [name for name in self._written if name not in rows]:
                 await self._kept.clear(name)
                 del self._written[name]

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from smsd.core.account import ProviderRules
 from smsd.core.message import Instant, Message
-from smsd.engine.lane import Setting
-from smsd.providers.base import Provider
+from smsd.engine.setting import Setting
+from smsd.providers.base import Call, Provider
 
 MOST = 16
 """Accounts remembered of one name; the oldest is forgotten."""
@@ -70,3 +70,20 @@ def carrier_of(provider: Provider) -> tuple[str, str]:
     adapter = cast(Any, provider)
     url = str(getattr(adapter, "base_url", None) or getattr(adapter, "url", ""))
     return provider.type, urlsplit(url).netloc
+
+
+def as_called(setting: Setting, message: Message) -> Call:
+    """The call that left the message in doubt, as it was made: of a provider that knows it again, byte for byte."""
+    return Call(
+        id=message.id,
+        attempt=message.attempt,
+        recipient=message.recipient,
+        sender=message.sender or "",
+        text=message.text,
+        encoding=message.encoding,
+        segments=message.segments,
+        expires_at=message.expires_at,
+        now=message.claimed_at or message.created_at,
+        callback_url=setting.status_url,
+        asked=message.asked_sender is not None,
+    )

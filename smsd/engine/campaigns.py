@@ -28,6 +28,7 @@ from smsd.core.message import Instant
 from smsd.core.schedule import Schedule
 from smsd.engine.bus import Bus
 from smsd.engine.outlook import Lookout
+from smsd.engine.trials import Trials
 from smsd.store import StoreError
 from smsd.store.operators import Campaigns as Kept
 
@@ -105,6 +106,7 @@ class Campaigns:
         self._bus = bus
         self._clock = clock
         self._changed = changed
+        self.trials = Trials(self.make, kept)
         self.room = asyncio.Semaphore(IN_FLIGHT)
         """Of all that hand messages of campaigns in."""
         self.zone = str(UTC)

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from smsd.core.pacing import Pace, Pacer
 from smsd.engine.gate import Line
-from smsd.engine.lane import Lane, Setting
+from smsd.engine.lane import Lane
+from smsd.engine.setting import Setting
 
 Past = tuple[int, int]
 """A start: boot time in microseconds, cost."""
@@ -79,7 +80,7 @@ class Shared:
     def watch(self, lanes: Mapping[str, Lane]) -> None:
         """While the outbox is read: calls that are open, or begin, are not in it yet."""
         for name, lane in lanes.items():
-            self._open[name], self._noted[name] = lane.open_calls(), lane.note_calls()
+            self._open[name], self._noted[name] = lane.calls.under_way(), lane.calls.note()
 
     def fill(self, now: int) -> None:
         """Let it know all that was started by its providers. What is seen and settled meanwhile may count twice."""
@@ -125,8 +126,8 @@ class Repacing:
         """What the outbox knows."""
         self.lane = lane
         self._memory = Memory(lane.pacer, self.pacer)
-        self._open = lane.open_calls()
-        self._noted = lane.note_calls()
+        self._open = lane.calls.under_way()
+        self._noted = lane.calls.note()
 
     def finish(self, now: int) -> None:
         """Let the new pace count."""

@@ -129,7 +129,7 @@ class Dispatcher:
             wait_us = self._lanes[name].room_in_us()
             if wait_us is not None:
                 waits.append(wait_us / 1e6)
-        waits += [left / 1e3 for lane in self._lanes.values() if (left := lane.changes_in_ms()) is not None]
+        waits += [left / 1e3 for lane in self._lanes.values() if (left := lane.condition.changes_in_ms()) is not None]
         return max(0.0, min(waits))
 
     async def _rest(self, seconds: float) -> None:

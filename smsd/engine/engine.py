@@ -1,56 +1,40 @@
 """How is the loop put together, started and stopped?
 
-The engine is everything between the doors and the outbox. It is composed here, once, for the daemon and for the
-simulation alike; they differ only in the outbox's connections, the carrier and the clock they pass in. Started in
-order (recover, seed the ceilings, feed, dispatch), stopped in reverse; half a start is undone.
+The engine is everything between the doors and the outbox: the way out, the way back, what the doors ask (`service`) and
+the parts for operators (`office`), each of which puts its own parts together. It is composed here, once, for the daemon
+and for the simulation alike; they differ only in the outbox's connections, the carrier and the clock they pass in.
+Started in order (recover, seed the ceilings, feed, dispatch), stopped in reverse; half a start is undone.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
-from datetime import tzinfo
+from collections.abc import Callable, Coroutine
 from typing import Protocol
 
 import structlog
 
 from smsd.clock import Clock
-from smsd.core.acceptance import MessageRules
-from smsd.core.account import ProviderRules
-from smsd.core.admission import AdmissionRules
 from smsd.core.events import Kind, of_failure
 from smsd.core.health import Standing
-from smsd.core.inbound import InboundRules
-from smsd.core.message import Instant, State
-from smsd.core.pacing import Pace
-from smsd.core.routing import Routes, RoutingRules
-from smsd.core.schedule import CAPACITY, Schedule
-from smsd.engine.alerts import AlertSettings
-from smsd.engine.askable import Askable
-from smsd.engine.attempts import Attempts
+from smsd.core.message import State
 from smsd.engine.bus import Bus
 from smsd.engine.carrier import Carrier
-from smsd.engine.dispatcher import Dispatcher
-from smsd.engine.feeder import NO_ROUTE, Feeder
+from smsd.engine.configuration import Plan
 from smsd.engine.fleet import Fleet, Prepared
-from smsd.engine.holding import Holding
 from smsd.engine.intake import Intake
-from smsd.engine.janitor import Janitor
-from smsd.engine.lane import Lane, Setting
-from smsd.engine.limits import Limits
+from smsd.engine.lane import Lane
 from smsd.engine.meters import Meters
-from smsd.engine.office import Office, OfficeRules, Parts
-from smsd.engine.reconciler import Reconciler
+from smsd.engine.office import Office, Parts
 from smsd.engine.service import Service
-from smsd.engine.settler import RetryBook, Settler
 from smsd.engine.steps import Steps
 from smsd.engine.stream import Stream
 from smsd.engine.tally import Tally
 from smsd.engine.watchers import Watchers
-from smsd.engine.way_back import WayBack, WayRules
+from smsd.engine.way_back import WayBack
+from smsd.engine.way_out import Part, WayOut
 from smsd.store import Outbox, Records, Recovery
-from smsd.store.operators import Desk, RetentionRules
+from smsd.store.operators import Desk
 
 log = structlog.get_logger("smsd.engine")
 
@@ -64,54 +48,6 @@ class Store(Outbox, Records, Protocol):
 
     @property
     def desk(self) -> Desk: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the configuration says to the engine."""
-
-    settings: tuple[Setting, ...]
-    rules: MessageRules
-    retries: RetryBook
-    zone: tzinfo
-    max_backlog: int = 5_000_000
-    retired: tuple[Setting, ...] = ()
-    """Disabled providers: no call is made to them, but what they may have taken can still be looked up."""
-    on_uncertain: str = "retry"
-    """For messages whose provider is configured no more."""
-    window: int = CAPACITY
-    """Tickets the schedule holds in memory at most."""
-    routing: RoutingRules = field(default_factory=RoutingRules)
-    accounts: Mapping[str, Pace] = field(default_factory=dict)
-    """`[accounts.NAME]`: ceilings that providers share."""
-    admission: AdmissionRules = field(default_factory=AdmissionRules)
-    """`[[limits]]`, quiet hours and the guards: when a message may be claimed, and whether it is accepted."""
-    public_url: str = ""
-    """`[http] public_url`: where providers reach us; empty: nowhere that we know of."""
-    inbound: InboundRules = field(default_factory=InboundRules)
-    retention: RetentionRules = field(default_factory=RetentionRules)
-    alerts: AlertSettings = field(default_factory=AlertSettings)
-    """`[alerts]`"""
-
-    @property
-    def office(self) -> OfficeRules:
-        """What is said about the parts for operators."""
-        return OfficeRules(self.rules, self.zone, self.retention, self.alerts)
-
-    @property
-    def way_back(self) -> WayRules:
-        """What is said about receipts, inbound texts and callbacks."""
-        return WayRules(self.configured, self.public_url, self.rules, self.inbound)
-
-    @property
-    def configured(self) -> tuple[Setting, ...]:
-        """Every provider, the disabled ones included."""
-        return (*self.retired, *self.settings)
-
-    @property
-    def rules_of_gone(self) -> ProviderRules:
-        """The rules for a message whose provider is configured no more: it cannot be asked, the policy decides."""
-        return ProviderRules(pace=Pace(), on_uncertain=self.on_uncertain)
 
 
 class Engine:
@@ -129,7 +65,6 @@ class Engine:
         died: Callable[[BaseException], None],
     ) -> None:
         self._plan = plan
-        self._retries = plan.retries
         self._store = store
         self._carrier = carrier
         self._clock = clock
@@ -155,118 +90,71 @@ class Engine:
         for message in recovery.parked:
             self._bus.publish(Kind.MESSAGE_FAILED, self._clock.wall(), **of_failure(message))
         await self._seed_counts(recovery)
-        self.feeder.recover(recovery.flows)
-        if recovery.next_uncertain is not None:
-            self.reconciler.doubt(recovery.next_uncertain)
-        if recovery.next_expiry is not None:
-            self.janitor.notice(recovery.next_expiry)
+        self.way_out.recover(recovery)
         self.steps.begin(recovery.steps)
-        self.holding.rule(self._plan.admission)
-        for name in ("steps", "holding", "feeder", "reconciler", "janitor", "dispatcher", "way_back", "office"):
-            part: _Part = getattr(self, name)
+        parts: list[tuple[str, Part]] = [
+            ("steps", self.steps),
+            *self.way_out.running,
+            ("way_back", self.way_back),
+            ("office", self.office),
+        ]
+        for name, part in parts:
             self._tasks.append(self._keep(name, part.run()))
         log.info("recovered", flows=len(recovery.flows), open_attempts=recovery.reopened)
 
     async def _compose(self, recovery: Recovery) -> None:
-        plan, clock, bus = self._plan, self._clock, self._bus
-        self.schedule = Schedule([NO_ROUTE, *(setting.name for setting in plan.settings)], plan.window)
-        self.schedule.set_open(NO_ROUTE, False)
-        self.limits = Limits(bus, clock, self.schedule.block)
-        self.holding = Holding(self._store, clock, self._due_anew)
-        self.limits.rule(plan.admission.limits)
-        self.tally = Tally(clock, [setting.name for setting in plan.settings])
-        bus.subscribe(self.tally)
+        self.tally = Tally(self._clock, [setting.name for setting in self._plan.settings])
+        self._bus.subscribe(self.tally)
         self.fleet = self._fleet()
-        self._askable = Askable(plan.configured, plan.rules_of_gone)
-        self.feeder = Feeder(self.schedule, self._store, self.fleet.lanes, clock, self._kick)
-        self.feeder.failover_after_ms = plan.routing.failover_after_ms
-        await self.fleet.open(plan.settings, recovery, plan.accounts, plan.retired)
-        self.settler = Settler(self._store, self.feeder, bus, self._doubt, self._notice_expiry, self.meters.attempted)
-        self._compose_sending()
-        self.janitor = Janitor(self._store, clock, bus, self.schedule.drop)
-        self.intake = self._intake()
+        self.way_out = WayOut(
+            self._plan, self._store, self._store, self.fleet, self._carrier, self._bus, self._clock, self._dice
+        )
+        campaigns = self._store.desk.campaigns
+        await self.way_out.open(recovery, campaigns, self.meters, self.tally, self._new_id, self._died)
         self._compose_way_back()
         self._compose_service(recovery.cursor_key)
         for lane in self.lanes.values():
-            self.feeder.lane_changed(lane)
-
-    def _compose_sending(self) -> None:
-        plan, clock = self._plan, self._clock
-        self.reconciler = Reconciler(
-            self._store,
-            self._store.desk.campaigns,
-            self.fleet.known,
-            self._askable,
-            self._carrier,
-            self.settler,
-            self._retries,
-            clock,
-            self._dice,
-        )
-        self.attempts = Attempts(
-            self.fleet.lanes,
-            self._carrier,
-            self.settler,
-            self._retries,
-            clock,
-            self._dice,
-            plan.rules.sender,
-            plan.routing,
-            plan.rules.tenants,
-        )
-        self.dispatcher = Dispatcher(
-            self.schedule,
-            self._store,
-            self.fleet.lanes,
-            self.attempts,
-            self.settler,
-            self.feeder,
-            clock,
-            plan.rules.sender,
-            plan.routing,
-            self.limits,
-            self._dice,
-            self._died,
-        )
+            self.way_out.feeder.lane_changed(lane)
 
     def _compose_way_back(self) -> None:
+        out = self.way_out
         self.way_back = WayBack(
             self._store,
             self._store,
-            self.schedule,
-            self.feeder,
+            out.schedule,
+            out.feeder,
             self.fleet.lanes,
-            self.intake,
+            out.intake,
             self._carrier,
             self._bus,
             self._clock,
             self.meters,
             self._dice,
             self._new_id,
-            self.attempts.withdraw,
-            self.janitor.notice,
+            out.attempts.withdraw,
+            out.janitor.notice,
         )
         self.way_back.rule(self._plan.way_back)
 
     def _compose_service(self, cursor_key: bytes) -> None:
-        plan = self._plan
+        plan, out = self._plan, self.way_out
         self.service = Service(
             self._store,
             self._store,
             self.fleet.lanes,
-            self.schedule,
-            self.feeder,
-            self.janitor,
+            out.schedule,
+            out.feeder,
+            out.janitor,
             self.tally,
             self._bus,
             self._clock,
-            self.intake,
+            out.intake,
             self.stream,
             self.watchers,
             self.meters,
             plan.zone,
             plan.rules,
-            self.limits,
+            out.limits,
             self.way_back.receipts,
             self.way_back.registering,
             self.way_back.hooks,
@@ -279,17 +167,17 @@ class Engine:
                 self._store,
                 self._store.desk,
                 self.fleet.lanes,
-                self.schedule,
-                self.feeder,
-                self.janitor,
-                self.intake,
+                out.schedule,
+                out.feeder,
+                out.janitor,
+                out.intake,
                 self.tally,
-                self.limits,
+                out.limits,
                 self.service.lookout,
                 self.meters,
                 self._bus,
                 self._clock,
-                self._campaign_changed,
+                out.campaign_changed,
                 lambda: self.service.store_full,
             )
         )
@@ -304,68 +192,21 @@ class Engine:
         """The enabled providers' lanes, by name in routing order."""
         return self.fleet.lanes
 
+    @property
+    def intake(self) -> Intake:
+        """Where messages come in."""
+        return self.way_out.intake
+
     def _lane_changed(self, lane: Lane) -> None:
-        self.feeder.lane_changed(lane)
-
-    def _kick(self) -> None:
-        self.dispatcher.kick()
-
-    def _doubt(self, due: Instant) -> None:
-        self.reconciler.doubt(due)
-
-    def _notice_expiry(self, expires_at: Instant) -> None:
-        self.janitor.notice(expires_at)
+        self.way_out.feeder.lane_changed(lane)
 
     def _stepped(self, ahead: bool) -> None:
-        """The wall clock was stepped: the ends of blocks are void, and after a step ahead what is due by mistake."""
-        self.limits.forget()
-        self.schedule.unblock_all()
         self.way_back.callbacks.hold(True)
-        if ahead:
-            self.dispatcher.hold(True)
+        self.way_out.stepped(ahead)
 
     def _step_followed(self) -> None:
-        """What is due has followed the clock."""
-        now = self._clock.wall()
-        self.dispatcher.hold(False)
         self.way_back.callbacks.hold(False)
-        self.reconciler.doubt(now)
-        self.janitor.notice(now)
-        self._due_anew()
-
-    def _campaign_changed(self) -> None:
-        """What holds campaigns up is another: the next claims find it out, at once."""
-        self.reconciler.campaign_changed()
-        self.limits.forget()
-        self.schedule.unblock_all()
-        self.feeder.wake()
-        self._kick()
-
-    def _due_anew(self) -> None:
-        """Due times in the outbox are others than those in memory."""
-        self.schedule.reread(self._clock.wall())
-        self.feeder.wake()
-        self._kick()
-
-    def _routes(self) -> Routes:
-        candidates = [lane.candidate for lane in self.lanes.values()]
-        return Routes(candidates, self._plan.rules.sender, rules=self._plan.routing)
-
-    def _intake(self) -> Intake:
-        return Intake(
-            self._store,
-            self._store,
-            self.feeder,
-            self.tally,
-            self._bus,
-            self._clock,
-            self._plan.rules,
-            self._routes(),
-            self._new_id,
-            self.janitor.notice,
-            self.limits,
-            self._plan.max_backlog,
-        )
+        self.way_out.step_followed()
 
     async def _seed_counts(self, recovery: Recovery) -> None:
         now, boot = self._clock.wall(), self._clock.boot()
@@ -413,36 +254,21 @@ class Engine:
         names = [setting.name for setting in plan.settings]
         self.tally.know(names)
         self.meters.know(names)
-        for name in names:
-            self.schedule.add_lane(name)
-        gone = prepared.apply()
         self._plan = plan
-        for name in gone:
-            self.feeder.lane_gone(name)
-        self._retries.become(plan.retries)
-        self.limits.rule(plan.admission.limits)
-        self.holding.rule(plan.admission)
-        self.schedule.unblock_all()
-        self._askable.become(plan.configured, plan.rules_of_gone, self._clock.wall())
-        self.attempts.follow(plan.rules.sender, plan.routing, plan.rules.tenants)
-        self.dispatcher.follow(plan.rules.sender, plan.routing)
-        self.feeder.failover_after_ms = plan.routing.failover_after_ms
-        self.intake.rule(plan.rules, self._routes(), plan.max_backlog)
+        self.way_out.become(plan, prepared)
         self.service.rule(plan.rules, plan.zone)
         self.way_back.rule(plan.way_back)
         self.office.rule(plan.office)
-        self.feeder.lanes_changed()
 
     def stranded(self) -> tuple[str, ...]:
         """Providers for which messages wait although they are configured no more."""
-        return self.feeder.stranded()
+        return self.way_out.feeder.stranded()
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
     async def drain(self, timeout_s: float) -> int:
         """Refuse new work, let calls in flight end; returns how many attempts stay open."""
-        self.intake.draining = True
-        return await self.dispatcher.drain(timeout_s)
+        return await self.way_out.drain(timeout_s)
 
     async def stop(self, *, orderly: bool = True) -> None:
         """End the loop and close the outbox. Idempotent; also undoes half a start. `orderly`: see Outbox.close."""
@@ -452,7 +278,7 @@ class Engine:
         if self._tasks:
             await self.office.close()
             await self.way_back.close()
-            await self.dispatcher.drain(0)
+            await self.way_out.dispatcher.drain(0)
         self._tasks.clear()
         await self._store.close(orderly=orderly)
 
@@ -471,8 +297,4 @@ class Engine:
 
     def last_tick(self) -> float:
         """When the dispatcher last looked (the loop's time, s)."""
-        return self.dispatcher.ticked_at
-
-
-class _Part(Protocol):
-    def run(self) -> Coroutine[object, object, None]: ...
+        return self.way_out.dispatcher.ticked_at

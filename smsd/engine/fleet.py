@@ -18,7 +18,8 @@ from smsd.core.message import Instant
 from smsd.core.pacing import Pace, Pacer
 from smsd.engine.bus import Bus
 from smsd.engine.ceilings import Past, Repacing, Shared, members_of
-from smsd.engine.lane import Lane, Setting
+from smsd.engine.lane import Lane
+from smsd.engine.setting import Setting
 from smsd.providers.base import Provider
 from smsd.store import Outbox, Records, Recovery
 
@@ -88,7 +89,11 @@ class Fleet:
         lane.follow_rate()
 
     async def _new(self, setting: Setting) -> Lane:
-        health = self._known_health(setting, self._kept.get(setting.name))
+        kept = self._kept.get(setting.name)
+        health = self._known_health(setting, kept)
+        if health != kept:
+            # With which credentials it is called from now on: that they were changed is seen by this later.
+            await self._outbox.save_provider(health)
         lane = Lane(setting, health, self._outbox, self._bus, self._clock, self._changed)
         await self._seed_from_outbox(lane)
         return lane
@@ -102,8 +107,10 @@ class Fleet:
     def _known_health(self, setting: Setting, kept: Health | None) -> Health:
         """What was written down, unless credentials changed meanwhile or a wrong clock wrote it."""
         fingerprint = setting.fingerprint()
-        health = (kept or Health(setting.name, fingerprint)).with_credentials(fingerprint)
         now = self._clock.wall()
+        health = (kept or Health(setting.name, fingerprint)).with_credentials(fingerprint, now)
+        if health.trusted_since is not None and health.trusted_since > now:
+            health = replace(health, trusted_since=now)
         furthest = now + max(LONGEST_COOLDOWN_MS, setting.rules.cooldown_ms)
         if health.cooling_until is not None and health.cooling_until > furthest:
             health = replace(health, cooling_until=now + setting.rules.cooldown_ms)
@@ -234,4 +241,4 @@ class Prepared:
     def drop(self) -> None:
         """The lanes need not note what begins any more."""
         for lane in (*self.made.values(), *self.watched):
-            lane.noted = None
+            lane.calls.noted = None

@@ -46,6 +46,9 @@ PASSES: Final = 3
 LEDGER: Final = 1_000
 """Keys of a rule whose charges are looked up; of a plan with more, the others are taken as not charged lately."""
 
+STRETCH: Final = 50
+"""Lines looked at in one go, about a millisecond."""
+
 Without = frozenset[str]
 """What is left out, by the names of limits (deciding)."""
 
@@ -89,6 +92,7 @@ class Foretelling:
         self._records = records
         self._counted: tuple[Counted, ...] = ()
         self.terrain: Terrain
+        self._shut: frozenset[str] = frozenset()
         self.lines: tuple[Line, ...] = ()
         self._quiet: dict[str, Bar] = {}
 
@@ -101,10 +105,10 @@ class Foretelling:
         self._counted = await self._charged(now, now_us)
         await spun(refused(self._table, self._counted, now_us, self._sums))
         orders = await spun(self._table.order(now))
-        planned = [self._table.line(order) for order in orders]
+        planned = await spun(self._lined(orders))
         self.terrain = await self._surveyor.survey(planned, terms)
-        shut = self.terrain.shut
-        self.lines = tuple(replace(line, route=NOWHERE) if shut.intersection(line.groups) else line for line in planned)
+        self._shut = self.terrain.shut
+        self.lines = tuple(await spun(self._lined(orders))) if self._shut else tuple(planned)
         self._quiet = self._quiet_bars()
         return bool(planned)
 
@@ -164,7 +168,7 @@ class Foretelling:
         forecasts = await self._run(orders, without, fine)
         failing = 0
         for _ in range(PASSES if any(each.rule.action not in AT_ACCEPTANCE for each in counted) else 0):
-            courses = {order.flow: _course(forecasts, order, terrain.now_us) for order in seen.first}
+            courses = await spun(_courses(forecasts, seen.first, terrain.now_us))
             found = await spun(turns(table, courses, counted, seen))
             if not any(found.moved):
                 break
@@ -172,30 +176,44 @@ class Foretelling:
             seen.moved = found.moved
             orders = await spun(table.order(terrain.now, found.due, found.moved))
             forecasts = await self._run(orders, without, fine)
-        foreseen = self._foreseen(orders, forecasts, sum(map(bool, seen.moved)) - failing)
+        courses = await spun(_courses(forecasts, orders, terrain.now_us))
+        foreseen = await spun(self._foreseen(orders, courses, sum(map(bool, seen.moved)) - failing))
         if fine:
             self._sums.limited += failing
-            courses = {order.flow: _course(forecasts, order, terrain.now_us) for order in orders}
-            self._sums.expiring = expiring(table, orders, courses, seen)
+            self._sums.expiring = await spun(expiring(table, orders, courses, seen))
         return foreseen
 
     async def _run(self, orders: Sequence[Order], without: Without, fine: bool) -> list[Forecast]:
         """The whole, and where that is coarse its first minutes message by message."""
-        scene = self._scene([self._line(order) for order in orders], without)
+        scene = self._scene(await spun(self._lined(orders)), without)
+        await asyncio.sleep(0)
         whole = await looked(Forecast(scene, tickets=_tickets(scene, fine)))
         return [whole] if whole.each == 1 else [await looked(Forecast(scene, near=True)), whole]
 
+    def _lined(self, orders: Sequence[Order]) -> Generator[None, None, list[Line]]:
+        """As lines, in their order."""
+        found: list[Line] = []
+        for order in orders:
+            found.append(self._line(order))
+            if len(found) % STRETCH == 0:
+                yield
+        return found
+
     def _line(self, order: Order) -> Line:
         line = self._table.line(order)
-        return replace(line, route=NOWHERE) if self.terrain.shut.intersection(line.groups) else line
+        return replace(line, route=NOWHERE) if self._shut.intersection(line.groups) else line
 
-    def _foreseen(self, orders: Sequence[Order], forecasts: Sequence[Forecast], waiting: int) -> Foreseen:
+    def _foreseen(
+        self, orders: Sequence[Order], courses: Mapping[int, Course], waiting: int
+    ) -> Generator[None, None, Foreseen]:
         terrain = self.terrain
         begins: list[int] = []
         ends: list[int] = []
         stuck: list[Line] = []
-        for order in orders:
-            course = _course(forecasts, order, terrain.now_us)
+        for number, order in enumerate(orders):
+            if number % STRETCH == 0:
+                yield
+            course = courses[order.flow]
             if course.times:
                 begins.append(course.at(0))
             if course.whole:
@@ -232,6 +250,18 @@ class Foretelling:
             yield name, replace(left, opens=None) if "send_between" in without else left
         if "quiet_hours" not in without:
             yield from self._quiet.items()
+
+
+def _courses(
+    forecasts: Sequence[Forecast], orders: Sequence[Order], now_us: int
+) -> Generator[None, None, dict[int, Course]]:
+    """By line."""
+    found: dict[int, Course] = {}
+    for order in orders:
+        found[order.flow] = _course(forecasts, order, now_us)
+        if len(found) % STRETCH == 0:
+            yield
+    return found
 
 
 def _course(forecasts: Sequence[Forecast], order: Order, now_us: int) -> Course:

@@ -18,9 +18,9 @@ from smsd.core.receipt import Receipt, Status, reading_of
 from smsd.engine.bus import Bus
 from smsd.engine.hook_calls import CallBook, HookCalls
 from smsd.engine.inbound import Inbounds
-from smsd.engine.lane import Setting
 from smsd.engine.meters import Meters
 from smsd.engine.receipts import Receipts
+from smsd.engine.setting import Setting
 from smsd.providers.base import (
     Hook,
     HookAnswer,

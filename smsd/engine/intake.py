@@ -25,6 +25,7 @@ from smsd.core.routing import Routes
 from smsd.core.suppression import EVERY
 from smsd.engine.bus import Bus
 from smsd.engine.feeder import Feeder
+from smsd.engine.flood import Flood
 from smsd.engine.limits import Limits
 from smsd.engine.tally import Tally
 from smsd.store import (
@@ -110,6 +111,7 @@ class Intake:
         self._notice_expiry = notice_expiry
         self._limits = limits
         self._max_backlog = max_backlog
+        self._flood = Flood(outbox)
         self._committing: dict[tuple[str, str], list[_Repeat]] = {}
         """Keys whose first message is being committed, with the repeats that wait for it; bounded by the doors."""
         self._lookups: set[asyncio.Task[None]] = set()
@@ -125,12 +127,20 @@ class Intake:
         self._rules, self._routes, self._max_backlog = rules, routes, max_backlog
 
     def submit(
-        self, submission: Submission, origin: Origin, content_hash: bytes | None, done: Done, *, exempt: bool = False
+        self,
+        submission: Submission,
+        origin: Origin,
+        content_hash: bytes | None,
+        done: Done,
+        *,
+        exempt: bool = False,
+        flood: bool = False,
     ) -> None:
         """Validate, persist, then call `done` exactly once. Never raises for what a caller sent.
 
         `exempt`: smsd's own answer to a STOP, START or HELP. It may go to a number that is suppressed, and neither what
-        its tenant is bound to nor how long texts may be counts for it.
+        its tenant is bound to nor how long texts may be counts for it. `flood`: one of very many that its client hands
+        in at once (`flood`); a client's own keep their order as long as it does not say so of some only.
         """
         now = self._clock.wall()
         rules = replace(self._rules, tenants={}, max_chars=0, max_segments=0) if exempt else self._rules
@@ -146,7 +156,8 @@ class Intake:
         if found.idempotency_key is not None and self._waits_for_first(found, done):
             return
         self._under_way += 1
-        self._outbox.accept(found, partial(self._stored, found, done))
+        accept_it = self._flood.one_of_many if flood else self._flood.one
+        accept_it(found, partial(self._stored, found, done))
 
     def preview(self, submission: Submission, origin: Origin) -> Draft | Refusal:
         """What would become of a submission, before the outbox is asked: nothing is accepted; the draft has no id."""

@@ -1,22 +1,18 @@
 """What is one configured provider at run time?
 
-Its dialect, its rules, the gate that keeps its ceiling, how many calls are in flight, what its answers have taught
-(`experience`), which pairs rest, and its health. Changes of health are made durable before they are told to anyone;
-whoever needs to know (the dispatcher: the lane opens or closes) hears of it through `changed`. Which message goes next
-is the schedule's affair, what an answer means is the dialect's.
+Its dialect, its rules, the gate that keeps its ceiling, its calls, what its answers have taught (`experience`), which
+pairs rest, and how it stands (`condition`): here they are one. Changes of health are made durable before they are told
+to anyone; whoever needs to know (the dispatcher: the lane opens or closes) hears of it through `changed`. Which message
+goes next is the schedule's affair, what an answer means is the dialect's.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, field, replace
 
 import structlog
 
 from smsd.clock import Clock
-from smsd.core.account import ProviderRules
 from smsd.core.events import Kind
 from smsd.core.health import Health, Standing
 from smsd.core.message import Instant, Message
@@ -25,11 +21,13 @@ from smsd.core.routing import Candidate
 from smsd.core.settlement import Rest
 from smsd.core.verdict import Fate, Verdict
 from smsd.engine.bus import Bus
+from smsd.engine.calls import Calls
+from smsd.engine.condition import Condition
 from smsd.engine.experience import Experience
 from smsd.engine.gate import Gate
-from smsd.engine.learning import HALT_PROBE_MS, Heard, Learning, News, shown
+from smsd.engine.learning import Heard, Learning, News, shown
 from smsd.engine.rests import Rests
-from smsd.providers.base import Provider
+from smsd.engine.setting import Setting
 from smsd.store import Outbox, StoreError
 
 log = structlog.get_logger("smsd.lane")
@@ -42,41 +40,6 @@ PROBE_PATIENCE_MS = 60_000
 
 NORMAL = frozenset({Standing.OPEN, Standing.HALF_OPEN})
 """Standings in which calls may begin."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One `[providers.NAME]` section, finished: what the engine is given of it."""
-
-    name: str
-    provider: Provider
-    rules: ProviderRules
-    needs_sender: bool = False
-    """It cannot send without a sender and owns none (see core.routing.Candidate)."""
-    default_sender: str = ""
-    """As whom it sends if it owns no sender and nobody names one: `[messages] from`."""
-    webhook_secret: str = field(default="", repr=False)
-    """What the paths of its webhooks end with; empty: they have none."""
-    older_secrets: tuple[str, ...] = field(default=(), repr=False)
-    """What the paths of URLs that went out earlier end with; they are accepted as well."""
-    answer_words: str | None = None
-    """Who answers STOP, START and HELP: provider | smsd; None: as its dialect says."""
-    status_url: str | None = field(default=None, repr=False)
-    """Where it is to report what becomes of a message (hooks.status_url); None: nowhere."""
-    expected_s: float | None = None
-    """How long a call takes before any was made, where its adapter knows (a simulated carrier); None: nobody knows."""
-
-    @property
-    def webhook_secrets(self) -> tuple[str, ...]:
-        """All that are accepted; empty: none is needed."""
-        return (self.webhook_secret, *self.older_secrets) if self.webhook_secret else ()
-
-    def fingerprint(self) -> str:
-        """A digest that changes with all that may be the cause of a halt and can be mended by configuration: account,
-        credentials, URL, and the senders that smsd chooses."""
-        senders = self.rules.senders or ((self.default_sender,) if self.default_sender else ())
-        parts = "\0".join((self.provider.fingerprint(), *senders))
-        return hashlib.sha256(parts.encode()).hexdigest()
 
 
 class Lane:
@@ -99,42 +62,26 @@ class Lane:
         self.status_url, self.webhook_secrets = setting.status_url, setting.webhook_secrets
         self._fingerprint = setting.fingerprint()
         self._clock = clock
-        self.health = health = self._as_configured(health)
+        self.condition = Condition(health, setting.rules, clock)
         self.gate = Gate(Pacer(setting.rules.pace), clock)
         self.experience = Experience(setting.rules)
         self._learning = Learning(self.experience, setting.rules, clock)
         self.rests = Rests()
         self.in_flight = 0
-        self._resumed_at: Instant = 0
-        """When it was resumed last in this run."""
         """Attempts claimed and not settled."""
-        self.calls_to: Counter[tuple[str, str]] = Counter()
-        """(recipient, text) of calls under way: an answer may bind the provider id that a look-up sees as free."""
-        self._open_calls: dict[int, tuple[int, int]] = {}
-        self.noted: list[tuple[int, int]] | None = None
-        """While set: every call that begins is noted here, as in open_calls()."""
+        self.calls = Calls()
         self._outbox = outbox
         self._bus = bus
         self._changed = changed
-        self._cool_until_us = self._boot_of(health.cooling_until)
-        self._probe_at_us = self._boot_of(health.probe_at)
-        self._half_open_told = False
         self._unbroken = False
         """Its breaker was open when the configuration took it away; that is to be told."""
         self._rate_dropped = False
         """A reload ended what was learnt of its rate; that is to be told."""
 
-    def _as_configured(self, health: Health) -> Health:
-        """Without what its rules do not know any more, or do not allow: an open breaker, probes of a halt."""
-        if self.rules.breaker is None and health.broken_since is not None:
-            health = replace(health, broken_since=None, broken_reason="", probe_at=None)
-        if health.halted is not None and (health.probe_at is not None) is not self.rules.halt_probe:
-            health = replace(health, probe_at=self._clock.wall() + HALT_PROBE_MS if self.rules.halt_probe else None)
-        return health
-
-    def _boot_of(self, instant: Instant | None) -> int | None:
-        """A time by the wall clock as boot time (us): taken when it is set, or found at a start."""
-        return None if instant is None else self._clock.boot() + (instant - self._clock.wall()) * 1_000
+    @property
+    def health(self) -> Health:
+        """What is known of it and survives a restart."""
+        return self.condition.health
 
     @property
     def candidate(self) -> Candidate:
@@ -162,52 +109,23 @@ class Lane:
 
     # -- how it stands -----------------------------------------------------------------------------------------------
 
-    def now(self) -> Instant:
-        """The time by which its cooldown is judged: it lasts as long as it was meant to, whatever is done to the wall
-        clock meanwhile."""
-        left = self._left_ms(self._cool_until_us)
-        return self._clock.wall() if left is None else (self.health.cooling_until or 0) - left
-
-    def _left_ms(self, end_us: int | None) -> int | None:
-        """Milliseconds until then, by boot time; None: there is no such time. 0 or less: it is over."""
-        return None if end_us is None else -(-(end_us - self._clock.boot()) // 1_000)
-
-    def _is_over(self, end_us: int | None) -> bool:
-        return end_us is not None and end_us <= self._clock.boot()
-
-    def changes_in_ms(self) -> int | None:
-        """When its standing changes by itself next: a cooldown ends, a probe is due. None: only news change it."""
-        ends = [self._left_ms(self._cool_until_us)]
-        if not self._half_open_told:
-            ends.append(self._left_ms(self._probe_at_us))
-        return min((left for left in ends if left is not None), default=None)
-
-    def look(self) -> Coroutine[object, object, None] | None:
-        """Notice what time alone has changed; what of it is worth telling, to be awaited."""
-        if not self._half_open_told and self._is_over(self._probe_at_us):
-            self._half_open_told = True
-            self._changed(self)
-        return self.recover() if self._is_over(self._cool_until_us) else None
-
     def standing(self) -> Standing:
         """Its state now."""
-        return self.health.standing(self.now(), self._is_over(self._probe_at_us))
+        return self.condition.standing()
 
     def until(self) -> Instant | None:
-        """When that ends by itself, or is next put to the test, by the wall clock as it is now; None: it is open, or
-        nobody knows."""
-        match self.standing():
-            case Standing.COOLING:
-                left = self._left_ms(self._cool_until_us)
-            case Standing.BROKEN:
-                left = self._left_ms(self._probe_at_us)
-            case _:
-                return None
-        return None if left is None else self._clock.wall() + left
+        """When that ends by itself, or is next put to the test; see Condition.until."""
+        return self.condition.until()
 
     def reason(self) -> str:
         """One sentence on the state; empty when open."""
-        return self.health.reason(self.now())
+        return self.condition.reason()
+
+    def look(self) -> Coroutine[object, object, None] | None:
+        """Notice what time alone has changed; what of it is worth telling, to be awaited."""
+        if self.condition.probe_begins():
+            self._changed(self)
+        return self.recover() if self.condition.has_cooled() else None
 
     def room(self, wanted: int, *, in_turn: bool = True) -> int:
         """How many of `wanted` attempts may be claimed now: in-flight places, and slots that come soon. `in_turn`: see
@@ -215,14 +133,14 @@ class Lane:
         return self.gate.room(min(wanted, self._places() - self.in_flight), CLAIM_AHEAD_US, in_turn=in_turn)
 
     def _places(self) -> int:
-        if self._probe_at_us is not None and self.standing() is Standing.HALF_OPEN:
-            return 0 if self._open_calls else 1
+        if self.condition.is_tried():
+            return 0 if self.calls else 1
         opening = self.experience.opening
         return self.rules.max_in_flight if opening is None else min(opening, self.rules.max_in_flight)
 
     def is_being_tried(self) -> bool:
         """Whether it is out of order and a call that tries it is claimed or under way: then no other one may."""
-        return self.standing() is Standing.HALF_OPEN and (self.in_flight > 0 or bool(self._open_calls))
+        return self.condition.is_tried() and (self.in_flight > 0 or bool(self.calls))
 
     def room_in_us(self) -> int | None:
         """Microseconds until a slot comes near enough to claim for; None: only a call that begins or ends makes it."""
@@ -234,8 +152,7 @@ class Lane:
 
     def probe_is_overdue(self) -> bool:
         """Whether its probe has been due for a while, and nothing else came to try it."""
-        left = self._left_ms(self._probe_at_us)
-        return left is not None and left <= -PROBE_PATIENCE_MS
+        return self.condition.probe_overdue_ms() >= PROBE_PATIENCE_MS
 
     # -- calls -------------------------------------------------------------------------------------------------------
 
@@ -250,33 +167,12 @@ class Lane:
 
     def begin_call(self, message: Message, started: int) -> bool:
         """A call begins; it was charged at `started` (boot time, us). True: it is a probe."""
-        self.calls_to[message.recipient, message.text] += 1
-        self._open_calls[message.seq] = (started, message.segments)
-        if self.noted is not None:
-            self.noted.append((started, message.segments))
-        return self.standing() is Standing.HALF_OPEN
+        self.calls.begin(message, started)
+        return self.condition.is_tried()
 
     def end_call(self, message: Message) -> None:
         """The call is settled."""
-        self._open_calls.pop(message.seq, None)
-        key = (message.recipient, message.text)
-        self.calls_to[key] -= 1
-        if not self.calls_to[key]:
-            del self.calls_to[key]
-
-    def note_calls(self) -> list[tuple[int, int]]:
-        """From now on every call that begins is noted in this list, as in open_calls(), until `noted` is unset."""
-        if self.noted is None:
-            self.noted = []
-        return self.noted
-
-    def open_calls(self) -> list[tuple[int, int]]:
-        """Calls under way, as (boot time us at which they were charged, segments)."""
-        return [*self._open_calls.values()]
-
-    def calls_alike(self, message: Message) -> bool:
-        """Whether a call with this text to this number is under way."""
-        return (message.recipient, message.text) in self.calls_to
+        self.calls.end(message)
 
     # -- reload ------------------------------------------------------------------------------------------------------
 
@@ -292,7 +188,8 @@ class Lane:
         self._learning.rules = setting.rules
         self.follow_rate()
         was_broken = self.health.broken_since is not None
-        self._set(self._as_configured(self.health))
+        self.condition.follow(setting.rules)
+        self._changed(self)
         self._unbroken = was_broken and self.health.broken_since is None
         if self.health.rate is not None and self.experience.rate is None:
             # Nothing learns any more, or it is called no faster than that anyway: not to come back by a later reload.
@@ -316,7 +213,7 @@ class Lane:
         if self._rate_dropped:
             self._rate_dropped = False
             await self._tell([self._as_fast_as_configured()])
-        trusted = self.health.with_credentials(self._fingerprint)
+        trusted = self.health.with_credentials(self._fingerprint, self._clock.wall())
         if self._unbroken:
             self._unbroken = False
             self.experience.begin_slowly()
@@ -328,7 +225,7 @@ class Lane:
             self.experience.begin_slowly()
             await self._learnt(trusted, (Kind.PROVIDER_RESUMED, {"reason": "its configuration was changed"}))
             return
-        self.health = trusted
+        self.condition.become(trusted)
         await self._save()
 
     # -- news --------------------------------------------------------------------------------------------------------
@@ -337,7 +234,9 @@ class Lane:
         """What a refusal without a reason means, given what is known of the provider (see core.suspicion)."""
         if not verdict.suspect:
             return verdict  # the load is dear to know: it looks at every start of a window
-        return self._learning.weigh(verdict, self.health, started_at, self.now(), self.gate.load(self._clock.boot()))
+        return self._learning.weigh(
+            verdict, self.health, started_at, self.condition.now(), self.gate.load(self._clock.boot())
+        )
 
     def hear(self, heard: Heard) -> Coroutine[object, object, None] | None:
         """What a call's end says about the provider. It counts at once; what is worth keeping and telling, if anything,
@@ -361,7 +260,7 @@ class Lane:
 
     async def recover(self) -> None:
         """The end of a cooldown is a fact worth telling, once."""
-        if self._is_over(self._cool_until_us):
+        if self.condition.has_cooled():
             self.experience.begin_slowly()
             await self._learnt(self.health.warm(), (Kind.PROVIDER_RECOVERED, {}))
 
@@ -375,9 +274,9 @@ class Lane:
         )
 
     async def halt(self, reason: str, called_at: Instant) -> None:
-        """What the provider said after a call, begun at `called_at`: that it refuses us. It waits for a person, as when
-        an answer says so; but what was called before somebody resumed it says nothing of how it is since."""
-        if self.health.halted is None and called_at >= self._resumed_at:
+        """What the provider said after a call, claimed at `called_at`: that it refuses us. It waits for a person, as
+        when an answer says so; but what was called before somebody resumed it says nothing of how it is since."""
+        if self.health.halted is None and self.health.is_told_by(called_at):
             health = self._learning.halted(self.health, reason)
             await self._learnt(health, (Kind.PROVIDER_HALTED, {"reason": reason}))
 
@@ -385,15 +284,14 @@ class Lane:
         """An operator's word; lifts pause, halt, cooldown, an open breaker and the rests of pairs. Raises StoreError as
         `pause` does."""
         self.rests.clear()
-        self._resumed_at = self._clock.wall()
-        if self.health.standing(self.now()) is not Standing.OPEN:
+        if self.health.standing(self.condition.now()) is not Standing.OPEN:
             self.experience.begin_slowly()
         news: list[News] = [(Kind.PROVIDER_RESUMED, {"by": by})]
         if self.health.rate is not None:
             self.experience.forget_rate()
             self._keep_rate()
             news.append(self._as_fast_as_configured())
-        await self._become(self.health.resume(), *news)
+        await self._become(self.health.resume(self._clock.wall()), *news)
 
     def _as_fast_as_configured(self) -> News:
         return Kind.PROVIDER_RATE_CHANGED, {"rate": shown(self.experience.base_rate), "learnt": None}
@@ -411,12 +309,7 @@ class Lane:
             self._publish(news)
 
     def _set(self, health: Health) -> None:
-        before, self.health = self.health, health
-        if health.cooling_until != before.cooling_until:
-            self._cool_until_us = self._boot_of(health.cooling_until)
-        if health.probe_at != before.probe_at:
-            self._probe_at_us = self._boot_of(health.probe_at)
-            self._half_open_told = False
+        self.condition.become(health)
         self._changed(self)
 
     async def _tell(self, news: list[News]) -> None:

@@ -3,6 +3,11 @@
 The look ahead itself is `core.forecast`, which runs the very schedule and pacers that decide; how things are it is told
 by `terrain`. One look serves everybody who asks within a second, and is taken in small pieces, so that nothing else
 waits for it. Where something is not known there is no answer.
+
+An answer is the earliest time. It knows nothing of calls that will fail and be tried again, and nothing of `max_wait`.
+Limits on one recipient or user count for a message that is asked about: what was charged to them, and not what waits
+for the same person before it. Of all others, and of limits on senders, it knows the turns that they have been given:
+a message is given its turn, and its time, when it is first refused.
 """
 
 from __future__ import annotations
@@ -12,9 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from smsd.clock import Clock
+from smsd.core.admission import bound
 from smsd.core.bunches import Line
 from smsd.core.forecast import Forecast
 from smsd.core.health import Standing
+from smsd.core.limits import Action, Per, Subject
 from smsd.core.message import Instant, Message, State
 from smsd.core.scene import Scene
 from smsd.core.schedule import Schedule
@@ -22,7 +29,7 @@ from smsd.engine.feeder import Feeder
 from smsd.engine.lane import Lane
 from smsd.engine.limits import Limits
 from smsd.engine.meters import Meters
-from smsd.engine.terrain import Surveyor
+from smsd.engine.terrain import Surveyor, moments
 from smsd.store import Records
 
 KEPT_US = 1_000_000
@@ -30,6 +37,9 @@ KEPT_US = 1_000_000
 
 RENEWED_US = 250_000
 """How old it is at least when it is taken anew for one who is not in it."""
+
+PERSONAL = frozenset({Per.RECIPIENT, Per.USER})
+"""Limits that hold single messages up, and of which few charges tell when there is room."""
 
 STEPS = 25
 """Of a look ahead at a time, about 2 ms."""
@@ -68,6 +78,7 @@ class Lookout:
         self._records = records
         self._lanes = lanes
         self._clock = clock
+        self._limits = limits
         self.surveyor = Surveyor(records, lanes, schedule, feeder, limits, meters, clock)
         self._look: _Look | None = None
         self._looking = asyncio.Lock()
@@ -82,6 +93,26 @@ class Lookout:
         """When this message will go; None: it is not pending, or nobody knows."""
         if message.state is not State.PENDING:
             return None
+        found = await self._in_its_line(message)
+        return None if found is None else max(found, await self._own_turn(message))
+
+    async def _own_turn(self, message: Message) -> Instant:
+        """When the limits on its recipient and user have room for it, by what was charged to them. Once it was called
+        it is charged no more."""
+        now, now_us = self._clock.wall(), self._clock.boot()
+        if message.attempt or message.round:
+            return now
+        rules = [rule for rule in self._limits.rules if rule.action is Action.DEFER and rule.per in PERSONAL]
+        whose = Subject(message.recipient, message.tenant, message.user, message.campaign, None, message.text)
+        turns = [now]
+        for rule, key in bound(rules, whose):
+            made = moments(await self._records.charged(key, rule.count, 1), now, now_us)
+            if len(made) == rule.count:
+                turns.append(now - (now_us - made[0] - rule.span_ms * 1_000) // 1_000)
+        return max(turns)
+
+    async def _in_its_line(self, message: Message) -> Instant | None:
+        """As `message_eta`, by what holds up everybody."""
         look = await self._ahead(KEPT_US)
         if look.end is not None and message.due > look.end:
             return message.due if self._is_open(message.route) else None

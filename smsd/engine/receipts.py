@@ -14,7 +14,7 @@ from typing import Final
 from smsd.clock import Clock
 from smsd.core.events import Kind, about
 from smsd.core.message import Instant, Message, State
-from smsd.core.receipt import SOURCE, Receipt, Status
+from smsd.core.receipt import SOURCE, Receipt, halting_nothing, halts
 from smsd.core.schedule import Schedule
 from smsd.core.suppression import shown
 from smsd.engine.bus import Bus
@@ -71,9 +71,14 @@ class Receipts:
                 # An attempt that waits at the gate does not begin while this is written; should nothing come of it, it
                 # waits for its turn again.
                 self._withdraw(receipt.id)
-        received = await self._outbox.receive(receipts, self._clock.wall(), self._dice())
+        received = await self._outbox.receive(self._harmless(receipts), self._clock.wall(), self._dice())
         await self.applied(received)
         return received
+
+    def _harmless(self, receipts: Sequence[Receipt]) -> list[Receipt]:
+        """Those about providers that are not called have nothing to halt: when one is enabled again, that is a person's
+        word on it."""
+        return [each if each.provider in self._lanes else halting_nothing(each) for each in receipts]
 
     async def applied(self, received: Sequence[Received]) -> None:
         """Let what the outbox has written take effect, in memory and in providers' health, and tell."""
@@ -155,12 +160,10 @@ class Receipts:
         )
 
     async def _halt(self, each: Received) -> None:
-        """The code says that every message of the provider would end so: it waits for a person."""
-        reading, receipt, message = each.receipt.reading, each.receipt, each.message
-        if not each.news or reading is None or reading.action != "halt" or receipt.status is not Status.UNDELIVERED:
+        """The outbox has it already (Outbox.receive); so will the lane."""
+        lane, message = self._lanes.get(each.receipt.provider), each.message
+        if lane is None or message is None or not each.news:
             return
-        lane = self._lanes.get(receipt.provider)
-        if lane is not None and message is not None and each.n == message.attempt:
-            said = f"a delivery receipt: {receipt.words}" if receipt.words else "a delivery receipt"
-            reason = said if receipt.code is None else f"{said} (code {receipt.code})"
+        reason = halts(each.receipt, message, each.n)
+        if reason is not None:
             await lane.halt(reason, message.claimed_at or 0)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from smsd.engine.carrier import Carrier
-from smsd.engine.lane import Setting
+from smsd.engine.setting import Setting
 from smsd.providers.base import (
     HookKind,
     HookUnreadableError,

@@ -25,11 +25,12 @@ from smsd.engine.feeder import Feeder
 from smsd.engine.hooks import Hooks, takes
 from smsd.engine.inbound import Inbounds
 from smsd.engine.intake import Intake
-from smsd.engine.lane import Lane, Setting
+from smsd.engine.lane import Lane
 from smsd.engine.meters import Meters
 from smsd.engine.receipts import Receipts
 from smsd.engine.registering import Registering
 from smsd.engine.replaying import Replaying
+from smsd.engine.setting import Setting
 from smsd.providers.base import HookKind, Webhooks
 from smsd.store import Outbox, Received, Records, Tracking
 

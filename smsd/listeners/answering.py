@@ -1,4 +1,4 @@
-"""What is answered on the socket to a request that is no submission?
+"""What is answered on the socket to a request that is no submission, or none at all?
 
 One line, whatever happens: what the operation gives, why it cannot be done, or that the daemon met a fault, whose story
 is in the log. When it is asked and where the line goes is the affair of `connection`.
@@ -11,7 +11,8 @@ import structlog
 
 from smsd import wire
 from smsd.engine.service import Service
-from smsd.listeners.callers import INTERNAL, Caller, ProblemError, store_fault
+from smsd.listeners.callers import INTERNAL, Caller, ProblemError, all_faults, store_fault
+from smsd.listeners.campaign_terms import faults_of
 from smsd.listeners.operations import Operation
 from smsd.store import StoreError
 
@@ -30,6 +31,15 @@ class Slot:
         self.answer = answer
         self.operation: Operation | None = None
         self.ref: wire.Ref = None
+
+
+def unreadable(service: Service, caller: Caller, error: wire.WireError) -> bytes:
+    """All that is wrong with a line, also with what could be read of it, with its newline."""
+    if isinstance(error.partial, wire.CampaignCreate):
+        faults = error.joined(faults_of(service, caller, error.partial))
+    else:
+        faults = all_faults(error, service.intake, caller.origin)
+    return wire.encode_error(error.ref, faults)
 
 
 async def answered(service: Service, caller: Caller, operation: Operation, slot: Slot) -> bytes:

@@ -76,7 +76,7 @@ INTERNAL = Fault("", "internal", "smsd met a fault of its own; it is in the log.
 
 def all_faults(error: wire.WireError, intake: Intake, origin: Origin) -> tuple[Fault, ...]:
     """Those of what was sent, and those of what could be read of a submission."""
-    if error.partial is None:
+    if not isinstance(error.partial, wire.Submission):
         return error.faults
     return error.joined(intake.examine(error.partial, origin))
 

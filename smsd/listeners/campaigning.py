@@ -9,42 +9,20 @@ recipients arrive is the door's affair; a plan (`dry_run`) is handed the same su
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from smsd import wire
-from smsd.core import units
-from smsd.core.acceptance import MAX_CAMPAIGN, Fault, Origin, tenant_of
-from smsd.core.campaign import Campaign, Hours, Move, Terms
-from smsd.core.limits import LEDGER_MS, MAX_COUNT
-from smsd.core.quiet import zones_of
+from smsd.core.acceptance import MAX_CAMPAIGN, Fault, Origin
+from smsd.core.campaign import Campaign, Move, Terms
 from smsd.engine.planning import GoneError, TooManyError
 from smsd.engine.service import Service
 from smsd.listeners import showing
 from smsd.listeners.callers import Caller, ProblemError
+from smsd.listeners.campaign_terms import as_repeated, faults_of, terms_of
 from smsd.listeners.handing import BrokenOffError, Handing, Recipients, behind, first_taken, hand_in
 from smsd.listeners.plan_views import plan_view
-
-MAX_NAME: Final = 128
-
-SOMEBODY: Final = "+14155550123"
-"""A number that could be texted."""
-
-OF_ALL: Final = frozenset(
-    {
-        *("text", "priority", "send_at", "ttl", "expires_at", "user", "type", "metadata", "max_attempts"),
-        *("overflow", "callback_url"),
-    }
-)
-"""Fields that are right or wrong whoever gets the message."""
-
-_CLOCK: Final = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
-_ZONE: Final = re.compile(r"[A-Za-z0-9_+-]{1,32}(/[A-Za-z0-9_+-]{1,32}){0,3}")
-_HOURS: Final = re.compile(r"([0-9:]+)\s*-\s*([0-9:]+)")
-
 
 # -- looking ----------------------------------------------------------------------------------------------------------
 
@@ -170,26 +148,28 @@ async def created(
         handing = Handing(service.intake, kept.room, caller.origin)
         if not await kept.find(id, tenant):
             recipients = await _begun(service, caller, request, common, recipients, handing)
-        made, is_new = await kept.make(tenant, id, terms)
-        if made.terms != _as_repeated(request, terms, made.terms):
-            text = f"Campaign {id} is there with another name, rate or hours. Repeat it as it was, or use another id."
-            raise ProblemError.of("key_conflict", text, "id")
-        if made.cancelled_at is not None:
-            raise _cancelled(id)
-        try:
-            async with aclosing(recipients):
-                await hand_in(recipients, common, handing, handing.taken)
-        except BrokenOffError as error:
-            handing.break_off(handing.taken, error.fault)
-        finally:
-            await handing.end()
+        async with kept.trials.trying(tenant, id, terms) as trial:
+            made = trial.campaign
+            if made.terms != as_repeated(request, terms, made.terms):
+                text = (
+                    f"Campaign {id} is there with another name, rate or hours. Repeat it as it was, or use another id."
+                )
+                raise ProblemError.of("key_conflict", text, "id")
+            if made.cancelled_at is not None:
+                raise _cancelled(id)
+            try:
+                await _handed_in(recipients, common, handing)
+            finally:
+                trial.used = bool(_there(handing)) or not handing.taken
+            if trial.is_new and not trial.used and handing.ended is None:
+                raise _none_taken(handing)
         if handing.ended is not None:
             raise _ended(id, handing)
         (made,) = await kept.find(id, tenant) or (made,)
         return wire.CampaignMade(
             id=id,
             tenant=tenant,
-            created=is_new,
+            created=trial.is_new,
             status=made.status.value,
             accepted=handing.accepted,
             replayed=handing.replayed,
@@ -198,6 +178,17 @@ async def created(
             errors=handing.errors,
             total=made.counts.total,
         )
+
+
+async def _handed_in(recipients: Recipients, common: Mapping[str, Any], handing: Handing) -> None:
+    """All of them, unless it ends before; then all that were handed in are answered."""
+    try:
+        async with aclosing(recipients):
+            await hand_in(recipients, common, handing, handing.taken)
+    except BrokenOffError as error:
+        handing.break_off(handing.taken, error.fault)
+    finally:
+        await handing.end()
 
 
 async def _begun(
@@ -218,19 +209,30 @@ async def _begun(
     if first is not None:
         return behind(first, recipients)
     if handing.refused:
-        text = f"none of {handing.refused} recipients can be taken, so no campaign was made: mend them"
-        each = [Fault(f"recipients[{one.index}]", one.code, one.message) for one in handing.errors]
-        raise ProblemError(Fault("recipients", "invalid_value", text), *each)
+        raise _none_taken(handing)
     if request.id is None:
         raise _nobody()
     return recipients
+
+
+def _there(handing: Handing) -> int:
+    """Messages that the outbox has of those that were handed in."""
+    return handing.accepted + handing.failed + handing.replayed
+
+
+def _none_taken(handing: Handing) -> ProblemError:
+    """The code says whether the same may be taken later."""
+    text = f"none of {handing.refused} recipients can be taken, so no campaign was made: mend them"
+    each = [Fault(f"recipients[{one.index}]", one.code, one.message) for one in handing.errors]
+    code = "limit_exceeded" if all(one.code == "limit_exceeded" for one in handing.errors) else "invalid_value"
+    return ProblemError(Fault("recipients", code, text), *each)
 
 
 def _ended(id: str, handing: Handing) -> ProblemError:
     assert handing.ended is not None
     index, fault = handing.ended
     text = (
-        f"{fault.message} Of campaign {id} {handing.accepted + handing.failed + handing.replayed} messages are there; "
+        f"{fault.message} Of campaign {id} {_there(handing)} messages are there; "
         f"the recipient with index {index} and perhaps some after it were not taken. "
     )
     if fault.code != "wrong_state":
@@ -256,104 +258,3 @@ async def _planned(
         raise ProblemError.of("not_found", str(error)) from error
     except BrokenOffError as error:
         raise ProblemError(error.fault) from error
-
-
-# -- what is said about it --------------------------------------------------------------------------------------------
-
-
-def terms_of(service: Service, caller: Caller, request: wire.CampaignCreate) -> tuple[str, str, Terms]:
-    """Its id (a new one where none is given), its tenant, and what is said about it. Raises ProblemError with all that
-    is wrong."""
-    faults: list[Fault] = []
-    id = service.intake.new_id() if request.id is None else request.id
-    if not (0 < len(id) <= MAX_CAMPAIGN and id.isprintable()):
-        faults.append(Fault("id", "invalid_value", f"`id` must be 1 to {MAX_CAMPAIGN} printable characters"))
-    tenant = tenant_of(wire.Submission(tenant=request.tenant), caller.origin)
-    if isinstance(tenant, Fault):
-        faults.append(tenant)
-    name = request.name or ""
-    if len(name) > MAX_NAME or not name.isprintable():
-        faults.append(Fault("name", "invalid_value", f"`name` must be at most {MAX_NAME} printable characters"))
-    rate = _rate(request.rate, faults)
-    hours = _hours(request.send_between, service.office.campaigns.zone, faults)
-    if faults or isinstance(tenant, Fault):
-        raise ProblemError(*faults)
-    return id, tenant, Terms(name, rate, hours)
-
-
-def _as_repeated(request: wire.CampaignCreate, terms: Terms, kept: Terms) -> Terms:
-    """What the request says about a campaign that has the terms `kept`. Hours without a zone mean the one it has: the
-    zone that stood for it may have been another when it was made."""
-    said = request.send_between
-    if terms.hours is None or kept.hours is None or (isinstance(said, dict) and "zone" in said):
-        return terms
-    return replace(terms, hours=replace(terms.hours, zone=kept.hours.zone))
-
-
-def faults_of(service: Service, caller: Caller, request: wire.CampaignCreate) -> tuple[Fault, ...]:
-    """All that is wrong with what is said of the campaign and of all its messages."""
-    found: tuple[Fault, ...] = ()
-    try:
-        terms_of(service, caller, request)
-    except ProblemError as error:
-        found = error.faults
-    return (*found, *_faults_of(service, caller, wire.campaign_defaults(request, request.id or "")))
-
-
-def _faults_of(service: Service, caller: Caller, common: Mapping[str, Any]) -> tuple[Fault, ...]:
-    """What is wrong with what holds for all, whoever gets it: told once, before anything is stored. What depends on
-    the configuration is left to each message, of which there may be a first answer."""
-    try:
-        found = service.intake.examine(wire.campaign_member(common, SOMEBODY, 0), caller.origin)
-    except wire.WireError as error:
-        return error.faults
-    return tuple(each for each in found if each.field in common and each.field in OF_ALL and not each.circumstantial)
-
-
-def _rate(text: str | None, faults: list[Fault]) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    try:
-        count, span_ms = units.rate(text)
-        if count > MAX_COUNT:
-            raise ValueError(f"counts {MAX_COUNT} at most; write fewer over a shorter time")
-        if span_ms > LEDGER_MS:
-            raise ValueError(f"a span is at most {units.duration_text(LEDGER_MS)}")
-    except ValueError as error:
-        faults.append(Fault("rate", "invalid_value", f"`rate`: {error}"))
-        return None
-    return count, span_ms
-
-
-def _hours(said: str | dict[str, str] | None, zone: str, faults: list[Fault]) -> Hours | None:
-    if said is None:
-        return None
-    if isinstance(said, str):
-        parts = _HOURS.fullmatch(said.strip())
-        said = {} if parts is None else {"from": parts[1], "to": parts[2]}
-    zone = said.get("zone", zone)
-    start, end = (_minute(said.get(name, "")) for name in ("from", "to"))
-    wrong = ""
-    if said.keys() - {"from", "to", "zone"} or start is None or end is None:
-        wrong = 'must be hours such as {"from": "09:00", "to": "18:00", "zone": "Europe/Berlin"} or "09:00-18:00"'
-    elif start == end:
-        wrong = "begins when it ends; leave it out for the whole day"
-    elif not _is_zone(zone):
-        wrong = 'names a `zone` that is not known here; write an IANA name such as "Europe/Berlin"'
-    if wrong or start is None or end is None:
-        faults.append(Fault("send_between", "invalid_value", f"`send_between` {wrong}"))
-        return None
-    return Hours(start, end, zone)
-
-
-def _is_zone(name: str) -> bool:
-    """Whether this machine knows it. What is no name of a zone may be one of a file or a directory."""
-    try:
-        return _ZONE.fullmatch(name) is not None and bool(zones_of((name,)))
-    except (OSError, ValueError):
-        return False
-
-
-def _minute(text: str) -> int | None:
-    found = _CLOCK.fullmatch(text)
-    return None if found is None else int(found[1]) * 60 + int(found[2])

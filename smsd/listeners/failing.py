@@ -151,7 +151,8 @@ async def records(service: Service, caller: Caller, request: wire.Records) -> wi
     if faults:
         raise ProblemError(*faults)
     found, total = await service.office.failed.page_at(caller.sees, offset, limit)
-    more = offset + len(found) < total
+    following = offset + len(found)
+    more = bool(found) and following < min(total, OFFSET_MOST + 1)  # what cannot be asked for is not promised
     return wire.RecordList(True, [_record(each) for each in found], wire.Pagination(total, limit, offset, more))
 
 

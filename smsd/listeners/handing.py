@@ -20,8 +20,8 @@ from smsd.engine.intake import Answer, Intake
 AT_ONCE: Final = 256
 """Submissions of one request that are not answered."""
 
-SLICE: Final = 64
-"""Recipients in one go, some milliseconds of work."""
+SLICE: Final = 32
+"""Recipients in one go, two or three milliseconds of work."""
 
 ERRORS: Final = 100
 """Refused recipients that are named."""
@@ -89,7 +89,8 @@ class Handing:
             raise EndedError
         self._in_flight += 1
         self.taken = index + 1
-        self._intake.submit(submission, self._origin, content_hash, partial(self._answered, index))
+        done = partial(self._answered, index)
+        self._intake.submit(submission, self._origin, content_hash, done, flood=True)
 
     def refuse(self, index: int, faults: Sequence[Fault]) -> None:
         """One that is none, or that the intake refuses."""

@@ -13,11 +13,13 @@ from smsd import __version__, wire
 from smsd.core.acceptance import Fault, Refusal
 from smsd.core.message import Message, State
 from smsd.core.suppression import EVERY
+from smsd.engine.explaining import Seen
 from smsd.engine.intake import Accepted, Answer
-from smsd.engine.service import SLICE, ReloadRefusedError, Seen, Service, UnknownProviderError
+from smsd.engine.roster import UnknownProviderError
+from smsd.engine.service import SLICE, ReloadRefusedError, Service
 from smsd.engine.snapshots import GoneError, OffsetError
 from smsd.engine.stream import UnknownKindError, wanted
-from smsd.listeners import showing
+from smsd.listeners import alerting, showing
 from smsd.listeners.callers import Caller, ProblemError
 from smsd.listeners.events import event_view
 from smsd.listeners.metrics import exposition
@@ -124,7 +126,8 @@ async def retry(service: Service, caller: Caller, request: wire.Retry) -> wire.M
 
 async def stats(service: Service, caller: Caller, request: wire.Stats) -> wire.StatsView:
     """Counts of what the caller sees."""
-    return showing.stats(await service.stats(caller.sees), load=caller.everyone)
+    found = await service.counting.stats(caller.sees)
+    return showing.stats(found, alerting.raised(service) if caller.everyone else None, load=caller.everyone)
 
 
 async def user(service: Service, caller: Caller, request: wire.User) -> wire.UserView:
@@ -132,8 +135,8 @@ async def user(service: Service, caller: Caller, request: wire.User) -> wire.Use
     if not request.user:
         raise ProblemError.of("invalid_value", "`user` must not be empty.", "user")
     person = Person(caller.bound(request.tenant), user=request.user)
-    counts = await service.counts_of(person)
-    remaining = await service.remaining(person)
+    counts = await service.counting.counts_of(person)
+    remaining = await service.counting.remaining(person)
     return wire.UserView(
         request.user, counts.sent_today, counts.sent_last_hour, counts.failed_today, counts.pending, remaining
     )
@@ -143,9 +146,9 @@ async def recipient(service: Service, caller: Caller, request: wire.Recipient) -
     """Counts of the messages to one number."""
     number = showing.recipient(request.number, "number")
     person = Person(caller.bound(request.tenant), recipient=number)
-    counts = await service.counts_of(person)
+    counts = await service.counting.counts_of(person)
     suppression = await _suppression(service, caller, number)
-    remaining = await service.remaining(person)
+    remaining = await service.counting.remaining(person)
     return wire.RecipientView(
         number, counts.sent_today, counts.sent_last_hour, counts.failed_today, counts.pending, suppression, remaining
     )

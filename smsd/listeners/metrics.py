@@ -20,7 +20,8 @@ from smsd.core.alerting import Watch
 from smsd.core.health import Standing
 from smsd.core.message import Instant, Priority, State
 from smsd.engine.meters import TAKEN, Histogram, Meters
-from smsd.engine.service import ProviderView, Service
+from smsd.engine.roster import ProviderView
+from smsd.engine.service import Service
 from smsd.store import CallbackCounts, Totals
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ Row = tuple[tuple[str, ...], float]
 
 async def exposition(service: Service) -> str:
     """All metrics as text. Raises StoreError when the outbox cannot be read."""
-    totals = await service.totals()
+    totals = await service.counting.totals()
     callbacks = await service.replaying.counts()
     await asyncio.to_thread(import_module, "prometheus_client")
     from prometheus_client import CollectorRegistry, generate_latest

@@ -19,6 +19,7 @@ import msgspec
 from smsd import wire
 from smsd.engine.service import Service
 from smsd.listeners import (
+    alerting,
     auditing,
     calling_back,
     campaigning,
@@ -85,6 +86,7 @@ OPERATIONS: Mapping[str, Operation] = {
         ),
         Operation("campaign_status", wire.CampaignStatus, wire.CampaignStatusView, _READ, _OWN, campaigning.status),
         Operation("stats", wire.Stats, wire.StatsView, _READ, _OWN, handlers.stats),
+        Operation("alerts", wire.Alerts, wire.AlertList, _READ, _ALL, alerting.alerts),
         Operation("user", wire.User, wire.UserView, _READ, _OWN, handlers.user),
         Operation("recipient", wire.Recipient, wire.RecipientView, _READ, _OWN, handlers.recipient),
         Operation("suppressions", wire.Suppressions, wire.SuppressionList, _ADMIN, _ALL, suppressing.suppressions),

@@ -13,7 +13,7 @@ from smsd import wire
 from smsd.core.acceptance import Fault, Origin
 from smsd.engine.planning import GoneError, Plan, TooManyError
 from smsd.engine.service import Service
-from smsd.listeners import campaigning
+from smsd.listeners import campaign_terms
 from smsd.listeners.callers import Caller, ProblemError
 from smsd.listeners.plan_views import plan_view
 
@@ -54,7 +54,7 @@ def _found(service: Service, caller: Caller, request: wire.Plan) -> Plan:
     asked = wire.CampaignCreate(
         id=request.campaign, rate=request.rate, send_between=request.send_between, tenant=request.tenant
     )
-    id, tenant, terms = campaigning.terms_of(service, caller, asked)
+    id, tenant, terms = campaign_terms.terms_of(service, caller, asked)
     whose = Origin(tenant, caller.origin.may_set_tenant)
     said = request.rate is not None or request.send_between is not None
     named = id if request.campaign is not None or said else None

@@ -7,7 +7,7 @@ The operations on reports: (service, caller, request) -> answer. A caller sees t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from typing import Final, TypeVar
 
@@ -16,7 +16,7 @@ from smsd.core.acceptance import Fault
 from smsd.core.message import State
 from smsd.core.report import DAY_MS, MINUTE_MS, WENT, Group, RetrySums, Span, Sums, mean, percent
 from smsd.core.units import rfc3339
-from smsd.engine.reporting import OF_ONE, BusyError, Reporting
+from smsd.engine.reporting import OF_ONE, BusyError, Line, Reporting
 from smsd.engine.service import Service
 from smsd.listeners.callers import Caller, ProblemError
 from smsd.store.operators import MOST_GROUPS, MOST_ROWS, REST, TooWideError
@@ -39,7 +39,8 @@ async def daily(service: Service, caller: Caller, request: wire.ReportDaily) -> 
     by, table = _by(request.by, Group.DAY, span), _table(request.format)
     sla = _sla(request.sla)
     lines, sums = await _made(reporting.lines(caller.name, span, by))
-    items = [_daily(line.name, line.sums, sla) for line in lines]
+    await _check_campaign(service, span, sums.count())
+    items = [_daily(line.name, line.sums, sla) for line in _from_first(lines, request.since)]
     total = _daily(TOTAL, sums, sla)
     found = wire.DailyReport(rfc3339(span.since), rfc3339(span.until), by.value, request.sla, items, total)
     if table:
@@ -52,7 +53,9 @@ async def cost(service: Service, caller: Caller, request: wire.ReportCost) -> wi
     reporting, span = service.office.reporting, _span(service.office.reporting, caller, request)
     by, table = _by(request.by, Group.TENANT, span), _table(request.format)
     lines, sums = await _made(reporting.lines(caller.name, span, by))
-    items, total = [_cost(line.name, line.sums) for line in lines], _cost(TOTAL, sums)
+    await _check_campaign(service, span, sums.count())
+    items = [_cost(line.name, line.sums) for line in _from_first(lines, request.since)]
+    total = _cost(TOTAL, sums)
     found = wire.CostReport(rfc3339(span.since), rfc3339(span.until), by.value, items, total)
     if table:
         found.csv, found.items = wire.table(wire.CostLine, [*items, total], by.value), []
@@ -65,6 +68,7 @@ async def errors(service: Service, caller: Caller, request: wire.ReportErrors) -
     table = _table(request.format)
     groups = await _made(reporting.errors(caller.name, span))
     total = sum(failures.messages for _, failures in groups)
+    await _check_campaign(service, span, total)
     items = [
         wire.ErrorLine(
             category,
@@ -90,6 +94,7 @@ async def retries(service: Service, caller: Caller, request: wire.ReportRetries)
     again = [sums for calls, sums in by_calls.items() if calls > 1]
     retried, gone = sum(sums.messages for sums in again), sum(sums.succeeded for sums in again)
     messages = sum(sums.messages for sums in by_calls.values())
+    await _check_campaign(service, span, messages)
     called = sum(calls * sums.messages for calls, sums in by_calls.items())
     items = [_retry(calls, sums) for calls, sums in by_calls.items()]
     found = wire.RetryReport(
@@ -192,7 +197,23 @@ async def _made(report: Awaitable[T]) -> T:
         raise ProblemError.of("invalid_value", text, "since") from error
 
 
+async def _check_campaign(service: Service, span: Span, messages: int) -> None:
+    """Nothing of a campaign that there is, is an answer; of one that there is not, a typo."""
+    if messages or span.campaign is None:
+        return
+    if not await service.office.campaigns.find(span.campaign, span.tenant):
+        raise ProblemError.of("invalid_value", f"There is no campaign {span.campaign[:64]}.", "campaign")
+
+
 # -- what is answered -------------------------------------------------------------------------------------------------
+
+
+def _from_first(lines: Sequence[Line], since: str | None) -> Sequence[Line]:
+    """Where nobody asked for a beginning, days before the first message are nothing to tell of; the last is told."""
+    if since is not None:
+        return lines
+    first = next((place for place, line in enumerate(lines) if line.sums.count()), len(lines) - 1)
+    return lines[max(0, first) :]
 
 
 def _daily(name: str, sums: Sums, sla: Decimal | None) -> wire.DailyLine:

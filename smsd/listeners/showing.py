@@ -12,7 +12,9 @@ from smsd import __version__, wire
 from smsd.core import address, units
 from smsd.core.message import FINAL, State
 from smsd.core.verdict import Category
-from smsd.engine.service import ProviderView, Seen, Stats
+from smsd.engine.counting import Stats
+from smsd.engine.explaining import Seen
+from smsd.engine.roster import ProviderView
 from smsd.listeners.callers import ProblemError
 from smsd.store import WrongState
 
@@ -47,8 +49,8 @@ def provider(view: ProviderView, *, load: bool) -> wire.ProviderView:
     )
 
 
-def stats(found: Stats, *, load: bool) -> wire.StatsView:
-    """Counts; `load` as for `provider`."""
+def stats(found: Stats, alerts: list[wire.AlertView] | None, *, load: bool) -> wire.StatsView:
+    """Counts; `load` as for `provider`. `alerts`: those that are raised, None: the caller may not know."""
     states = {state.label: 0 for state in State}
     priorities: dict[str, int] = {"high": 0, "normal": 0, "bulk": 0}
     for (state, priority), count in found.totals.states.items():
@@ -69,6 +71,7 @@ def stats(found: Stats, *, load: bool) -> wire.StatsView:
         eta=wire.time_text(found.eta),
         uptime_s=found.uptime_s,
         version=__version__,
+        alerts=alerts,
     )
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from smsd.core.lifecycle import Event, step
 from smsd.core.message import Draft, Message, State
-from smsd.store import CampaignClosed, KeyConflict, Replay, Stored, Suppressed, rows
-from smsd.store import statements as sql
+from smsd.store import rows
+from smsd.store.answers import CampaignClosed, KeyConflict, Replay, Stored, Suppressed
 from smsd.store.changes import turn_away
 from smsd.store.charges import Charges
 from smsd.store.connection import Handle
@@ -25,7 +25,16 @@ from smsd.store.gates import Gates
 from smsd.store.limiting import Entrance
 from smsd.store.operations import Accept
 from smsd.store.optouts import Codes, OptOuts, opted_out_of, refused
-from smsd.store.statements import change, expect, look_up
+from smsd.store.statements import change, expect, look_up, pieces, with_rows
+from smsd.store.statements.accepting import (
+    BY_SEQS,
+    FIND_KEYS,
+    HOLD_NEW,
+    INSERT_KEYS,
+    INSERT_MESSAGES,
+    LAST_SEQ,
+    NOTE_NEW,
+)
 from smsd.store.telling import Teller
 
 KnownKeys = dict[tuple[str, str], tuple[bytes, Replay]]
@@ -62,7 +71,7 @@ class Accepting:
 
     def start(self, db: Handle) -> None:
         """Learn from the database where numbering goes on."""
-        self._next_seq = (db.execute(sql.LAST_SEQ).fetchone()[0] or 0) + 1
+        self._next_seq = (db.execute(LAST_SEQ).fetchone()[0] or 0) + 1
 
     def accept(self, db: Handle, accepts: Sequence[Accept], deltas: Deltas) -> None:
         """Write them, and leave each its result. At least one."""
@@ -118,10 +127,10 @@ class Accepting:
         self._next_seq += 1
 
     def _write(self, db: Handle, batch: _Rows, deltas: Deltas) -> None:
-        change(db, sql.INSERT_MESSAGES, batch.messages)
-        change(db, sql.INSERT_KEYS, batch.keys)
-        expect(change(db, sql.HOLD_NEW, batch.held), len(batch.held))
-        expect(change(db, sql.NOTE_NEW, batch.noted), len(batch.noted))
+        change(db, INSERT_MESSAGES, batch.messages)
+        change(db, INSERT_KEYS, batch.keys)
+        expect(change(db, HOLD_NEW, batch.held), len(batch.held))
+        expect(change(db, NOTE_NEW, batch.noted), len(batch.noted))
         if any(url is not None for _, url, _ in batch.noted):
             self._teller.url_seen(db)
         if batch.failed:
@@ -131,7 +140,7 @@ class Accepting:
     def _fail(self, db: Handle, batch: _Rows, deltas: Deltas) -> None:
         """Those of campaigns whose recipients opted out have failed at once."""
         failed: list[Message] = []
-        for row in look_up(db, sql.BY_SEQS, [(seq,) for seq in batch.failed]):
+        for row in look_up(db, BY_SEQS, [(seq,) for seq in batch.failed]):
             message = rows.message(row)
             accept, scopes, codes = batch.failed[message.seq]
             message.state = step(message.state, Event.FAIL)
@@ -147,8 +156,8 @@ def find_keys(db: Handle, drafts: Sequence[Draft]) -> KnownKeys:
     """Which of the drafts' keys are taken, by what content and which message."""
     wanted = [(draft.tenant, draft.idempotency_key) for draft in drafts]
     known: KnownKeys = {}
-    for piece in sql.pieces(wanted):
-        statement = sql.with_rows(sql.FIND_KEYS, 2, len(piece))
+    for piece in pieces(wanted):
+        statement = with_rows(FIND_KEYS, 2, len(piece))
         for row in db.execute(statement, [value for pair in piece for value in pair]).fetchall():
             known[row[0], row[1]] = key_row(row)
     return known

@@ -14,11 +14,12 @@ from smsd.core.admission import At, Key, ledger_key
 from smsd.core.limits import Per, Rule, Subject, key_of
 from smsd.core.message import Instant
 from smsd.core.windows import Moment
-from smsd.store import Person
-from smsd.store import statements as sql
 from smsd.store.connection import Handle
 from smsd.store.reading import tenants_of
+from smsd.store.statements import with_rows
+from smsd.store.statements.charging import COUNT_CHARGES
 from smsd.store.timeline import Timeline
+from smsd.store.views import Person
 
 END = 2**62
 """Later than all moments and instants."""
@@ -36,7 +37,7 @@ def charged(db: Handle, rule: Rule, key: Key, line: Timeline, at: At) -> int:
     """How many of the charges under this key lie in the rule's window, as far as its count."""
     since = at.moment - rule.span_ms * 1_000
     wall, boots = since_of(line, since)
-    statement = sql.with_rows(sql.COUNT_CHARGES, 2, len(boots))
+    statement = with_rows(COUNT_CHARGES, 2, len(boots))
     boot = -1 if line.us is None else line.boot  # without a boot clock, all is told by the wall clock
     values = (*chain.from_iterable(boots.items()), *key, rule.count, wall, boot)
     found: int = db.execute(statement, values).fetchone()[0]

@@ -17,8 +17,8 @@ from smsd.core.consent import Word
 from smsd.core.message import Instant
 from smsd.core.suppression import EVERY, Suppression
 from smsd.core.units import HOUR
-from smsd.store import Arrival, Arrived, Inbound
 from smsd.store.connection import Handle
+from smsd.store.incoming import Arrival, Arrived, Inbound
 from smsd.store.optouts import OptOuts
 from smsd.store.rows import storable
 from smsd.store.statements import arrays, grouped

@@ -13,8 +13,15 @@ from collections.abc import Collection, Iterator, Sequence
 
 from smsd.core.message import Instant
 from smsd.store import rows
-from smsd.store import statements as sql
 from smsd.store.connection import Handle
+from smsd.store.statements import SIZES
+from smsd.store.statements.binding import (
+    BOUND_BY_ANSWER,
+    BOUND_BY_LOOKUP,
+    BOUND_TO_OTHER_BY_LOOKUP,
+    EARLIEST_DOUBT,
+    STEP_BACK,
+)
 
 ATTEMPTS_AT_ONCE = 1_000
 """Attempts read at a time when they are read backward."""
@@ -35,11 +42,11 @@ def bound(db: Handle, ids: Sequence[str], without: Collection[str] = ()) -> set[
     """
     found: set[str] = set()
     since = doubted_since(db)
-    for start in range(0, len(ids), sql.SIZES[0]):
-        some = [rows.storable(id) for id in ids[start : start + sql.SIZES[0]]]
+    for start in range(0, len(ids), SIZES[0]):
+        some = [rows.storable(id) for id in ids[start : start + SIZES[0]]]
         marks = ", ".join("?" * len(some))
-        rows_found = db.execute(sql.BOUND_BY_LOOKUP.replace("{ids}", marks), some).fetchall()
-        statement = sql.BOUND_BY_ANSWER.replace("{ids}", marks)
+        rows_found = db.execute(BOUND_BY_LOOKUP.replace("{ids}", marks), some).fetchall()
+        statement = BOUND_BY_ANSWER.replace("{ids}", marks)
         for low, high in stretches(db, since):
             rows_found += db.execute(statement, (low, high, *some)).fetchall()
         found.update(id for id, provider in rows_found if provider not in without)
@@ -48,8 +55,8 @@ def bound(db: Handle, ids: Sequence[str], without: Collection[str] = ()) -> set[
 
 def doubted_since(db: Handle) -> Instant:
     """How far back an answered call can matter to a look-up that is under way."""
-    earliest = db.execute(sql.EARLIEST_DOUBT).fetchone()[0]
-    newest = db.execute(sql.STEP_BACK, (MAX_INTEGER, 0)).fetchone()
+    earliest = db.execute(EARLIEST_DOUBT).fetchone()[0]
+    newest = db.execute(STEP_BACK, (MAX_INTEGER, 0)).fetchone()
     times = [time for time in (earliest, None if newest is None else newest[1]) if time is not None]
     return min(times, default=0) - BINDING_SLACK_MS
 
@@ -58,7 +65,7 @@ def stretches(db: Handle, since: Instant) -> Iterator[tuple[int, int]]:
     """Ranges of attempt numbers, newest first, until one begins with an attempt that was settled before `since`."""
     high = MAX_INTEGER
     while True:
-        row = db.execute(sql.STEP_BACK, (high, ATTEMPTS_AT_ONCE - 1)).fetchone()
+        row = db.execute(STEP_BACK, (high, ATTEMPTS_AT_ONCE - 1)).fetchone()
         if row is None:
             yield 0, high
             return
@@ -70,4 +77,4 @@ def stretches(db: Handle, since: Instant) -> Iterator[tuple[int, int]]:
 
 def found_for_another(db: Handle, seq: int, provider: str, pmid: str) -> bool:
     """Whether a look-up found the id of this provider for another message than `seq`."""
-    return db.execute(sql.BOUND_TO_OTHER_BY_LOOKUP, (pmid, seq, provider)).fetchone() is not None
+    return db.execute(BOUND_TO_OTHER_BY_LOOKUP, (pmid, seq, provider)).fetchone() is not None

@@ -41,6 +41,11 @@ MAKE: Final = (
 MADE: Final = f"UPDATE campaigns SET {TERMS}, made = 1 WHERE tenant = ? AND id = ? AND made = 0"
 MOVED: Final = "UPDATE campaigns SET paused_at = ?, cancelled_at = ?, changed_at = ? WHERE nr = ?"
 
+UNMAKE: Final = (
+    "DELETE FROM campaigns WHERE tenant = ? AND id = ? AND paused_at IS NULL AND cancelled_at IS NULL "
+    "AND NOT EXISTS (SELECT 1 FROM campaign_counters WHERE tenant = ? AND campaign = ?)"
+)
+
 CANCELLED: Final = (
     "SELECT c.tenant, c.id FROM campaigns AS c INDEXED BY campaigns_gated WHERE c.cancelled_at IS NOT NULL "
     "AND EXISTS (SELECT 1 FROM campaign_counters AS n WHERE n.tenant = c.tenant AND n.campaign = c.id "
@@ -63,6 +68,11 @@ class SqliteCampaigns:
         """See Campaigns.make."""
         ledger = self._hands.ledger
         return await self._hands.change(lambda db, _: make(db, ledger, tenant, id, terms, now))
+
+    async def unmake(self, tenant: str, id: str) -> bool:
+        """See Campaigns.unmake."""
+        ledger = self._hands.ledger
+        return await self._hands.change(lambda db, deltas: unmake(db, deltas, ledger, tenant, id))
 
     async def move(self, tenant: str, id: str, move: Move, now: Instant) -> Campaign | None:
         """See Campaigns.move."""
@@ -125,6 +135,14 @@ def make(db: Handle, ledger: Ledger, tenant: str, id: str, terms: Terms, now: In
     made = campaign(db.execute(FIND_ONE, (tenant, id)).fetchone())
     ledger.campaign_changed(made)
     return with_counts(db, made), is_new
+
+
+def unmake(db: Handle, deltas: Deltas, ledger: Ledger, tenant: str, id: str) -> bool:
+    """See Campaigns.unmake. What was accepted in the same transaction is not in the counts yet."""
+    if deltas.touches(tenant, id) or not db.execute(UNMAKE, (tenant, id, tenant, id)).rowcount:
+        return False
+    ledger.gates.removed([(tenant, id)])
+    return True
 
 
 def moved(db: Handle, ledger: Ledger, tenant: str, id: str, move: Move, now: Instant) -> Campaign | None:

@@ -34,19 +34,22 @@ from typing import Any
 
 from smsd.core.message import Instant
 from smsd.core.pacing import MAX_LIMIT
-from smsd.store import StoreError
-from smsd.store import statements as sql
 from smsd.store.connection import BUSY_TIMEOUT_S
+from smsd.store.errors import StoreError
 from smsd.store.migrate import migrations, version
 from smsd.store.recovery import UNKNOWN_BEFORE, latest_time
 from smsd.store.rows import ATTEMPT_COLUMNS, CRASHED, HEALTH_COLUMNS, SUPPRESSION_COLUMNS
+from smsd.store.statements import BEGIN, COMMIT, ROLLBACK, prefixed, with_rows
+from smsd.store.statements.meta import GET_META, SET_META
+from smsd.store.statements.recovering import OPEN_ATTEMPTS
+from smsd.store.statements.suppressing import ADD_SUPPRESSIONS, LIFT_SUPPRESSION
 from smsd.store.timeline import ANCHOR, clocks, keep_clocks
 
 CALLS_MATTERING = MAX_LIMIT + 10_000
 """Of one provider, newest first: no window holds more, and as many may be numbered out of place (see `reading`)."""
 
 OLD_CALLS = (
-    f"SELECT m.id, m.segments, {sql.prefixed('a', ATTEMPT_COLUMNS)} "
+    f"SELECT m.id, m.segments, {prefixed('a', ATTEMPT_COLUMNS)} "
     "FROM attempts AS a LEFT JOIN messages AS m ON m.seq = a.seq ORDER BY a.nr"
 )
 
@@ -96,7 +99,7 @@ COLUMNS_OF = "SELECT name FROM pragma_table_info(?)"
 
 SUPPRESSIONS = f"SELECT {SUPPRESSION_COLUMNS} FROM suppressions"
 
-ADD_SUPPRESSION = sql.with_rows(sql.ADD_SUPPRESSIONS, 5, 1)
+ADD_SUPPRESSION = with_rows(ADD_SUPPRESSIONS, 5, 1)
 
 SCOPES_AND_NUMBERS = "SELECT scope, number FROM suppressions"
 
@@ -179,10 +182,10 @@ def carry(replaced: Path, db: sqlite3.Connection, now: Instant) -> Carried:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
                 raise
             if db.in_transaction:
-                db.execute(sql.ROLLBACK)
+                db.execute(ROLLBACK)
             calls, known = 0, False
     if not known:
-        db.execute(sql.SET_META, (UNKNOWN_BEFORE, now))
+        db.execute(SET_META, (UNKNOWN_BEFORE, now))
     return Carried(calls, known, keys)
 
 
@@ -198,12 +201,12 @@ def carry_health(old: sqlite3.Connection, db: sqlite3.Connection) -> None:
     known = {name for (name,) in old.execute(COLUMNS_OF, ("providers",))}
     columns = [name for name in (each.strip() for each in HEALTH_COLUMNS.split(",")) if name in known]
     named = ", ".join(columns)
-    db.execute(sql.BEGIN)
+    db.execute(BEGIN)
     db.executemany(
         f"INSERT OR REPLACE INTO providers ({named}) VALUES ({', '.join('?' * len(columns))})",
         old.execute(f"SELECT {named} FROM providers"),
     )
-    db.execute(sql.COMMIT)
+    db.execute(COMMIT)
 
 
 def knows_suppressions(old: sqlite3.Connection) -> bool:
@@ -214,26 +217,26 @@ def knows_suppressions(old: sqlite3.Connection) -> bool:
 def carry_suppressions(old: sqlite3.Connection, db: sqlite3.Connection) -> None:
     """Who opted out in either outbox has opted out."""
     if knows_suppressions(old):
-        db.execute(sql.BEGIN)
+        db.execute(BEGIN)
         db.executemany(ADD_SUPPRESSION, old.execute(SUPPRESSIONS))
-        db.execute(sql.COMMIT)
+        db.execute(COMMIT)
 
 
 def carry_gone_urls(old: sqlite3.Connection, db: sqlite3.Connection) -> None:
     """What said that it is gone in either outbox is not asked again."""
     if old.execute(COLUMNS_OF, ("gone_urls",)).fetchone() is not None:
-        db.execute(sql.BEGIN)
+        db.execute(BEGIN)
         db.executemany(ADD_GONE_URL, old.execute(GONE_URLS))
-        db.execute(sql.COMMIT)
+        db.execute(COMMIT)
 
 
 def carry_campaigns(old: sqlite3.Connection, db: sqlite3.Connection) -> None:
     """What was cancelled or paused in either outbox is, and what was made since the backup stays made: more messages
     may come for it. Its counts are those of the backup's messages."""
     if old.execute(COLUMNS_OF, ("campaigns",)).fetchone() is not None:
-        db.execute(sql.BEGIN)
+        db.execute(BEGIN)
         db.executemany(CARRY_CAMPAIGN, old.execute(OLD_CAMPAIGNS))
-        db.execute(sql.COMMIT)
+        db.execute(COMMIT)
 
 
 def lift_what_was_lifted(old: sqlite3.Connection, db: sqlite3.Connection) -> None:
@@ -242,16 +245,16 @@ def lift_what_was_lifted(old: sqlite3.Connection, db: sqlite3.Connection) -> Non
     if old.execute(COLUMNS_OF, ("campaigns",)).fetchone() is not None:
         paused = db.execute(PAUSED_CAMPAIGNS).fetchall()
         resumed = [each for each in paused if old.execute(IS_RESUMED, each).fetchone() is not None]
-        db.execute(sql.BEGIN)
+        db.execute(BEGIN)
         db.executemany(RESUME_CAMPAIGN, resumed)
-        db.execute(sql.COMMIT)
+        db.execute(COMMIT)
     if knows_suppressions(old):
         lifted = [
             each for each in db.execute(SCOPES_AND_NUMBERS) if old.execute(HAS_SUPPRESSION, each).fetchone() is None
         ]
-        db.execute(sql.BEGIN)
-        db.executemany(sql.LIFT_SUPPRESSION, lifted)
-        db.execute(sql.COMMIT)
+        db.execute(BEGIN)
+        db.executemany(LIFT_SUPPRESSION, lifted)
+        db.execute(COMMIT)
 
 
 def continues(old: sqlite3.Connection, db: sqlite3.Connection) -> bool:
@@ -268,22 +271,22 @@ def continues(old: sqlite3.Connection, db: sqlite3.Connection) -> bool:
 def carry_calls(old: sqlite3.Connection, db: sqlite3.Connection, now: Instant) -> int:
     """The calls that the copy lacks, in their order, and those that are open, as started `now` at the cost of their
     segments (whether the rate counts them is not known here; too much is the safe side). How many."""
-    db.execute(sql.BEGIN)
+    db.execute(BEGIN)
     old_boot, boot = common_boot(old, db)
     latest = max((time for time in (latest_time(old), latest_time(db)) if time is not None), default=None)
     if latest is not None:
-        db.execute(sql.SET_META, ("beat", latest))
+        db.execute(SET_META, ("beat", latest))
     carry_mark(old, db)
     carry_clocks(old, db, old_boot, boot)
     carry_charges(old, db, old_boot, boot)
     last: int = db.execute(LAST_CALL).fetchone()[0]
     calls = db.executemany(CARRY, ({**call, "last": last} for call in old_calls(old, old_boot, boot))).rowcount
     nothing = dict.fromkeys(_CALL)
-    for seq, n, provider, claimed_at, segments in old.execute(sql.OPEN_ATTEMPTS):
+    for seq, n, provider, claimed_at, segments in old.execute(OPEN_ATTEMPTS):
         crashed = {"seq": seq, "n": n, "provider": provider, "started_at": claimed_at, "boot": boot, "settled_at": now}
         call = {**nothing, **crashed, "cost": segments, "outcome": CRASHED, "last": last}
         calls += db.execute(CARRY, call).rowcount
-    db.execute(sql.COMMIT)
+    db.execute(COMMIT)
     return calls
 
 
@@ -331,22 +334,22 @@ def common_boot(old: sqlite3.Connection, db: sqlite3.Connection) -> tuple[int, i
     if (old_boot, old_token) == (boot, token):
         return old_boot, boot
     number = max(old_boot, boot) + 1
-    db.execute(sql.SET_META, ("boot", number))
-    db.execute(sql.SET_META, ("boot_token", old_token))
-    anchor = old.execute(sql.GET_META, (ANCHOR,)).fetchone()
+    db.execute(SET_META, ("boot", number))
+    db.execute(SET_META, ("boot_token", old_token))
+    anchor = old.execute(GET_META, (ANCHOR,)).fetchone()
     if anchor is not None and anchor[0].split()[0] == str(old_boot):
-        db.execute(sql.SET_META, (ANCHOR, " ".join([str(number), *anchor[0].split()[1:]])))
+        db.execute(SET_META, (ANCHOR, " ".join([str(number), *anchor[0].split()[1:]])))
     return old_boot, number
 
 
 def boot_of(db: sqlite3.Connection) -> tuple[int, str]:
     """The last boot's number and token; 0 and none when it was never opened."""
-    number, token = (db.execute(sql.GET_META, (name,)).fetchone() for name in ("boot", "boot_token"))
+    number, token = (db.execute(GET_META, (name,)).fetchone() for name in ("boot", "boot_token"))
     return (0 if number is None else number[0], "" if token is None else token[0])
 
 
 def carry_mark(old: sqlite3.Connection, db: sqlite3.Connection) -> None:
     """What was not known at an earlier restore is not known now."""
-    marks = [row[0] for one in (old, db) if (row := one.execute(sql.GET_META, (UNKNOWN_BEFORE,)).fetchone())]
+    marks = [row[0] for one in (old, db) if (row := one.execute(GET_META, (UNKNOWN_BEFORE,)).fetchone())]
     if marks:
-        db.execute(sql.SET_META, (UNKNOWN_BEFORE, max(marks)))
+        db.execute(SET_META, (UNKNOWN_BEFORE, max(marks)))

@@ -14,8 +14,8 @@ from smsd.core.health import Health
 from smsd.core.lifecycle import Event, may, step
 from smsd.core.message import Error, Instant, Message, State
 from smsd.core.verdict import Category
-from smsd.store import WrongState, rows
-from smsd.store import statements as sql
+from smsd.store import rows
+from smsd.store.answers import WrongState
 from smsd.store.charges import Charges
 from smsd.store.connection import Handle
 from smsd.store.deltas import MINUTE_MS, Deltas
@@ -23,6 +23,21 @@ from smsd.store.flows import Flows
 from smsd.store.gates import Gates
 from smsd.store.limiting import cancelled, waits_no_more
 from smsd.store.statements import arrays, change, expect
+from smsd.store.statements.changing import (
+    BY_ID,
+    BY_SEQ,
+    CANCEL,
+    EXPIRE,
+    EXPIRED,
+    NEXT_EXPIRY,
+    REOPEN,
+    RESCHEDULE,
+    SAVE_PROVIDER,
+)
+from smsd.store.statements.claiming import TURN_AWAY
+from smsd.store.statements.counting import FORGET_TENANT_MINUTES
+from smsd.store.statements.flows import CHANGE_FLOW
+from smsd.store.statements.meta import SET_META
 from smsd.store.telling import Teller
 from smsd.store.timeline import see_clocks
 
@@ -37,7 +52,7 @@ EXPIRED_MESSAGE = "its time to live ran out before it could be sent"
 
 def find(db: Handle, id: str, tenant: str | None) -> Message | None:
     """The message by its id, if it belongs to the tenant (None: any)."""
-    for row in arrays(db, sql.BY_ID, (id,)):
+    for row in arrays(db, BY_ID, (id,)):
         found = rows.message(row)
         if tenant is None or found.tenant == tenant:
             return found
@@ -48,7 +63,7 @@ def expire(
     db: Handle, deltas: Deltas, charges: Charges, teller: Teller, now: Instant, limit: int
 ) -> tuple[list[Message], Instant | None]:
     """Pending messages whose end of life has come, as they are afterwards; and the next end of life."""
-    found = [rows.message(row) for row in arrays(db, sql.EXPIRED, (now, limit))]
+    found = [rows.message(row) for row in arrays(db, EXPIRED, (now, limit))]
     expired = []
     for message in found:
         cause = message.error.cause or message.error.category if message.error else None
@@ -57,9 +72,9 @@ def expire(
         waits_no_more(charges, message)
         count(deltas, message, step(State.PENDING, Event.EXPIRE), now)
     changes = [(m.seq, now, *rows.error_values(m.error)[:2], rows.error_values(m.error)[5]) for m in expired if m.error]
-    expect(change(db, sql.EXPIRE, changes), len(expired))
+    expect(change(db, EXPIRE, changes), len(expired))
     teller.tell(db, [message.seq for message in expired], now)
-    following = db.execute(sql.NEXT_EXPIRY).fetchone()
+    following = db.execute(NEXT_EXPIRY).fetchone()
     return expired, None if following is None else following[0]
 
 
@@ -80,7 +95,7 @@ def cancel_all(
 ) -> list[Message]:
     """These pending messages are cancelled; as they are afterwards."""
     after = step(State.PENDING, Event.CANCEL)
-    expect(change(db, sql.CANCEL, [(message.seq, now) for message in pending]), len(pending))
+    expect(change(db, CANCEL, [(message.seq, now) for message in pending]), len(pending))
     teller.tell(db, [message.seq for message in pending], now)
     for message in pending:
         cancelled(db, charges, message)
@@ -112,10 +127,10 @@ def reschedule(
         return None
     if message.state is not State.PENDING or message.expires_at <= now:
         return WrongState(message)
-    expect(change(db, sql.RESCHEDULE, [(*times, message.seq, message.attempt)]), 1)
+    expect(change(db, RESCHEDULE, [(*times, message.seq, message.attempt)]), 1)
     waits_no_more(charges, message)
     deltas.changed_flow(message.flow, message.flow)  # its next due time is another
-    return rows.message(arrays(db, sql.BY_SEQ, (message.seq,))[0])
+    return rows.message(arrays(db, BY_SEQ, (message.seq,))[0])
 
 
 def let_go(message: Message) -> Message:
@@ -145,12 +160,12 @@ def reopen(
         return WrongState(message)
     if message.campaign is not None and gates.is_closed(message.tenant, message.campaign):
         return WrongState(message, closed=True)
-    expect(change(db, sql.REOPEN, [(due, expires_at, message.seq, int(message.state))]), 1)
+    expect(change(db, REOPEN, [(due, expires_at, message.seq, int(message.state))]), 1)
     flow = flows.number(db, (message.route, int(message.priority), message.tenant, message.campaign))
     if flow != message.flow:  # it was swept away
-        db.execute(sql.CHANGE_FLOW, (flow, message.seq))
+        db.execute(CHANGE_FLOW, (flow, message.seq))
     count(deltas, replace(message, flow=flow), step(message.state, Event.REOPEN), now)
-    return rows.message(arrays(db, sql.BY_SEQ, (message.seq,))[0])
+    return rows.message(arrays(db, BY_SEQ, (message.seq,))[0])
 
 
 def turn_away(db: Handle, failed: Sequence[Message], deltas: Deltas) -> None:
@@ -164,20 +179,20 @@ def turn_away(db: Handle, failed: Sequence[Message], deltas: Deltas) -> None:
         deltas.moved(State.PENDING, message.state, *where, message.error.at)
         deltas.called(message.error.at, message.error.provider or "", message.tenant, failed=True)
         deltas.failed(message.tenant, str(message.error.category))
-    expect(change(db, sql.TURN_AWAY, changes), len(failed))
+    expect(change(db, TURN_AWAY, changes), len(failed))
 
 
 def save_provider(db: Handle, health: Health) -> None:
     """Keep a provider's health in place of what was known."""
-    db.execute(sql.SAVE_PROVIDER, rows.health_row(health))
+    db.execute(SAVE_PROVIDER, rows.health_row(health))
 
 
 def beat(db: Handle, charges: Charges, flows: Flows, teller: Teller, now: Instant, boot_us: int | None) -> bool:
     """Write the time down: a commit that must succeed. It takes some old minutes of tenants, old callbacks that were
     given up, old charges and empty flows away on the occasion; whether more charges wait to be looked at. `boot_us`:
     boot time at `now`."""
-    db.execute(sql.SET_META, ("beat", now))
-    db.execute(sql.FORGET_TENANT_MINUTES, (now // MINUTE_MS - TENANT_MINUTES_KEPT, MINUTES_FORGOTTEN_AT_ONCE))
+    db.execute(SET_META, ("beat", now))
+    db.execute(FORGET_TENANT_MINUTES, (now // MINUTE_MS - TENANT_MINUTES_KEPT, MINUTES_FORGOTTEN_AT_ONCE))
     see_clocks(db, charges.line.boot, now, boot_us)
     flows.sweep(db)
     teller.sweep(db, now)

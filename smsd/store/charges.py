@@ -25,10 +25,10 @@ import structlog
 from smsd.core.admission import PERS, AdmissionRules, At, Key, kind_of
 from smsd.core.limits import AT_ACCEPTANCE, LEDGER_MS, Rule
 from smsd.core.windows import Moment, Window
-from smsd.store import statements as sql
 from smsd.store.connection import Handle
 from smsd.store.faults import Fault, describe, fault
 from smsd.store.statements import change, look_up_plain
+from smsd.store.statements.charging import ADD_CHARGES, FORGET_CHARGES, OLDEST_CHARGES, TAKE_BACK, charges_of
 from smsd.store.timeline import Timeline
 
 KEYS_KEPT = 20_000
@@ -153,7 +153,7 @@ class Charges:
             for most in {self._extents[key.kind][0] for key in keys}:
                 some = [key for key in keys if self._extents[key.kind][0] == most]
                 numbered = [(place, *key) for place, key in enumerate(some)]
-                self._keep(some, look_up_plain(db, sql.charges_of(most), numbered), now)
+                self._keep(some, look_up_plain(db, charges_of(most), numbered), now)
         except sqlite3.Error as error:
             if fault(error) in {Fault.FULL, Fault.BUSY} or not db.in_transaction:
                 raise
@@ -240,7 +240,7 @@ class Charges:
         are charged under them."""
         for key in keys:
             most = self._extents[key.kind][0]
-            gone = db.execute(sql.TAKE_BACK, (*key, seq, *key, most)).rowcount
+            gone = db.execute(TAKE_BACK, (*key, seq, *key, most)).rowcount
             if gone and key in self._known:
                 window = self._touch(key)
                 if window.size >= most:  # it may lack older charges, which count again
@@ -258,7 +258,7 @@ class Charges:
         """Write what was charged into the open transaction."""
         if self._rows:
             rows, self._rows = self._rows, []
-            change(db, sql.ADD_CHARGES, rows)
+            change(db, ADD_CHARGES, rows)
 
     def committed(self) -> None:
         """What was written is durable."""
@@ -291,15 +291,15 @@ class Charges:
         """
         kept = {kind: min(LEDGER_MS, span // 1_000 + KEPT_LONGER_MS) for kind, (_, span) in self._extents.items()}
         shortest = min([LEDGER_MS, *kept.values()])
-        rows = db.execute(sql.OLDEST_CHARGES, (self._purged, 1)).fetchall()
+        rows = db.execute(OLDEST_CHARGES, (self._purged, 1)).fetchall()
         if not rows or (rows[0][2] <= at.wall and self._age_ms(rows[0], at) <= shortest):
             self._purged = 0
             return False
-        rows = db.execute(sql.OLDEST_CHARGES, (self._purged, PURGED_AT_ONCE)).fetchall()
+        rows = db.execute(OLDEST_CHARGES, (self._purged, PURGED_AT_ONCE)).fetchall()
         for old, run in groupby(rows, lambda row: self._age_ms(row, at) > kept.get(row[1], LEDGER_MS)):
             if old:
                 numbers = [row[0] for row in run]
-                db.execute(sql.FORGET_CHARGES, (numbers[0], numbers[-1]))
+                db.execute(FORGET_CHARGES, (numbers[0], numbers[-1]))
         self._purged = rows[-1][0]
         return len(rows) == PURGED_AT_ONCE
 

@@ -13,9 +13,19 @@ from collections.abc import Iterable
 from typing import Any
 
 from smsd.core.message import Instant, State
-from smsd.store import statements as sql
 from smsd.store.connection import Handle
 from smsd.store.statements import change
+from smsd.store.statements.counting import (
+    ADD_CAMPAIGN_COUNTERS,
+    ADD_CAMPAIGNS,
+    ADD_CATEGORIES,
+    ADD_COUNTERS,
+    ADD_MINUTES,
+    ADD_TENANT_CATEGORIES,
+    ADD_TENANT_COUNTERS,
+    ADD_TENANT_MINUTES,
+)
+from smsd.store.statements.flows import ADD_PENDING
 
 MINUTE_MS = 60_000
 
@@ -60,6 +70,10 @@ class Deltas:
             self._campaigns[tenant, campaign, after] += 1
             self._change(tenant, campaign, at)
 
+    def touches(self, tenant: str, campaign: str) -> bool:
+        """Whether something happened to the campaign in this transaction."""
+        return (tenant, campaign) in self._changed
+
     def _change(self, tenant: str, campaign: str, at: Instant) -> None:
         self._changed[tenant, campaign] = max(at, self._changed.get((tenant, campaign), at))
 
@@ -88,17 +102,17 @@ class Deltas:
     def write(self, db: Handle) -> None:
         """Write the differences into the open transaction."""
         # A flow is written even when its differences cancel out: its next due time may have changed.
-        change(db, sql.ADD_PENDING, sorted(self._pending.items()))
+        change(db, ADD_PENDING, sorted(self._pending.items()))
         moved = [(*key, n) for key, n in self._counters.items() if n]
-        change(db, sql.ADD_TENANT_COUNTERS, moved)
-        change(db, sql.ADD_COUNTERS, summed((state, priority, n) for _, state, priority, n in moved))
+        change(db, ADD_TENANT_COUNTERS, moved)
+        change(db, ADD_COUNTERS, summed((state, priority, n) for _, state, priority, n in moved))
         ended = [(*key, n) for key, n in self._categories.items()]
-        change(db, sql.ADD_TENANT_CATEGORIES, ended)
-        change(db, sql.ADD_CATEGORIES, summed((category, n) for _, category, n in ended))
-        change(db, sql.ADD_MINUTES, [(*key, *row) for key, row in self._minutes.items()])
-        change(db, sql.ADD_TENANT_MINUTES, [(*key, *row) for key, row in self._tenant_minutes.items()])
-        change(db, sql.ADD_CAMPAIGNS, [(*name, "", at, at) for name, at in self._changed.items()])
-        change(db, sql.ADD_CAMPAIGN_COUNTERS, [(*key, n) for key, n in self._campaigns.items() if n])
+        change(db, ADD_TENANT_CATEGORIES, ended)
+        change(db, ADD_CATEGORIES, summed((category, n) for _, category, n in ended))
+        change(db, ADD_MINUTES, [(*key, *row) for key, row in self._minutes.items()])
+        change(db, ADD_TENANT_MINUTES, [(*key, *row) for key, row in self._tenant_minutes.items()])
+        change(db, ADD_CAMPAIGNS, [(*name, "", at, at) for name, at in self._changed.items()])
+        change(db, ADD_CAMPAIGN_COUNTERS, [(*key, n) for key, n in self._campaigns.items() if n])
 
 
 def summed(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from smsd.store import StoreError
+from smsd.store.errors import StoreError
 
 LOOK_EVERY_S = 1.0
 """At most one statvfs call a second."""

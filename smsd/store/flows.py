@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from smsd.store import statements as sql
 from smsd.store.connection import Handle
+from smsd.store.statements.flows import FIND_FLOW, FLOW_AFTER, INSERT_FLOW, LAST_FLOW, SWEEP_FLOWS
 
 FLOWS_KNOWN = 10_000
 """Flow ids kept in memory; the one unused longest is forgotten and looked up again."""
@@ -35,7 +35,7 @@ class Flows:
 
     def start(self, db: Handle) -> None:
         """Learn from the database where numbering goes on."""
-        self._next = (db.execute(sql.LAST_FLOW).fetchone()[0] or 0) + 1
+        self._next = (db.execute(LAST_FLOW).fetchone()[0] or 0) + 1
 
     def number(self, db: Handle, identity: Identity) -> int:
         """The flow's number; its row exists in the open transaction."""
@@ -43,10 +43,10 @@ class Flows:
         if known is not None:
             self._known.move_to_end(identity)
             return known
-        row = db.execute(sql.FIND_FLOW, identity).fetchone()
+        row = db.execute(FIND_FLOW, identity).fetchone()
         if row is None:
             flow = self._next
-            db.execute(sql.INSERT_FLOW, (flow, *identity))
+            db.execute(INSERT_FLOW, (flow, *identity))
             self._next += 1
         else:
             flow = row[0]
@@ -56,9 +56,9 @@ class Flows:
     def sweep(self, db: Handle) -> None:
         """Take away some flows of campaigns that have neither pending messages nor open attempts: a campaign may be a
         label that never comes again. Whoever reopens a message finds its flow anew."""
-        if db.execute(sql.SWEEP_FLOWS, (self._swept, SWEPT_AT_ONCE)).rowcount:
+        if db.execute(SWEEP_FLOWS, (self._swept, SWEPT_AT_ONCE)).rowcount:
             self._known.clear()
-        following = db.execute(sql.FLOW_AFTER, (self._swept, SWEPT_AT_ONCE - 1)).fetchone()
+        following = db.execute(FLOW_AFTER, (self._swept, SWEPT_AT_ONCE - 1)).fetchone()
         self._swept = 0 if following is None else following[0]
 
     def committed(self) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from smsd.store import statements as sql
 from smsd.store.connection import Handle
 from smsd.store.hands import Hands
 from smsd.store.statements import look_up, look_up_plain
+from smsd.store.statements.accepting import FIND_KEYS
+from smsd.store.statements.suppressing import ANY_SUPPRESSION, SUPPRESSED
 
 
 class SqliteForesight:
@@ -34,14 +35,14 @@ class SqliteForesight:
 
 
 def _suppressed(db: Handle, numbers: Sequence[str]) -> Mapping[str, frozenset[str]]:
-    if db.execute(sql.ANY_SUPPRESSION).fetchone() is None:
+    if db.execute(ANY_SUPPRESSION).fetchone() is None:
         return {}
     found: dict[str, set[str]] = {}
-    for number, scope, _ in look_up(db, sql.SUPPRESSED, [(number,) for number in sorted(set(numbers))]):
+    for number, scope, _ in look_up(db, SUPPRESSED, [(number,) for number in sorted(set(numbers))]):
         found.setdefault(number, set()).add(scope)
     return {number: frozenset(scopes) for number, scopes in found.items()}
 
 
 def _hashes(db: Handle, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], bytes]:
-    rows = look_up_plain(db, sql.FIND_KEYS, sorted(set(keys)))
+    rows = look_up_plain(db, FIND_KEYS, sorted(set(keys)))
     return {(tenant, key): hash for tenant, key, hash, *_ in rows}

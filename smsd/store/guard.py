@@ -14,7 +14,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from smsd.store import StoreError
+from smsd.store.errors import StoreError
 
 
 class LockHeldError(StoreError):

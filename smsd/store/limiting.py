@@ -3,12 +3,15 @@
 The limits' part in the two transitions that meet them, inside the open transaction: which rules bind each message, what
 `core.admission` decides by the windows of `charges`, and the writing of what follows. Messages of one batch are judged
 one after the other, so each sees what was charged for those before it. A batch that no rule concerns never comes here.
+
+When quiet hours begin, a whole backlog is put off until the morning, and a provider's rate lets few of it come to a
+claim at once. So the next of the same flow are put off beside one that is, in the same commit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from smsd.core.admission import (
@@ -29,16 +32,30 @@ from smsd.core.admission import (
 from smsd.core.campaign import Gate
 from smsd.core.limits import Action, Per, Subject
 from smsd.core.message import Draft, Instant, Message, State
+from smsd.core.quiet import start
 from smsd.core.waiting import Reason
 from smsd.core.windows import Window
-from smsd.store import NEVER, Blocked, Claim, Limited, Replay, rows
-from smsd.store import statements as sql
+from smsd.store import rows
+from smsd.store.answers import NEVER, Blocked, Limited, Replay
 from smsd.store.charges import Charges
 from smsd.store.connection import Handle
 from smsd.store.deltas import Deltas
 from smsd.store.gates import Gates
+from smsd.store.pending import Claim
 from smsd.store.statements import change, expect
+from smsd.store.statements.accepting import FIRST_OF_ITS_KIND
+from smsd.store.statements.claiming import HOLD_UP, REFUSE
 from smsd.store.telling import Teller
+
+QUIET_AT_ONCE = 200
+"""Messages of a flow that are looked at beside one that quiet hours put off: some milliseconds."""
+
+NEXT_OF_FLOW = (
+    "SELECT seq, attempt, recipient FROM (SELECT seq, attempt, recipient, held FROM messages "
+    "INDEXED BY messages_pending WHERE state = 0 AND flow = ? AND due <= ? AND (due, seq) > (?, ?) "
+    f"ORDER BY due, seq LIMIT ?) WHERE held IS NULL OR held = '{Reason.QUIET_HOURS}'"
+)
+"""Without those that a limit holds up: they have turns that would have to be given back."""
 
 Answer = Message | Blocked | None
 
@@ -110,6 +127,8 @@ class Turnstile:
         self._waits: list[tuple[object, ...]] = []
         self._refusals: list[tuple[object, ...]] = []
         self._failed: list[int] = []
+        self._quiet: dict[int, tuple[Message, Instant]] = {}
+        """By flow: the first that quiet hours put off, as it was, and the time."""
 
     def pass_on(
         self, won: Sequence[Wanted], pending: Mapping[int, list[Any]], admitted: Mapping[int, int]
@@ -136,9 +155,10 @@ class Turnstile:
                 kept.append(each.wanted)
             else:
                 each.wanted.answers[each.wanted.place] = self._turn_back(each, decision)
+        self._put_off_next({entry.seq for entry in won})
         charges.write(self._db)
-        expect(change(self._db, sql.HOLD_UP, self._waits), len(self._waits))
-        expect(change(self._db, sql.REFUSE, self._refusals), len(self._refusals))
+        expect(change(self._db, HOLD_UP, self._waits), len(self._waits))
+        expect(change(self._db, REFUSE, self._refusals), len(self._refusals))
         self._teller.tell(self._db, self._failed, max((entry.now for entry in won), default=0))
         return kept
 
@@ -161,6 +181,8 @@ class Turnstile:
             case HoldUp():
                 return Blocked(decision.rule, decision.group, decision.until)
             case Wait():
+                if decision.held == Reason.QUIET_HOURS:
+                    self._quiet.setdefault(message.flow, (replace(message), each.wanted.now))
                 self._put_off(message, decision)
                 self._charges.release(message.seq, but={one.key for one in each.bounds})
             case Refuse():
@@ -174,6 +196,16 @@ class Turnstile:
             self._charges.promise(key, message.seq, turn)
         self._waits.append((message.seq, message.attempt, wait.due, wait.held, wait.held_by, wait.since))
         self._deltas.changed_flow(message.flow, message.flow)  # its next due time is another
+
+    def _put_off_next(self, claimed: Collection[int]) -> None:
+        """Those behind one that quiet hours put off, as far as these hold them up too. Without the `claimed` ones,
+        which are judged themselves."""
+        for flow, (first, now) in self._quiet.items():
+            values = (flow, now, first.due, first.seq, QUIET_AT_ONCE)
+            for seq, attempt, recipient in self._db.execute(NEXT_OF_FLOW, values).fetchall():
+                due, held, held_by = start(self._charges.rules.quiet, first.tenant, recipient, first.priority, now)
+                if held is not None and seq not in claimed:
+                    self._waits.append((seq, attempt, due, held, held_by, None))
 
     def _refuse(self, message: Message, refusal: Refuse) -> None:
         error = message.error = refusal.error
@@ -227,7 +259,7 @@ class Entrance:
         """The message that was charged first; None: it is there no more."""
         if seq in self._fresh:
             return self._fresh[seq]
-        row = self._db.execute(sql.FIRST_OF_ITS_KIND, (seq,)).fetchone()
+        row = self._db.execute(FIRST_OF_ITS_KIND, (seq,)).fetchone()
         return None if row is None else Replay(row[0], State(row[1]), row[2], row[3])
 
 

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 
-from smsd.store import StoreError
 from smsd.store.connection import Handle
+from smsd.store.errors import StoreError
 
 APPLICATION_ID = 0x736D7364
 """The letters "smsd"; https://www.sqlite.org/pragma.html#pragma_application_id."""

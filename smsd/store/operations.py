@@ -13,9 +13,11 @@ from typing import Generic, TypeVar, cast
 
 from smsd.core.message import Attempt, Draft, Instant, Message
 from smsd.core.settlement import Settlement
-from smsd.store import AcceptResult, Blocked, Claim, StoreError
+from smsd.store.answers import AcceptResult, Blocked
 from smsd.store.connection import Handle
 from smsd.store.deltas import Deltas
+from smsd.store.errors import StoreError
+from smsd.store.pending import Claim
 
 T = TypeVar("T")
 

@@ -24,6 +24,10 @@ class Campaigns(Protocol):
         never made; whoever wants other terms compares."""
         ...
 
+    async def unmake(self, tenant: str, id: str) -> bool:
+        """Take one away that never had a message and is not held up; False: it is another, or not there."""
+        ...
+
     async def move(self, tenant: str, id: str, move: Move, now: Instant) -> Campaign | None:
         """Pause it, resume it or cancel it. Idempotent; a cancelled one stays cancelled. From the commit on none of
         its messages is claimed unless it is resumed; calls that have begun run on. None: no such campaign."""
@@ -156,8 +160,26 @@ class Raised:
     raised_at: Instant
     category: str
     text: str
+    announced: bool = False
+    """The log and whoever does not say what arrived were told."""
     told: bool = False
-    """Every place that says so is done with it."""
+    """So was every place that says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """An alert that was raised and is over."""
+
+    name: str
+    raised_at: Instant
+    cleared_at: Instant
+    category: str
+    text: str
+    """What was wrong."""
+
+
+MOST_OVER = 50
+"""Alerts that are over and still known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +190,8 @@ class Longest:
     tenant: str
     campaign: str | None
     due: Instant
+    rated: bool = False
+    """Its campaign has a rate of its own."""
 
 
 class Alerts(Protocol):
@@ -179,8 +203,21 @@ class Alerts(Protocol):
 
     async def clear(self, name: str) -> None: ...
 
+    async def end(self, over: Over) -> None:
+        """Write down that it is over; idempotent. The newest MOST_OVER stay."""
+        ...
+
+    async def over(self) -> tuple[Over, ...]:
+        """Those that are over, oldest end first."""
+        ...
+
     async def longest_due(self, most: int) -> tuple[Longest, ...]:
         """Flows with pending messages, at most so many, what is due first first."""
+        ...
+
+    async def paced(self, most: int) -> int:
+        """Pending messages of campaigns that have a rate or hours of their own, are paused or cancelled. It looks at
+        so many flows at most, what is due first first."""
         ...
 
 

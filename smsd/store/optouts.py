@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from smsd.core.message import Error, Instant
 from smsd.core.suppression import EVERY, Suppression, left_over
 from smsd.core.verdict import Category
-from smsd.store import statements as sql
 from smsd.store.connection import Handle
 from smsd.store.rows import suppression_row
 from smsd.store.statements import change, look_up
+from smsd.store.statements.suppressing import ADD_SUPPRESSIONS, ANY_SUPPRESSION, LIFT_SUPPRESSION, SUPPRESSED
 
 Codes = Mapping[str, str | None]
 """The scopes in which a number is suppressed, and the provider's code that each came with."""
@@ -37,11 +37,11 @@ class OptOuts:
     def of(self, db: Handle, numbers: Iterable[str]) -> Mapping[str, Codes]:
         """Those of the numbers that are suppressed anywhere."""
         if self._any is None:
-            self._any = db.execute(sql.ANY_SUPPRESSION).fetchone() is not None
+            self._any = db.execute(ANY_SUPPRESSION).fetchone() is not None
         if not self._any:
             return {}
         found: dict[str, dict[str, str | None]] = {}
-        for number, scope, code in look_up(db, sql.SUPPRESSED, [(number,) for number in sorted(set(numbers))]):
+        for number, scope, code in look_up(db, SUPPRESSED, [(number,) for number in sorted(set(numbers))]):
             found.setdefault(number, {})[scope] = code
         return found
 
@@ -50,11 +50,11 @@ class OptOuts:
         if not suppressions:
             return 0
         self._any = True
-        return change(db, sql.ADD_SUPPRESSIONS, [suppression_row(one) for one in suppressions])
+        return change(db, ADD_SUPPRESSIONS, [suppression_row(one) for one in suppressions])
 
     def lift(self, db: Handle, scope: str, number: str) -> bool:
         """Take one away; whether it was there."""
-        gone = db.execute(sql.LIFT_SUPPRESSION, (scope, number)).rowcount == 1
+        gone = db.execute(LIFT_SUPPRESSION, (scope, number)).rowcount == 1
         self._any = None
         return gone
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from smsd.core.bunches import Line
 from smsd.core.message import Instant, Priority
-from smsd.store import statements as sql
 from smsd.store.binding import MAX_INTEGER
 from smsd.store.connection import Handle
+from smsd.store.statements.ahead import ALL_LINES, DUES, FIRST_SEGMENTS, LINES, PLACE, PLACE_FROM_BEHIND, SPAN_OF_FLOW
+from smsd.store.statements.charging import CHARGED_AT, CHARGED_BEFORE
 
 SAMPLED = 20_000
 """Messages numbered, at most, to read every n-th of them: some 10 ms."""
@@ -31,7 +32,7 @@ COUNTED = 20_000
 def lines(db: Handle, most: int, now: Instant) -> tuple[Line, ...]:
     """What waits, by flows, the largest `most` of them first; then the others, as one flow (of no tenant, its number
     below 0) for each route and priority."""
-    found: list[Any] = db.execute(sql.LINES, (most,)).fetchall()
+    found: list[Any] = db.execute(LINES, (most,)).fetchall()
     left = SAMPLED
     made: list[Line] = []
     for number, (id, route, priority, tenant, campaign, pending, next_due, last_due) in enumerate(found):
@@ -43,7 +44,7 @@ def lines(db: Handle, most: int, now: Instant) -> tuple[Line, ...]:
         elif last_due > now:
             dues = _evenly(max(now, next_due), last_due)
         if segments is None and number < POINTS:
-            segments = db.execute(sql.FIRST_SEGMENTS, (id, FIRST)).fetchone()[0]
+            segments = db.execute(FIRST_SEGMENTS, (id, FIRST)).fetchone()[0]
         mean = _mean(made) if segments is None else segments
         made.append(Line(id, route, Priority(priority), tenant, campaign, pending, dues, mean))
     if len(found) == most:
@@ -56,7 +57,7 @@ def _sampled(
 ) -> tuple[tuple[Instant, ...], float | None]:
     """Its due times and the mean of its segments, from every n-th of its messages."""
     step = -(-pending // POINTS)
-    found: list[Any] = db.execute(sql.DUES, (flow, step)).fetchall()
+    found: list[Any] = db.execute(DUES, (flow, step)).fetchall()
     if not found:
         return (last_due,), None
     dues = [due for due, _ in found]
@@ -81,7 +82,7 @@ def _others(db: Handle, made: list[Line]) -> list[Line]:
         key = (line.route, int(line.priority))
         listed[key] = listed.get(key, 0) + line.pending
     rest: list[Line] = []
-    for route, priority, pending, due in db.execute(sql.ALL_LINES).fetchall():
+    for route, priority, pending, due in db.execute(ALL_LINES).fetchall():
         left = pending - listed.get((route, priority), 0)
         if left > 0:
             number = -1 - len(rest)
@@ -95,11 +96,11 @@ def place(db: Handle, flow: int, due: Instant, seq: int) -> int:
     Exact within COUNTED of either end. In between it is taken to lie as its number lies between the first and the last,
     which is so where messages are due in the order in which they were accepted.
     """
-    before: int = db.execute(sql.PLACE, (flow, due, seq, COUNTED)).fetchone()[0]
+    before: int = db.execute(PLACE, (flow, due, seq, COUNTED)).fetchone()[0]
     if before < COUNTED:
         return before
-    pending, first, last = db.execute(sql.SPAN_OF_FLOW, (flow,)).fetchone() or (before + 1, seq, seq)
-    behind: int = db.execute(sql.PLACE_FROM_BEHIND, (flow, due, seq, COUNTED)).fetchone()[0]
+    pending, first, last = db.execute(SPAN_OF_FLOW, (flow,)).fetchone() or (before + 1, seq, seq)
+    behind: int = db.execute(PLACE_FROM_BEHIND, (flow, due, seq, COUNTED)).fetchone()[0]
     latest: int = max(before, pending - behind - 1)
     if behind < COUNTED or first is None or first >= last:
         return latest
@@ -113,10 +114,10 @@ def charged(db: Handle, boot: int, kind: int, key: str, most: int, step: int) ->
     found: list[tuple[Instant, int | None]] = []
     nr = MAX_INTEGER
     for _ in range(most // step):  # in between, only the index is walked
-        row = db.execute(sql.CHARGED_BEFORE, (kind, key, nr, step - 1)).fetchone()
+        row = db.execute(CHARGED_BEFORE, (kind, key, nr, step - 1)).fetchone()
         if row is None:
             break
         nr = row[0]
-        at, in_boot, boot_us = db.execute(sql.CHARGED_AT, (nr,)).fetchone()
+        at, in_boot, boot_us = db.execute(CHARGED_AT, (nr,)).fetchone()
         found.append((at, boot_us if in_boot == boot else None))
     return tuple(found)

@@ -11,27 +11,41 @@ from typing import Any
 
 from smsd.core.message import Attempt, Instant, Message, State
 from smsd.core.suppression import Suppression
-from smsd.store import (
-    Due,
-    KeyConflict,
-    MinuteRow,
-    Page,
-    PersonCounts,
-    Query,
-    Replay,
-    Slice,
-    Start,
-    Totals,
-    failing,
-    rows,
-)
-from smsd.store import statements as sql
+from smsd.store import failing, rows
 from smsd.store.accepting import Same, answer_for_key, key_row
+from smsd.store.answers import KeyConflict, Replay
 from smsd.store.binding import ATTEMPTS_AT_ONCE, MAX_INTEGER
 from smsd.store.connection import Handle
+from smsd.store.opening import Start
+from smsd.store.pending import Due, Slice
 from smsd.store.recovery import by_state, counts
 from smsd.store.rows import CRASHED, OVERTAKEN
-from smsd.store.statements import arrays
+from smsd.store.statements import arrays, grouped
+from smsd.store.statements.accepting import FIND_KEY
+from smsd.store.statements.counting import (
+    CATEGORIES,
+    MINUTES,
+    OLDEST_PENDING,
+    OLDEST_PENDING_OF_TENANT,
+    TENANT_CATEGORIES,
+    TENANT_COUNTERS,
+    TENANT_MINUTES,
+)
+from smsd.store.statements.flows import FEED, FEED_NEXT
+from smsd.store.statements.reading import (
+    ATTEMPTS_OF,
+    COUNTS_OF_RECIPIENT,
+    COUNTS_OF_USER,
+    FLOOR_OF_FAILED_PAGE,
+    FLOOR_OF_PAGE,
+    FLOOR_OF_USERS_PAGE,
+    NEXT_UNCERTAIN,
+    STARTS,
+    TENANT_OF_USER,
+    UNCERTAIN,
+)
+from smsd.store.statements.suppressing import SUPPRESSIONS_AFTER, SUPPRESSIONS_IN_SCOPE_AFTER, SUPPRESSIONS_OF
+from smsd.store.views import MinuteRow, Page, PersonCounts, Query, Totals
 
 ROWS_LOOKED_AT = 20_000
 """What one page of a listing looks at, at most: some 10 ms."""
@@ -52,27 +66,27 @@ at once ([providers.NAME] max_in_flight goes up to this)."""
 
 def attempts(db: Handle, seq: int) -> list[Attempt]:
     """The settled attempts of a message, in order."""
-    return [rows.attempt(row) for row in arrays(db, sql.ATTEMPTS_OF, (seq,))]
+    return [rows.attempt(row) for row in arrays(db, ATTEMPTS_OF, (seq,))]
 
 
 def suppressions_of(db: Handle, number: str) -> tuple[Suppression, ...]:
     """All of the number, in order of their scopes."""
-    return tuple(Suppression(*row) for row in db.execute(sql.SUPPRESSIONS_OF, (number,)).fetchall())
+    return tuple(Suppression(*row) for row in db.execute(SUPPRESSIONS_OF, (number,)).fetchall())
 
 
 def suppressions(db: Handle, scope: str | None, after: tuple[str, str] | None, limit: int) -> tuple[Suppression, ...]:
     """Those of a scope (None: of every one) after a place (number, scope), in order of (number, scope)."""
     number, beyond = after or ("", "")
     if scope is None:
-        found = db.execute(sql.SUPPRESSIONS_AFTER, (number, beyond, limit)).fetchall()
+        found = db.execute(SUPPRESSIONS_AFTER, (number, beyond, limit)).fetchall()
     else:
-        found = db.execute(sql.SUPPRESSIONS_IN_SCOPE_AFTER, (scope, number, limit)).fetchall()
+        found = db.execute(SUPPRESSIONS_IN_SCOPE_AFTER, (scope, number, limit)).fetchall()
     return tuple(Suppression(*row) for row in found)
 
 
 def find_key(db: Handle, tenant: str, key: str, content_hash: bytes, same: Same) -> Replay | KeyConflict | None:
     """What a submission with this key would get; None: the key is free."""
-    row = db.execute(sql.FIND_KEY, (tenant, key)).fetchone()
+    row = db.execute(FIND_KEY, (tenant, key)).fetchone()
     return None if row is None else answer_for_key(key_row(row), content_hash, same)
 
 
@@ -87,22 +101,22 @@ def totals(db: Handle, since_minute: int, tenant: str | None) -> Totals:
 
 def totals_of_all(db: Handle, since_minute: int) -> Totals:
     """Everybody's, with minutes by provider."""
-    oldest = db.execute(sql.OLDEST_PENDING).fetchone()
+    oldest = db.execute(OLDEST_PENDING).fetchone()
     return Totals(
         states=counts(db),
-        categories=dict(db.execute(sql.CATEGORIES).fetchall()),
-        minutes=tuple(MinuteRow(*row) for row in db.execute(sql.MINUTES, (since_minute,)).fetchall()),
+        categories=dict(db.execute(CATEGORIES).fetchall()),
+        minutes=tuple(MinuteRow(*row) for row in db.execute(MINUTES, (since_minute,)).fetchall()),
         oldest_pending_at=None if oldest is None else oldest[0],
     )
 
 
 def totals_of(db: Handle, since_minute: int, tenant: str) -> Totals:
     """One tenant's."""
-    oldest = db.execute(sql.OLDEST_PENDING_OF_TENANT, (tenant,)).fetchone()
+    oldest = db.execute(OLDEST_PENDING_OF_TENANT, (tenant,)).fetchone()
     return Totals(
-        states=by_state(db.execute(sql.TENANT_COUNTERS, (tenant,)).fetchall()),
-        categories=dict(db.execute(sql.TENANT_CATEGORIES, (tenant,)).fetchall()),
-        minutes=tuple(MinuteRow(*row) for row in db.execute(sql.TENANT_MINUTES, (tenant, since_minute)).fetchall()),
+        states=by_state(db.execute(TENANT_COUNTERS, (tenant,)).fetchall()),
+        categories=dict(db.execute(TENANT_CATEGORIES, (tenant,)).fetchall()),
+        minutes=tuple(MinuteRow(*row) for row in db.execute(TENANT_MINUTES, (tenant, since_minute)).fetchall()),
         oldest_pending_at=None if oldest is None else oldest[0],
     )
 
@@ -110,20 +124,20 @@ def totals_of(db: Handle, since_minute: int, tenant: str) -> Totals:
 def feed(db: Handle, flow: int, after: tuple[Instant, int] | None, until: Instant, limit: int) -> Slice:
     """The flow's next pending messages. `next_due` only for a complete slice: the first due time beyond `until`."""
     due, seq = after or (-1, -1)
-    found = [Due(*row) for row in arrays(db, sql.FEED, (flow, due, seq, until, limit + 1))]
+    found = [Due(*row) for row in arrays(db, FEED, (flow, due, seq, until, limit + 1))]
     if len(found) > limit:
         return Slice(tuple(found[:limit]), complete=False, next_due=None)
-    following = db.execute(sql.FEED_NEXT, (flow, until)).fetchone()
+    following = db.execute(FEED_NEXT, (flow, until)).fetchone()
     return Slice(tuple(found), complete=True, next_due=None if following is None else following[0])
 
 
 def uncertain(db: Handle, until: Instant, limit: int, without: Collection[str]) -> tuple[list[Message], Instant | None]:
     """Uncertain messages due for a look-up by `until`, earliest first, and when the next after them is due."""
     others = "".join(f"\n{name}\n" for name in without)
-    found = [rows.message(row) for row in arrays(db, sql.UNCERTAIN, (until, others, limit + 1))]
+    found = [rows.message(row) for row in arrays(db, UNCERTAIN, (until, others, limit + 1))]
     if len(found) > limit:
         return found[:limit], found[limit].due
-    following = db.execute(sql.NEXT_UNCERTAIN, (until,)).fetchone()
+    following = db.execute(NEXT_UNCERTAIN, (until,)).fetchone()
     return found, None if following is None else following[0]
 
 
@@ -138,7 +152,7 @@ def starts(db: Handle, boot: int, provider: str, since: Instant, since_boot: int
     found: list[Start] = []
     before, earlier = MAX_INTEGER, 0
     while len(found) < limit + IN_FLIGHT_SLACK and earlier < IN_FLIGHT_SLACK:
-        some: list[Any] = db.execute(sql.STARTS, (before, ATTEMPTS_AT_ONCE)).fetchall()
+        some: list[Any] = db.execute(STARTS, (before, ATTEMPTS_AT_ONCE)).fetchall()
         for nr, name, started_at, started_boot, in_boot, settled_at, cost, outcome, segments in some:
             before = nr
             at = started_boot if in_boot == boot else None
@@ -169,7 +183,7 @@ def page(db: Handle, query: Query, redacted: str | None = None) -> Page:
         source, part = f"({failing.both('*', conditions)})", (*part, *part)
     else:
         source = f"(SELECT * FROM messages {index} WHERE seq < ? AND seq >= ? {conditions}ORDER BY seq DESC LIMIT ?)"
-    found = arrays(db, sql.grouped(rows.MESSAGE_COLUMNS, source), (*part, query.limit))
+    found = arrays(db, grouped(rows.MESSAGE_COLUMNS, source), (*part, query.limit))
     items = tuple(rows.message(row) for row in found)
     if len(items) == query.limit:
         return Page(items, items[-1].seq)
@@ -181,20 +195,20 @@ def floor_of(db: Handle, query: Query, before: int) -> tuple[str, Any]:
     skip = ROWS_LOOKED_AT - 1
     if query.user is not None and query.tenant is not None:
         values = (query.user, query.tenant, before, skip)
-        return "INDEXED BY messages_user", db.execute(sql.FLOOR_OF_USERS_PAGE, values).fetchone()
+        return "INDEXED BY messages_user", db.execute(FLOOR_OF_USERS_PAGE, values).fetchone()
     if query.states == (State.FAILED,):
-        return "INDEXED BY messages_failed", db.execute(sql.FLOOR_OF_FAILED_PAGE, (before, skip)).fetchone()
+        return "INDEXED BY messages_failed", db.execute(FLOOR_OF_FAILED_PAGE, (before, skip)).fetchone()
     if frozenset(query.states) == failing.STATES:
         floor = failing.nth(db, before, ROWS_LOOKED_AT)
         return FAILED_QUEUE, None if floor is None else (floor,)
-    return "NOT INDEXED", db.execute(sql.FLOOR_OF_PAGE, (before, skip)).fetchone()
+    return "NOT INDEXED", db.execute(FLOOR_OF_PAGE, (before, skip)).fetchone()
 
 
 def tenants_of(db: Handle, user: str) -> list[str]:
     """The tenants that have a user of this name, at most TENANTS_OF_USER. One search a tenant."""
     found: list[str] = []
     while len(found) < TENANTS_OF_USER:
-        row = db.execute(sql.TENANT_OF_USER, (user, found[-1] if found else "")).fetchone()
+        row = db.execute(TENANT_OF_USER, (user, found[-1] if found else "")).fetchone()
         if row is None:
             break
         found.append(row[0])
@@ -204,7 +218,7 @@ def tenants_of(db: Handle, user: str) -> list[str]:
 def counts_of_user(db: Handle, user: str, tenant: str, day: Instant, hour: Instant) -> PersonCounts:
     """From the newest ROWS_LOOKED_AT messages about this tenant's user."""
     values = (day, hour, day, user, tenant, ROWS_LOOKED_AT)
-    return PersonCounts(*db.execute(sql.COUNTS_OF_USER, values).fetchone())
+    return PersonCounts(*db.execute(COUNTS_OF_USER, values).fetchone())
 
 
 def counts_of_recipient(
@@ -212,10 +226,10 @@ def counts_of_recipient(
 ) -> tuple[PersonCounts, int]:
     """From the next ROWS_LOOKED_AT messages below number `before`; and the number to go on below, 0 at the end.
     `names`: the recipient, and what stands for it in redacted messages."""
-    floor = db.execute(sql.FLOOR_OF_PAGE, (before, ROWS_LOOKED_AT - 1)).fetchone()
+    floor = db.execute(FLOOR_OF_PAGE, (before, ROWS_LOOKED_AT - 1)).fetchone()
     lowest = 0 if floor is None else floor[0]
     values = (day, hour, day, before, lowest, *names, tenant)
-    return PersonCounts(*db.execute(sql.COUNTS_OF_RECIPIENT, values).fetchone()), lowest
+    return PersonCounts(*db.execute(COUNTS_OF_RECIPIENT, values).fetchone()), lowest
 
 
 def added(some: Iterable[PersonCounts]) -> PersonCounts:

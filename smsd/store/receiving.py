@@ -2,7 +2,8 @@
 
 A receipt finds its attempt by our id, which a provider was told and says again, or else by the provider's own. What it
 does to the message is `core.receipt.judge`'s word; this writes it down: the attempt keeps its greatest word, the
-message its new state, and whatever is counted or promised follows, in one transaction. A receipt whose id nobody knows
+message its new state, its provider a halt, and whatever is counted or promised follows, in one transaction: as the
+receipt is no news when it comes again, nothing of it may come later. A receipt whose id nobody knows
 is kept (`kept`), and applied by the transaction by which the id becomes known: a settlement, another receipt.
 
 A receipt may prove that the provider took a call whose answer never came, or is still under way. A call that is open
@@ -17,23 +18,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from smsd.core.health import Health
 from smsd.core.lifecycle import Event
 from smsd.core.message import Attempt, Instant, Message, State
-from smsd.core.receipt import Judgement, Receipt, Tried, charged_after, in_call, judge
+from smsd.core.receipt import Judgement, Receipt, Tried, charged_after, halts, in_call, judge
 from smsd.core.verdict import Fate
-from smsd.store import Received, rows
-from smsd.store import statements as sql
+from smsd.store import rows
 from smsd.store.binding import found_for_another
-from smsd.store.changes import find
+from smsd.store.changes import find, save_provider
 from smsd.store.charges import Charges
 from smsd.store.connection import Handle
 from smsd.store.deltas import Deltas
 from smsd.store.flows import Flows
+from smsd.store.incoming import Received
 from smsd.store.kept import Kept
 from smsd.store.limiting import waits_no_more
 from smsd.store.operations import Settle
 from smsd.store.optouts import OptOuts
 from smsd.store.statements import arrays, change, expect
+from smsd.store.statements.changing import BY_SEQ
+from smsd.store.statements.claiming import LET_GO
+from smsd.store.statements.recovering import PROVIDERS
+from smsd.store.statements.settling import BIND_ATTEMPT, INSERT_ATTEMPTS
 from smsd.store.telling import Teller
 from smsd.store.tracks import Known, Tracks
 
@@ -48,12 +54,14 @@ RECORD = (
 )
 
 RECEIVE = (
-    f"UPDATE messages SET been = been | (1 << state), state = ?, {sql.LET_GO}, "
+    f"UPDATE messages SET been = been | (1 << state), state = ?, {LET_GO}, "
     "uncertain = 0, uncertain_since = NULL, lookups = 0, "
     "flow = ?, due = ?, charged = ?, provider = ?, provider_message_id = ?, sender = ?, sent_at = ?, processed_at = ?, "
     "delivered_at = ?, price = ?, error_category = ?, error_message = ?, error_at = ?, error_code = ?, "
     "error_provider = ?, error_cause = ? WHERE seq = ? AND +state = ? AND attempt = ?"
 )
+
+HEALTH_OF = f"{PROVIDERS} WHERE name = ?"
 
 ACCEPTED = str(Fate.ACCEPTED)
 DOUBTED = frozenset({str(Fate.UNKNOWN), rows.CRASHED, rows.OVERTAKEN})
@@ -147,7 +155,7 @@ class Receiving:
         received = self._apply(db, deltas, receipt, about, now, spread)
         if receipt.provider_message_id is not None and about.provider_message_id is None:
             if not received.news:  # its word is known, and the id is not
-                db.execute(sql.BIND_ATTEMPT, (receipt.provider_message_id, about.message.seq, about.tried.n))
+                db.execute(BIND_ATTEMPT, (receipt.provider_message_id, about.message.seq, about.tried.n))
             known = Known(receipt.provider, receipt.provider_message_id, about.message.seq, about.tried.n)
             self._became_known(db, deltas, [known], now)
         return received
@@ -177,6 +185,9 @@ class Receiving:
             message = self._change(db, deltas, receipt, about, judgement, now)
         word = (int(receipt.status), receipt.code, now, receipt.provider_message_id)
         expect(bool(db.execute(RECORD, (*word, message.seq, n, receipt.provider)).rowcount), True)
+        reason = halts(receipt, message, n)
+        if reason is not None:
+            halt(db, receipt.provider, reason, message.claimed_at or 0, now)
         suppress = judgement.suppress
         return Received(
             receipt,
@@ -213,6 +224,15 @@ class Receiving:
         return after
 
 
+def halt(db: Handle, provider: str, reason: str, called_at: Instant, now: Instant) -> None:
+    """What the provider said of a call, claimed at `called_at`, halts it; unless it is, or was resumed since. One that
+    was never enabled has no row, and nothing to be halted."""
+    for row in db.execute(HEALTH_OF, (provider,)).fetchall():
+        health = Health(*row)
+        if health.halted is None and health.is_told_by(called_at):
+            save_provider(db, health.halt(reason, since=now))
+
+
 def storable(receipt: Receipt, now: Instant) -> Receipt:
     """Its texts and its time as the outbox can hold them."""
     return replace(
@@ -228,7 +248,7 @@ def storable(receipt: Receipt, now: Instant) -> Receipt:
 
 def find_by_seq(db: Handle, seq: int, receipt: Receipt, n: int) -> About | None:
     """Attempt `n` of message `seq`; None: it is there no more."""
-    found = arrays(db, sql.BY_SEQ, (seq,))
+    found = arrays(db, BY_SEQ, (seq,))
     return tried(db, rows.message(found[0]), receipt, n) if found else None
 
 
@@ -269,7 +289,7 @@ def write_down(db: Handle, message: Message, boot: int, now: Instant) -> None:
     overtaken = Attempt(
         message.attempt, message.provider or "", message.claimed_at or now, None, message.segments, None, rows.OVERTAKEN
     )
-    change(db, sql.INSERT_ATTEMPTS, [rows.attempt_row(message.seq, now, boot, overtaken)])
+    change(db, INSERT_ATTEMPTS, [rows.attempt_row(message.seq, now, boot, overtaken)])
 
 
 def changed(about: About, receipt: Receipt, judgement: Judgement, now: Instant) -> Message:

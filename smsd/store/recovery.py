@@ -16,13 +16,31 @@ from smsd.core.health import Health
 from smsd.core.lifecycle import Event
 from smsd.core.message import Instant, Message, Priority, State
 from smsd.core.settlement import settled
-from smsd.store import FlowRow, Recovery, Step, StoreError, steps
-from smsd.store import statements as sql
+from smsd.store import steps
 from smsd.store.connection import Handle
 from smsd.store.deltas import Deltas
+from smsd.store.errors import StoreError
 from smsd.store.migrate import migrate
+from smsd.store.opening import Recovery, Step
+from smsd.store.pending import FlowRow
 from smsd.store.rows import CRASHED, message, settled_row
-from smsd.store.statements import arrays, change, expect
+from smsd.store.statements import BEGIN, COMMIT, ROLLBACK, arrays, change, expect
+from smsd.store.statements.changing import BY_SEQ, NEXT_EXPIRY
+from smsd.store.statements.counting import COUNTERS
+from smsd.store.statements.flows import LIVE_FLOWS
+from smsd.store.statements.meta import DROP_META, GET_META, SET_META
+from smsd.store.statements.reading import NEXT_UNCERTAIN
+from smsd.store.statements.recovering import (
+    COUNT_CRASH,
+    DOUBT_OPEN,
+    LAST_ACCEPTED,
+    LAST_CLAIMED,
+    LAST_SETTLED,
+    LAST_STRAW,
+    OPEN_ATTEMPTS,
+    PROVIDERS,
+)
+from smsd.store.statements.settling import INSERT_ATTEMPTS, SETTLE
 from smsd.store.timeline import timeline
 from smsd.store.transitions import Ledger, count_settlement
 
@@ -83,7 +101,7 @@ def recover(
     segments.
     """
     migrate(db)
-    db.execute(sql.BEGIN)
+    db.execute(BEGIN)
     try:
         boot = number_boot(db, boot_token)
         latest = latest_time(db)
@@ -96,10 +114,10 @@ def recover(
         ledger.teller.write(db)
         following = steps.at_start(db, boot, boot_us, now, latest)
         found = describe(db, reopened - len(held), latest, held, following)
-        db.execute(sql.COMMIT)
+        db.execute(COMMIT)
     except BaseException:
         if db.in_transaction:
-            db.execute(sql.ROLLBACK)
+            db.execute(ROLLBACK)
         raise
     return found
 
@@ -107,73 +125,73 @@ def recover(
 def number_boot(db: Handle, token: str | None) -> int:
     """The number of this boot: the last one's while the token is the same, else the next. Boot times of attempts are
     comparable within one number only. No token: nobody knows, so it is another boot."""
-    known_token = db.execute(sql.GET_META, ("boot_token",)).fetchone()
-    known = db.execute(sql.GET_META, ("boot",)).fetchone()
+    known_token = db.execute(GET_META, ("boot_token",)).fetchone()
+    known = db.execute(GET_META, ("boot",)).fetchone()
     number: int = 0 if known is None else known[0]
     if known is None or token is None or known_token is None or known_token[0] != token:
         number += 1
-        db.execute(sql.SET_META, ("boot", number))
-        db.execute(sql.SET_META, ("boot_token", token or ""))
+        db.execute(SET_META, ("boot", number))
+        db.execute(SET_META, ("boot_token", token or ""))
     return number
 
 
 def cursor_key(db: Handle) -> bytes:
     """The outbox's own, made once: a cursor outlives restarts, and a restored copy."""
-    known = db.execute(sql.GET_META, ("cursor_key",)).fetchone()
+    known = db.execute(GET_META, ("cursor_key",)).fetchone()
     key: bytes = secrets.token_bytes(16) if known is None else known[0]
     if known is None:
-        db.execute(sql.SET_META, ("cursor_key", key))
+        db.execute(SET_META, ("cursor_key", key))
     return key
 
 
 def latest_time(db: Handle) -> Instant | None:
     """The latest wall time that the newest rows and the last heartbeat tell of."""
-    accepted = db.execute(sql.LAST_ACCEPTED).fetchone()
-    settled = db.execute(sql.LAST_SETTLED).fetchone()
-    claimed = db.execute(sql.LAST_CLAIMED).fetchone()
-    beat = db.execute(sql.GET_META, ("beat",)).fetchone()
+    accepted = db.execute(LAST_ACCEPTED).fetchone()
+    settled = db.execute(LAST_SETTLED).fetchone()
+    claimed = db.execute(LAST_CLAIMED).fetchone()
+    beat = db.execute(GET_META, ("beat",)).fetchone()
     times = [row[0] for row in (accepted, settled, claimed, beat) if row is not None and row[0] is not None]
     return max(times, default=None)
 
 
 def count_crashes(db: Handle) -> list[int]:
     """Unless smsd ended in order, each message in a call met one more crash; those for which it was the last."""
-    if db.execute(sql.DROP_META, (ORDERLY,)).fetchall():
+    if db.execute(DROP_META, (ORDERLY,)).fetchall():
         return []
-    last_straws = [row[0] for row in db.execute(sql.LAST_STRAW, (CRASHES_ALLOWED - 1,)).fetchall()]
-    db.execute(sql.COUNT_CRASH)
+    last_straws = [row[0] for row in db.execute(LAST_STRAW, (CRASHES_ALLOWED - 1,)).fetchall()]
+    db.execute(COUNT_CRASH)
     return last_straws
 
 
 def ended_in_order(db: Handle) -> None:
     """Write it down: attempts that are open now do not speak against their messages."""
-    db.execute(sql.SET_META, (ORDERLY, 1))
+    db.execute(SET_META, (ORDERLY, 1))
 
 
 def park(db: Handle, seq: int, now: Instant) -> Message:
     """The uncertain message fails, held for an operator; as it is afterwards. The kept counts follow."""
-    before = message(arrays(db, sql.BY_SEQ, (seq,))[0])
+    before = message(arrays(db, BY_SEQ, (seq,))[0])
     settlement = settled(before, Event.FAIL, now, error=parked(before, now))
-    expect(change(db, sql.SETTLE, [settled_row(settlement)]), 1)
+    expect(change(db, SETTLE, [settled_row(settlement)]), 1)
     deltas = Deltas()
     deltas.moved(before.state, settlement.state, before.tenant, before.priority, before.flow, before.campaign, now)
     count_settlement(deltas, settlement, before.provider or "", before.tenant)
     deltas.write(db)
-    return message(arrays(db, sql.BY_SEQ, (seq,))[0])
+    return message(arrays(db, BY_SEQ, (seq,))[0])
 
 
 def mark_open_attempts(db: Handle, now: Instant, boot: int, boot_us: int | None, by_segments: Collection[str]) -> int:
     """Open attempts become crashed and uncertain; how many. For pacing they count as started now: their calls may have
     begun at any time up to the crash."""
     crashed = []
-    for seq, n, provider, claimed_at, segments in db.execute(sql.OPEN_ATTEMPTS).fetchall():
+    for seq, n, provider, claimed_at, segments in db.execute(OPEN_ATTEMPTS).fetchall():
         cost = segments if provider in by_segments else 1
         crashed.append(
             (seq, n, provider, claimed_at, boot_us, boot, now, cost, None, CRASHED, None, None, None, None, None)
         )
     if crashed:
-        change(db, sql.INSERT_ATTEMPTS, crashed)
-        db.execute(sql.DOUBT_OPEN, (now, now))
+        change(db, INSERT_ATTEMPTS, crashed)
+        db.execute(DOUBT_OPEN, (now, now))
     return len(crashed)
 
 
@@ -181,15 +199,15 @@ def describe(
     db: Handle, reopened: int, latest: Instant | None, held: tuple[Message, ...], following: tuple[Step, ...]
 ) -> Recovery:
     """The Recovery, from kept numbers."""
-    uncertain = db.execute(sql.NEXT_UNCERTAIN, (-1,)).fetchone()
-    unknown = db.execute(sql.GET_META, (UNKNOWN_BEFORE,)).fetchone()
-    expiry = db.execute(sql.NEXT_EXPIRY).fetchone()
+    uncertain = db.execute(NEXT_UNCERTAIN, (-1,)).fetchone()
+    unknown = db.execute(GET_META, (UNKNOWN_BEFORE,)).fetchone()
+    expiry = db.execute(NEXT_EXPIRY).fetchone()
     return Recovery(
         flows=tuple(
             FlowRow(id, route, Priority(priority), tenant, campaign, pending, next_due)
-            for id, route, priority, tenant, campaign, pending, next_due in db.execute(sql.LIVE_FLOWS).fetchall()
+            for id, route, priority, tenant, campaign, pending, next_due in db.execute(LIVE_FLOWS).fetchall()
         ),
-        providers=tuple(Health(*row) for row in db.execute(sql.PROVIDERS).fetchall()),
+        providers=tuple(Health(*row) for row in db.execute(PROVIDERS).fetchall()),
         reopened=reopened,
         next_uncertain=None if uncertain is None else uncertain[0],
         next_expiry=None if expiry is None else expiry[0],
@@ -204,7 +222,7 @@ def describe(
 
 def counts(db: Handle) -> dict[tuple[State, Priority], int]:
     """Messages by state and priority, without the zeros."""
-    return by_state(db.execute(sql.COUNTERS).fetchall())
+    return by_state(db.execute(COUNTERS).fetchall())
 
 
 def by_state(rows: Iterable[tuple[int, int, int]]) -> dict[tuple[State, Priority], int]:

@@ -20,9 +20,9 @@ from typing import Final
 
 import structlog
 
-from smsd.store import StoreError
-from smsd.store import statements as sql
 from smsd.store.connection import Handle
+from smsd.store.errors import StoreError
+from smsd.store.statements.meta import GET_META, SET_META
 
 KEY_FILE: Final = "redaction.key"
 KEY_BYTES: Final = 32
@@ -88,11 +88,11 @@ class Redaction:
 
     def note(self, db: Handle) -> None:
         """Something is redacted with this key, in the open transaction."""
-        db.execute(sql.SET_META, (PRINT, self._of(b"print")))
+        db.execute(SET_META, (PRINT, self._of(b"print")))
 
     def is_other(self, db: Handle) -> bool:
         """Whether something is redacted already, and the last of it with another key."""
-        known = db.execute(sql.GET_META, (PRINT,)).fetchone()
+        known = db.execute(GET_META, (PRINT,)).fetchone()
         return known is not None and known[0] != self._of(b"print")
 
     def _of(self, what: bytes) -> bytes:

@@ -13,10 +13,11 @@ half-way begins anew.
 from __future__ import annotations
 
 from smsd.core.message import Instant
-from smsd.store import statements as sql
 from smsd.store.connection import Handle
 from smsd.store.deltas import Deltas
 from smsd.store.statements import arrays, change, expect
+from smsd.store.statements.changing import HELD, RELEASE
+from smsd.store.statements.meta import GET_META, SET_META
 
 PIECE = 2_000
 """Rows let go in one transaction at most: some ten milliseconds."""
@@ -28,15 +29,15 @@ FOLLOWED = "admission"
 def release_held(db: Handle, deltas: Deltas, digest: str, after: int, now: Instant) -> int | None:
     """Let go of the next piece, of messages numbered above `after`, of what other rules than those of this digest put
     off. The number that it came to; None: all that is held up is held up by these rules."""
-    known = db.execute(sql.GET_META, (FOLLOWED,)).fetchone()
+    known = db.execute(GET_META, (FOLLOWED,)).fetchone()
     if known is not None and known[0] == digest:
         return None
-    held = arrays(db, sql.HELD, (after, PIECE))
-    expect(change(db, sql.RELEASE, [(seq, max(now, send_at or 0)) for seq, _, send_at in held]), len(held))
+    held = arrays(db, HELD, (after, PIECE))
+    expect(change(db, RELEASE, [(seq, max(now, send_at or 0)) for seq, _, send_at in held]), len(held))
     for flow in {flow for _, flow, _ in held}:
         deltas.changed_flow(flow, flow)  # its next due time is another
     if held:
         last: int = held[-1][0]
         return last
-    db.execute(sql.SET_META, (FOLLOWED, digest))
+    db.execute(SET_META, (FOLLOWED, digest))
     return None

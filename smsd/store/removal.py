@@ -15,8 +15,8 @@ from typing import Final
 import structlog
 
 from smsd.core.message import Instant, State
-from smsd.store import StoreError
 from smsd.store.connection import Handle
+from smsd.store.errors import StoreError
 from smsd.store.hands import Hands
 from smsd.store.operators import Removed, RetentionRules
 from smsd.store.pace import MOST_ROWS, Pace

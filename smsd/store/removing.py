@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from smsd.core.message import Instant, State
-from smsd.store import statements as sql
 from smsd.store.connection import Handle
 from smsd.store.deltas import Deltas
 from smsd.store.operators import RetentionRules
 from smsd.store.statements import change, expect, grouped, listed, look_up
+from smsd.store.statements.accepting import LAST_SEQ
+from smsd.store.statements.meta import SET_META
 
 DELETABLE: Final = (State.FAILED, State.UNDELIVERED)
 """What an operator may take away."""
@@ -84,7 +85,7 @@ def take_away(db: Handle, deltas: Deltas, going: Sequence[Going], rules: Retenti
         return
     seqs = [(one.seq,) for one in going]
     if (db.execute(NEWEST).fetchone()[0],) in seqs:
-        db.execute(sql.SET_META, (LAST_SEQ_KEPT, db.execute(sql.LAST_SEQ).fetchone()[0]))
+        db.execute(SET_META, (LAST_SEQ_KEPT, db.execute(LAST_SEQ).fetchone()[0]))
     keys = [
         (one.tenant, one.key, one.seq, now + rules.key_ms, one.id, one.state, one.segments, one.encoding)
         for one in going

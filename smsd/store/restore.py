@@ -4,7 +4,8 @@ For a daemon that does not run: restore() takes the daemon's own lock, copies th
 migrates the copy, and renames it into place; the outbox that was there is kept under another name. What the copy must
 know of it, calls and providers' health, is written into the copy before that (see `carry`). What the messages mean is
 not known here, but one thing is: a message that waited when the backup was made may have been sent since. So by default
-it is held as failed, UNCERTAIN, and goes out again only when an operator says so with force.
+is held as failed, UNCERTAIN, and goes out again only when an operator says so with force. Its application is told, as
+of every state that ends one: the callback lies in the new outbox, and goes out when the daemon runs.
 
 When the power is cut at any moment, the place of the outbox holds either the old one or the new one, whole:
 
@@ -24,7 +25,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,16 +33,20 @@ from pathlib import Path
 
 from smsd.core.message import Instant, State
 from smsd.core.verdict import Category
-from smsd.store import DiskFullError, StoreError
-from smsd.store import statements as sql
 from smsd.store.carry import Carried, carry, read_only
 from smsd.store.connection import BUSY_TIMEOUT_S
 from smsd.store.deltas import Deltas
 from smsd.store.disk import free_bytes
+from smsd.store.errors import DiskFullError, StoreError
 from smsd.store.guard import FileLock, LockHeldError
 from smsd.store.migrate import migrate, migrations, version
 from smsd.store.recovery import mark_open_attempts
 from smsd.store.snapshot import reason, remove, sync_directory
+from smsd.store.statements import BEGIN, CHECKPOINT_LAST, COMMIT
+from smsd.store.statements.claiming import LET_GO
+from smsd.store.statements.meta import GET_META
+from smsd.store.statements.recovering import OPEN_ATTEMPTS
+from smsd.store.telling import Teller
 
 DATABASE = "outbox.db"
 PENDING = ("hold", "send")
@@ -61,11 +66,11 @@ HELD_MESSAGE = (
 )
 
 HOLD = (
-    f"UPDATE messages SET state = 5, {sql.LET_GO}, processed_at = ?, uncertain = 0, uncertain_since = NULL, "
+    f"UPDATE messages SET state = 5, {LET_GO}, processed_at = ?, uncertain = 0, uncertain_since = NULL, "
     "lookups = 0, error_cause = coalesce(error_cause, error_category), error_category = ?, error_message = ?, "
     "error_at = ?, error_code = NULL, error_provider = provider "
     "WHERE seq IN (SELECT seq FROM messages WHERE state = {state} LIMIT ?) "
-    "RETURNING tenant, priority, flow, campaign, provider"
+    "RETURNING tenant, priority, flow, campaign, provider, seq"
 )
 
 
@@ -87,13 +92,14 @@ class Restored:
     accepted anew. None: nobody knows how many."""
 
 
-def restore(source: Path, state_dir: Path, *, pending: str) -> Restored:
+def restore(source: Path, state_dir: Path, *, pending: str, urls: Mapping[str, str] | None = None) -> Restored:
     """Put the backup `source` in the place of the outbox in `state_dir`, while smsd does not run.
 
     `pending`: "hold" turns pending and processing messages into failed, UNCERTAIN ones; "send" leaves the pending ones
     to be sent and open attempts to be recovered as after a crash. The backup's idempotency keys stay; those used since
     are lost with their messages (`carry` says why). Ceilings, pauses, halts and suppressions hold on as the
-    replaced outbox knew them. The backup is only read.
+    replaced outbox knew them. The backup is only read. `urls`: by tenant, where it is told what became of messages that
+    came without a URL of their own (Tracking.callbacks); of those of other tenants nobody is told that they are held.
     Raises StoreError (smsd runs, not an outbox, damaged, of a newer smsd, no permission) and DiskFullError; then the
     outbox is what it was. Raises ValueError for another `pending`.
     """
@@ -108,7 +114,10 @@ def restore(source: Path, state_dir: Path, *, pending: str) -> Restored:
             remove(copy)
             try:
                 now = time.time_ns() // 1_000_000
-                messages, held, carried = prepare(source, copy, database, hold=pending == "hold", now=now)
+                teller = Teller()
+                teller.track(urls or {})
+                holder = Holder(teller, now) if pending == "hold" else None
+                messages, held, carried = prepare(source, copy, database, holder, now)
                 replaced = swap(copy, database)
             except BaseException:
                 remove(copy)
@@ -151,7 +160,7 @@ def refuse_the_outbox_itself(source: Path, database: Path) -> None:
 # --- the new one -----------------------------------------------------------------------------------------------------
 
 
-def prepare(source: Path, copy: Path, database: Path, *, hold: bool, now: Instant) -> tuple[int, int, Carried]:
+def prepare(source: Path, copy: Path, database: Path, holder: Holder | None, now: Instant) -> tuple[int, int, Carried]:
     """Copy, check, migrate, carry over, hold, sync. The messages in it, those held, what was carried over."""
     # A quarter more: for what a migration adds.
     if free_bytes(copy.parent) < source.stat().st_size * 5 // 4:
@@ -167,7 +176,7 @@ def prepare(source: Path, copy: Path, database: Path, *, hold: bool, now: Instan
             check(source, db)
             migrate(db)
             carried = carry(database, db, now)
-            held = hold_waiting(db, now) if hold else 0
+            held = 0 if holder is None else holder.hold_waiting(db)
             messages: int = db.execute("SELECT coalesce(sum(n), 0) FROM counters").fetchone()[0]
         os.fsync(fd)
     finally:
@@ -215,35 +224,45 @@ def code_of(error: sqlite3.Error) -> int:
     return code & 0xFF
 
 
-def hold_waiting(db: sqlite3.Connection, now: Instant) -> int:
-    """Pending and processing messages become failed, UNCERTAIN, in bounded steps; how many. Open attempts are recorded
-    as crashed first, as a start would, at the cost of their segments: whose rate counts those is not known here, and
-    too much is the safe side."""
-    db.execute(sql.BEGIN)
-    boot = db.execute(sql.GET_META, ("boot",)).fetchone()
-    called = {provider for _, _, provider, _, _ in db.execute(sql.OPEN_ATTEMPTS)}
-    mark_open_attempts(db, now, 0 if boot is None else boot[0], None, called)
-    db.execute(sql.COMMIT)
-    held = 0
-    for state in (State.PENDING, State.PROCESSING):
-        while some := hold_some(db, state, now):
-            held += some
-    return held
+class Holder:
+    """Holds what waits: it is failed, UNCERTAIN, and whoever wants to hear of it is told."""
 
+    def __init__(self, teller: Teller, now: Instant) -> None:
+        self._teller = teller
+        self._now = now
 
-def hold_some(db: sqlite3.Connection, state: State, now: Instant) -> int:
-    """One step: at most STEP_ROWS messages of this state. The kept counts follow."""
-    deltas = Deltas()
-    db.execute(sql.BEGIN)
-    values = (now, str(Category.UNCERTAIN), HELD_MESSAGE, now, STEP_ROWS)
-    held = db.execute(HOLD.replace("{state}", str(int(state))), values).fetchall()
-    for tenant, priority, flow, campaign, provider in held:
-        deltas.moved(state, State.FAILED, tenant, priority, flow, campaign, now)
-        deltas.failed(tenant, str(Category.UNCERTAIN))
-        deltas.called(now, provider or "", tenant, failed=True)
-    deltas.write(db)
-    db.execute(sql.COMMIT)
-    return len(held)
+    def hold_waiting(self, db: sqlite3.Connection) -> int:
+        """Pending and processing messages, in bounded steps; how many. Open attempts are recorded as crashed first, as
+        a start would, at the cost of their segments: whose rate counts those is not known here, and too much is the
+        safe side."""
+        db.execute(BEGIN)
+        boot = db.execute(GET_META, ("boot",)).fetchone()
+        called = {provider for _, _, provider, _, _ in db.execute(OPEN_ATTEMPTS)}
+        mark_open_attempts(db, self._now, 0 if boot is None else boot[0], None, called)
+        db.execute(COMMIT)
+        self._teller.start(db)
+        held = 0
+        for state in (State.PENDING, State.PROCESSING):
+            while some := self._hold_some(db, state):
+                held += some
+        return held
+
+    def _hold_some(self, db: sqlite3.Connection, state: State) -> int:
+        """One step: at most STEP_ROWS messages of this state. The kept counts follow."""
+        deltas, now = Deltas(), self._now
+        db.execute(BEGIN)
+        values = (now, str(Category.UNCERTAIN), HELD_MESSAGE, now, STEP_ROWS)
+        held = db.execute(HOLD.replace("{state}", str(int(state))), values).fetchall()
+        for tenant, priority, flow, campaign, provider, _ in held:
+            deltas.moved(state, State.FAILED, tenant, priority, flow, campaign, now)
+            deltas.failed(tenant, str(Category.UNCERTAIN))
+            deltas.called(now, provider or "", tenant, failed=True)
+        deltas.write(db)
+        self._teller.tell(db, sorted(row[-1] for row in held), now)
+        self._teller.write(db)
+        db.execute(COMMIT)
+        self._teller.committed()
+        return len(held)
 
 
 # --- the old one -----------------------------------------------------------------------------------------------------
@@ -274,7 +293,7 @@ def write_wal_into(database: Path) -> None:
     answer to just that."""
     try:
         # Read-only first: closing a connection that could write would delete the -wal of a file it could not read.
-        for mode, statement in (("ro", "PRAGMA schema_version"), ("rw", sql.CHECKPOINT_LAST)):
+        for mode, statement in (("ro", "PRAGMA schema_version"), ("rw", CHECKPOINT_LAST)):
             uri = f"{database.absolute().as_uri()}?mode={mode}"
             with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as db:
                 db.execute(statement).fetchone()

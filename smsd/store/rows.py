@@ -66,7 +66,7 @@ ATTEMPT_VIEW = (
 
 HEALTH_COLUMNS = (
     "name, fingerprint, cooling_since, cooling_until, cooling_reason, halted, paused, broken_since, broken_reason, "
-    "probe_at, strikes, rate, learnt, learnt_at, halted_since, paused_since"
+    "probe_at, strikes, rate, learnt, learnt_at, halted_since, paused_since, trusted_since"
 )
 """In the order of Health's fields: a row is read as Health(*row)."""
 

@@ -28,8 +28,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 
-from smsd.store import DiskFullError, StoreError
 from smsd.store.connection import BUSY_TIMEOUT_S
+from smsd.store.errors import DiskFullError, StoreError
 from smsd.store.faults import Fault, describe, fault
 
 STEP_PAGES = 1_024

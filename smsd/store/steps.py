@@ -27,12 +27,12 @@ from typing import Any
 
 from smsd.core.message import Instant
 from smsd.core.waiting import Reason
-from smsd.store import Step
-from smsd.store import statements as sql
 from smsd.store.connection import Handle
 from smsd.store.deltas import Deltas
+from smsd.store.opening import Step
 from smsd.store.places import keep_first_due
 from smsd.store.statements import arrays, change, expect, grouped, listed
+from smsd.store.statements.meta import DROP_META, GET_META, SET_META
 
 PIECE = 2_000
 """Rows looked at in one transaction at most: some ten milliseconds."""
@@ -120,10 +120,10 @@ def follow(db: Handle, deltas: Deltas, step: Step) -> Step | None:
     """Move the next piece of what the step concerns. The rest; None: it is done, and the written offset follows."""
     rest = _next_piece(db, deltas, step)
     if rest is None:
-        db.execute(sql.DROP_META, (UNFINISHED,)).fetchall()
+        db.execute(DROP_META, (UNFINISHED,)).fetchall()
         _shift_offset(db, step.by_ms)
         return None
-    db.execute(sql.SET_META, (UNFINISHED, json.dumps([step.by_ms, step.now, *rest])))
+    db.execute(SET_META, (UNFINISHED, json.dumps([step.by_ms, step.now, *rest])))
     return Step(step.by_ms, step.now, rest)
 
 
@@ -256,15 +256,15 @@ def _behind(db: Handle, now: Instant, latest: Instant | None) -> int:
     """By how much the clock is behind the latest time written down, unless an earlier start has seen to that."""
     if latest is None or latest <= now:
         return 0
-    seen = db.execute(sql.GET_META, (BEHIND,)).fetchone()
+    seen = db.execute(GET_META, (BEHIND,)).fetchone()
     if seen is not None and seen[0] >= latest:
         return 0
-    db.execute(sql.SET_META, (BEHIND, latest))
+    db.execute(SET_META, (BEHIND, latest))
     return latest - now
 
 
 def _unfinished(db: Handle) -> tuple[Step, ...]:
-    row = db.execute(sql.GET_META, (UNFINISHED,)).fetchone()
+    row = db.execute(GET_META, (UNFINISHED,)).fetchone()
     if row is None:
         return ()
     by_ms, now, part, flow, due, seq = json.loads(row[0])
@@ -274,7 +274,7 @@ def _unfinished(db: Handle) -> tuple[Step, ...]:
 def offset(db: Handle) -> tuple[int, int] | None:
     """The boot in which the outbox was last opened, and by how much (ms) the wall clock was ahead of boot time in it as
     far as due times have followed; None: never, or it had no boot clock."""
-    row = db.execute(sql.GET_META, (OFFSET,)).fetchone()
+    row = db.execute(GET_META, (OFFSET,)).fetchone()
     if row is None:
         return None
     boot, ahead_ms = str(row[0]).split()
@@ -282,7 +282,7 @@ def offset(db: Handle) -> tuple[int, int] | None:
 
 
 def _keep_offset(db: Handle, boot: int, ahead_ms: int) -> None:
-    db.execute(sql.SET_META, (OFFSET, f"{boot} {ahead_ms}"))
+    db.execute(SET_META, (OFFSET, f"{boot} {ahead_ms}"))
 
 
 def _shift_offset(db: Handle, by_ms: int) -> None:

@@ -33,9 +33,10 @@ from smsd.core.callback import (
 from smsd.core.events import Kind
 from smsd.core.message import Instant, Message
 from smsd.core.units import DAY
-from smsd.store import Inbound, anew, gone, rows
+from smsd.store import anew, gone, rows
 from smsd.store import statements as sql
 from smsd.store.connection import Handle
+from smsd.store.incoming import Inbound
 from smsd.store.places import keep_first_due
 from smsd.store.statements import arrays, change, expect, grouped, listed, look_up_plain
 

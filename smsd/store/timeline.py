@@ -24,9 +24,9 @@ from dataclasses import dataclass, field
 from smsd.core.admission import At
 from smsd.core.message import Instant
 from smsd.core.windows import Moment
-from smsd.store import statements as sql
 from smsd.store import steps
 from smsd.store.connection import Handle
+from smsd.store.statements.meta import GET_META, SET_META
 
 ANCHOR = "boot_anchor"
 """The name in `meta` of "BOOT WALL US": the two clocks when the outbox was first opened in this boot."""
@@ -74,12 +74,12 @@ def timeline(db: Handle, boot: int, now: Instant, boot_us: int | None) -> Timeli
         return Timeline(boot, now, None)
     earlier = {of: ahead for of, ahead in clocks(db).items() if of != boot}
     see_clocks(db, boot, now, boot_us)
-    row = db.execute(sql.GET_META, (ANCHOR,)).fetchone()
+    row = db.execute(GET_META, (ANCHOR,)).fetchone()
     if row is not None:
         of, wall, us = (int(each) for each in row[0].split())
         if of == boot:
             return Timeline(boot, wall, us, earlier)
-    db.execute(sql.SET_META, (ANCHOR, f"{boot} {now} {boot_us}"))
+    db.execute(SET_META, (ANCHOR, f"{boot} {now} {boot_us}"))
     return Timeline(boot, now, boot_us, earlier)
 
 
@@ -92,7 +92,7 @@ def see_clocks(db: Handle, boot: int, now: Instant, boot_us: int | None) -> None
 
 def clocks(db: Handle) -> dict[int, int]:
     """See CLOCKS. What due times have followed was seen too; of both the greater, it leaves windows fuller."""
-    row = db.execute(sql.GET_META, (CLOCKS,)).fetchone()
+    row = db.execute(GET_META, (CLOCKS,)).fetchone()
     known = {} if row is None else {int(boot): ahead for boot, ahead in json.loads(row[0]).items()}
     followed = steps.offset(db)
     if followed is not None:
@@ -104,4 +104,4 @@ def clocks(db: Handle) -> dict[int, int]:
 def keep_clocks(db: Handle, known: Mapping[int, int]) -> None:
     """See CLOCKS. Only those of the newest boots are kept."""
     kept = sorted(known.items())[-BOOTS_KEPT:]
-    db.execute(sql.SET_META, (CLOCKS, json.dumps({str(boot): ahead for boot, ahead in kept})))
+    db.execute(SET_META, (CLOCKS, json.dumps({str(boot): ahead for boot, ahead in kept})))

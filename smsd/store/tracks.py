@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from smsd.core.message import Instant
-from smsd.store import Tracking
 from smsd.store.connection import Handle
+from smsd.store.incoming import Tracking
 from smsd.store.statements import change, listed
 
 

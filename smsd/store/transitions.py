@@ -19,19 +19,29 @@ from smsd.core.lifecycle import Event, step
 from smsd.core.message import Instant, Message, State
 from smsd.core.settlement import Settlement
 from smsd.core.verdict import Category
-from smsd.store import Tracking, changes, rows
-from smsd.store import statements as sql
+from smsd.store import changes, rows
 from smsd.store.accepting import Accepting, Same
 from smsd.store.charges import Charges
 from smsd.store.connection import Handle
 from smsd.store.deltas import Deltas
 from smsd.store.flows import Flows
 from smsd.store.gates import Gates
+from smsd.store.incoming import Tracking
 from smsd.store.limiting import Answer, Turnstile, Wanted, held_up, sender_of, waits_no_more
 from smsd.store.operations import Accept, Begin, Change, Operation, Settle
 from smsd.store.optouts import Codes, OptOuts, forbids, opted_out, way_around
 from smsd.store.receiving import Receiving
 from smsd.store.statements import change, expect, look_up
+from smsd.store.statements.claiming import CLAIM, CLAIMABLE, REROUTE
+from smsd.store.statements.settling import (
+    BIND_ATTEMPT,
+    FORGET_OVERTAKEN,
+    INSERT_ATTEMPTS,
+    KEEP_RECEIPT,
+    OVERTAKEN_ONES,
+    SETTLE,
+    SETTLEABLE,
+)
 from smsd.store.telling import Teller
 from smsd.store.timeline import Timeline
 
@@ -128,7 +138,7 @@ class Ledger:
                 Wanted(c.seq, answers, place, c, begin.now, begin.boot_us) for place, c in enumerate(begin.claims)
             ]
         for claims in distinct(wanted, key=lambda entry: entry.seq):
-            found = look_up(db, sql.CLAIMABLE, [(one.seq, one.claim.attempt, one.now) for one in claims])
+            found = look_up(db, CLAIMABLE, [(one.seq, one.claim.attempt, one.now) for one in claims])
             admitted = {row[0]: row.pop() for row in found}
             pending = {row[0]: row for row in found}
             won = due_now([entry for entry in claims if entry.seq in pending], pending)
@@ -150,7 +160,7 @@ class Ledger:
             (entry.seq, entry.claim.attempt, entry.claim.provider, sender, entry.now)
             for entry, sender in zip(won, senders, strict=True)
         ]
-        expect(change(db, sql.CLAIM, changes), len(won))
+        expect(change(db, CLAIM, changes), len(won))
         for entry, sender in zip(won, senders, strict=True):
             message = rows.claimed(pending[entry.seq], entry.claim.provider, sender, entry.now)
             where = (message.tenant, message.priority, message.flow, message.campaign)
@@ -208,12 +218,12 @@ class Ledger:
             flow = self.flows.number(db, (route, int(message.priority), message.tenant, message.campaign))
             deltas.changed_flow(message.flow, flow)
             message.route, message.flow = route, flow
-        expect(change(db, sql.REROUTE, [(m.seq, m.route, m.flow) for m, _ in moved]), len(moved))
+        expect(change(db, REROUTE, [(m.seq, m.route, m.flow) for m, _ in moved]), len(moved))
 
     # --- settle ------------------------------------------------------------------------------------------------------
 
     def _settle(self, db: Handle, settles: Sequence[Settle], deltas: Deltas) -> None:
-        found = look_up(db, sql.SETTLEABLE, [(s.settlement.seq, s.settlement.attempt) for s in settles])
+        found = look_up(db, SETTLEABLE, [(s.settlement.seq, s.settlement.attempt) for s in settles])
         open_ones = {row[0]: row for row in found}
         rerouted = [s.settlement for s in settles if s.settlement.route is not None and s.settlement.seq in open_ones]
         if rerouted:
@@ -238,15 +248,15 @@ class Ledger:
             count_settlement(deltas, settlement, provider, tenant)
             if settle.attempt is None and settlement.provider_message_id is not None:
                 db.execute(
-                    sql.BIND_ATTEMPT,
+                    BIND_ATTEMPT,
                     (rows.storable(settlement.provider_message_id), settlement.seq, settlement.attempt),
                 )
-        expect(change(db, sql.SETTLE, in_time), len(in_time))
+        expect(change(db, SETTLE, in_time), len(in_time))
         ended = [s.settlement for s in settles if s.result and s.settlement.state in TOLD]
         self.teller.tell(db, [s.seq for s in ended], max((s.at for s in ended), default=0))
-        change(db, sql.INSERT_ATTEMPTS, attempts)
-        expect(change(db, sql.KEEP_RECEIPT, receipts), len(receipts))
-        expect(change(db, sql.REROUTE, [(s.seq, s.route, s.flow) for s in rerouted]), len(rerouted))
+        change(db, INSERT_ATTEMPTS, attempts)
+        expect(change(db, KEEP_RECEIPT, receipts), len(receipts))
+        expect(change(db, REROUTE, [(s.seq, s.route, s.flow) for s in rerouted]), len(rerouted))
         # Also of those that came too late: what the recipient wants does not depend on the message.
         for settle in settles:
             if settle.settlement.suppress is not None and not self.optouts.add(db, [settle.settlement.suppress]):
@@ -266,8 +276,8 @@ def replace_overtaken(db: Handle, late: Sequence[Settle]) -> list[tuple[object, 
     the proved ids are kept, and what receipts said of them is returned, for KEEP_RECEIPT."""
     receipts: list[tuple[object, ...]] = []
     ended = {(s.settlement.seq, s.attempt.n): s for s in late if s.attempt is not None}
-    for seq, n, proved, *receipt in look_up(db, sql.OVERTAKEN_ONES, list(ended)):
-        db.execute(sql.FORGET_OVERTAKEN, (seq, n))
+    for seq, n, proved, *receipt in look_up(db, OVERTAKEN_ONES, list(ended)):
+        db.execute(FORGET_OVERTAKEN, (seq, n))
         if receipt[0] is not None:
             receipts.append((seq, n, *receipt))
         settle = ended[seq, n]

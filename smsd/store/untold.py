@@ -14,10 +14,10 @@ from typing import Any
 from smsd.core.callback import Callback, origin_of
 from smsd.core.events import Kind
 from smsd.core.message import Instant
-from smsd.store import CallbackCounts
 from smsd.store.connection import Handle
 from smsd.store.statements import arrays, grouped
 from smsd.store.telling import DROPPED, FAILED, KEPT_NUMBERS, WAITING
+from smsd.store.views import CallbackCounts
 
 ROWS_LOOKED_AT = 5_000
 """What one read of a listing looks at, at most: some 10 ms."""

@@ -5,6 +5,7 @@ answers (`views`) and their bytes (`answers`). It knows `core` and JSON. It refu
 and types, and knows neither sockets nor who asks.
 """
 
+from smsd.wire.alerts import AlertList, Alerts, AlertView
 from smsd.wire.answers import (
     encode,
     encode_accepted,
@@ -154,6 +155,9 @@ __all__ = [
     "SEND",
     "TOO_DEEP",
     "Acceptance",
+    "AlertList",
+    "AlertView",
+    "Alerts",
     "AttemptList",
     "AttemptView",
     "Attempts",

@@ -40,10 +40,10 @@ S = TypeVar("S", bound=msgspec.Struct)
 class WireError(Exception):
     """A line that is no request. `faults` has at least one; `ref` is the line's own where it could be read.
 
-    `partial`, for a submission: what could be read of it, so that the rest can be judged in the same answer.
+    `partial`: what could be read of it, so that the rest can be judged in the same answer; None: too little.
     """
 
-    def __init__(self, faults: Sequence[Fault], ref: Ref = None, partial: Submission | None = None) -> None:
+    def __init__(self, faults: Sequence[Fault], ref: Ref = None, partial: msgspec.Struct | None = None) -> None:
         super().__init__(faults[0].message)
         self.faults = tuple(faults[:MAX_FAULTS])
         self.ref = ref
@@ -106,8 +106,13 @@ def _decode_slowly(line: bytes, requests: Mapping[str, type[msgspec.Struct]]) ->
     values = _values(found, kind, faults)
     _add(faults, twice)
     if faults:
-        raise WireError(faults, ref, SendLine(**values) if kind is SendLine else None)
+        raise WireError(faults, ref, _partial(kind, values))
     return Decoded(op, ref, SendLine(ref=ref, **values) if kind is SendLine else kind(**values))
+
+
+def _partial(kind: type[msgspec.Struct], values: Mapping[str, object]) -> msgspec.Struct | None:
+    is_whole = all(field.name in values for field in fields_of(kind).values() if field.required)
+    return kind(**values) if is_whole else None
 
 
 def decode_submission(body: bytes) -> Submission:

@@ -146,7 +146,8 @@ class RateLine(msgspec.Struct):
 
 
 class DailyReport(msgspec.Struct):
-    """`items`: a line for each day, or each group. `csv`: the table instead of the items, if that was asked for."""
+    """`items`: a line for each day (without `since`: from the first with a message on), or each group. `csv`: the
+    table instead of the items, if that was asked for."""
 
     since: str
     until: str

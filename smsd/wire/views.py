@@ -13,6 +13,7 @@ from smsd.core.receipt import Status
 from smsd.core.suppression import Suppression, shown
 from smsd.core.units import rfc3339
 from smsd.core.waiting import Reason, Waiting
+from smsd.wire.alerts import AlertView
 
 
 class ErrorView(msgspec.Struct):
@@ -149,7 +150,8 @@ class ProviderList(msgspec.Struct):
 
 class StatsView(msgspec.Struct):
     """Counts: of the whole daemon, or of a tenant. `eta` is when the backlog would be gone; null: nothing waits, or
-    nobody knows. `processed` counts the messages that are sent or final."""
+    nobody knows. `processed` counts the messages that are sent or final. `alerts`: those that are raised, oldest first;
+    null for who may not know."""
 
     states: dict[str, int]
     categories: dict[str, int]
@@ -164,6 +166,7 @@ class StatsView(msgspec.Struct):
     eta: str | None
     uptime_s: int
     version: str
+    alerts: list[AlertView] | None = None
 
 
 class UserView(msgspec.Struct):

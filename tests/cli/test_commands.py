@@ -18,8 +18,8 @@ from tests.cli.helpers import TO, UNKNOWN, Run, on_terminal, process
 from tests.doubles.fake_daemon import Do, RefusedError
 
 CLIENT_OF_SEND = (
-    *("channel", "copying", "doors", "errors", "following", "link"),
-    *("loss", "many", "place", "sync", "tries", "words"),
+    *("asking", "channel", "copying", "doors", "errors", "following", "link"),
+    *("loss", "many", "paging", "place", "sync", "tries", "words"),
 )
 """What of the client a send over the socket needs; what belongs to HTTP is not in it."""
 

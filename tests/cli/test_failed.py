@@ -90,7 +90,12 @@ def test_somebody_says_yes_first(smsd: Run, fake: Fake, ids: list[str], monkeypa
     assert (nothing.code, nothing.err) == (0, "No such messages.\n")
     none = {"deleted": 0, "skipped": [], "skipped_total": 0}
     assert smsd("failed", "delete", "--user", "ann", "--json") == (0, f"{json.dumps(none)}\n", "")
-    assert asked(fake, "failed_delete") == [{"all": True, "limit": 1_000}]
+    none = {"retried": 0, "skipped": [], "skipped_total": 0, "last_at": None}
+    assert smsd("failed", "retry", "--user", "ann", "--json") == (0, f"{json.dumps(none)}\n", "")
+    assert smsd("failed", "delete", "--all", "--yes").code == 0
+    assert smsd("failed", "retry", "--all", "--json") == (0, f"{json.dumps(none)}\n", "")
+    assert smsd("failed", "retry", "--all", "--json", "--yes") == (0, f"{json.dumps(none)}\n", "")
+    assert asked(fake, "failed_delete") == [{"all": True, "limit": 1_000}] * 2
 
 
 def test_an_unknown_category_is_a_wrong_command_line(smsd: Run, fake: Fake, ids: list[str]) -> None:

@@ -336,3 +336,12 @@ def test_rows_that_nothing_was_said_of_are_said_again(file: Path) -> None:
         found = [row.number for row, _ in it.verdicts(iter(sheet))]
     assert found == [*range(1, 11)]
     assert len(client.seen) == 11
+
+
+def test_a_file_in_another_encoding_is_found_before_its_first_row(smsd: Run, fake: Carrying, tmp_path: Path) -> None:
+    file = tmp_path / "spring.csv"
+    file.write_bytes(b"to,text\n" + b"+1,Hi\n" * 20_000 + "+2,Grüße\n".encode("latin-1"))
+    done = smsd("import", str(file))
+    assert (done.code, done.out, fake.requests) == (65, "", [])
+    assert "Line 20002 has the byte 0xFC, which is not UTF-8; nothing was sent." in done.err
+    assert "Convert the file: iconv -f WINDOWS-1252 -t UTF-8. Or keep such rows for later: --errors" in done.err

@@ -101,3 +101,9 @@ def test_nothing_is_said_to_be_nothing(smsd: Run, fake: Fake) -> None:
     empty = {"total_retries": 0, "successful_retries": 0, "success_rate": None, "average_attempts": None}
     fake.reports = {"retries": {**SPAN, **empty, "items": []}}
     assert "No such messages." in smsd("report", "retries").out
+
+
+def test_that_no_retry_helped_is_a_percentage_too(smsd: Run, fake: Fake) -> None:
+    none = {"total_retries": 2, "successful_retries": 0, "success_rate": 0.0, "average_attempts": 2.0}
+    fake.reports = {"retries": {**SPAN, **none, "items": []}}
+    assert "Success rate 0.00 %" in " ".join(smsd("report", "retries").out.split())

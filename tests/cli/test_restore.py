@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +11,10 @@ import pytest
 
 from smsd.store.guard import FileLock
 from smsd.store.migrate import migrate
+from smsd.store.sqlite import SqliteOutbox
 from tests.cli.helpers import Run, process
+from tests.doubles.builders import NOW, draft
+from tests.store.contract import accept
 
 
 @pytest.fixture
@@ -20,6 +24,14 @@ def backup(tmp_path: Path) -> Path:
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         migrate(db)
     return path
+
+
+async def one_waits(path: Path) -> None:
+    """A message of tenant shop is in the outbox."""
+    box = SqliteOutbox(path, on_fatal=lambda error: None)
+    await box.open(NOW, ())
+    await accept(box, draft(1, tenant="shop"))
+    await box.close()
 
 
 def test_into_an_empty_place(smsd: Run, backup: Path, tmp_path: Path) -> None:
@@ -82,3 +94,22 @@ def test_what_is_no_backup(smsd: Run, tmp_path: Path) -> None:
 def test_two_places(smsd: Run, backup: Path, tmp_path: Path) -> None:
     words = ("--state-dir", str(tmp_path), "--config", str(tmp_path / "c.toml"))
     assert smsd("restore", str(backup), *words, "--yes").code == 64
+
+
+def test_the_tenants_urls_are_the_configurations(smsd: Run, backup: Path, tmp_path: Path) -> None:
+    """Whoever is called back is told what is held; --state-dir names no configuration."""
+    config = tmp_path / "c.toml"
+    config.write_text(
+        f'[daemon]\nstate_dir = "{tmp_path}/there"\n[providers.a]\ntype = "sandbox"\nrate = "1/s"\n'
+        '[tenants.shop]\ncallback_url = "https://1.1.1.1/hook"\ncallback_secret = '
+        '"whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="\n'
+    )
+    asyncio.run(one_waits(backup))
+    told = []
+    for where in (("--config", str(config)), ("--state-dir", str(tmp_path / "other"))):
+        done = smsd("restore", str(backup), *where, "--yes", "--json")
+        assert (done.code, done.documents[0]["held"]) == (0, 1)
+        place = tmp_path / ("there" if where[0] == "--config" else "other")
+        with closing(sqlite3.connect(place / "outbox.db")) as db:
+            told.append(db.execute("SELECT tenant, event, url FROM callbacks").fetchall())
+    assert told == [[("shop", "message.failed", "https://1.1.1.1/hook")], []]

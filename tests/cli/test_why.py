@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 from tests.cli.fake import PROVIDER, Fake
 from tests.cli.helpers import TO, Run
+from tests.doubles.fake_daemon import Document, RefusedError
 
 AT = "2026-01-02T03:04:05.000Z"
 PROBE = "2999-01-02T03:04:05.000Z"
@@ -76,6 +78,22 @@ def test_one_that_ended_says_what_to_do(smsd: Run, fake: Fake, state: str, categ
     id = fake.add(state=state, waiting=None, error=why)["id"]
     (line,) = [line for line in smsd("show", id).out.splitlines() if line.startswith("  To do")]
     assert advice.replace("ID", id) in line
+
+
+@pytest.mark.parametrize("category", ["UNCERTAIN", "NETWORK"])
+def test_a_retry_is_not_advised_where_it_would_be_refused(smsd: Run, fake: Fake, category: str) -> None:
+    why = error(category, "Because.")
+    id = fake.add(state="failed", waiting=None, error=why, campaign="spring")["id"]
+    for status, advice in (("cancelled", "submit it anew, in another campaign"), ("sending", f"smsd retry {id}")):
+        fake.__dict__["_campaign"] = partial(_campaign, status)
+        (line,) = [line for line in smsd("show", id).out.splitlines() if line.startswith("  To do")]
+        assert advice in line
+    fake.refuse["campaign"] = RefusedError("not_found", "There is no campaign spring.", "id")
+    assert f"smsd retry {id}" in smsd("show", id).out
+
+
+def _campaign(status: str, request: Document) -> Document:
+    return {"campaign": {"id": request["id"], "tenant": request["tenant"], "status": status}}
 
 
 @pytest.mark.parametrize("state", ["sent", "delivered", "cancelled", "pending"])

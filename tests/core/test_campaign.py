@@ -67,9 +67,11 @@ def test_nothing_holds_an_ordinary_one_up() -> None:
 
 def test_cancelled_counts_before_paused_before_hours() -> None:
     closed = Terms(hours=Hours(0, 1, "UTC"))
-    held = Gate(Reason.CAMPAIGN_PAUSED, "campaign spring is cancelled", None)
+    words = "campaign spring is cancelled, and so are those of its messages that wait"
+    held = Gate(Reason.CAMPAIGN_PAUSED, words, None)
     assert gate(campaign(paused_at=NOW, cancelled_at=NOW, terms=closed), NOW) == held
-    held = Gate(Reason.CAMPAIGN_PAUSED, "campaign spring is paused", None)
+    words = "campaign spring is paused; nothing of it is sent until it is resumed: smsd campaign resume spring"
+    held = Gate(Reason.CAMPAIGN_PAUSED, words, None)
     assert gate(campaign(paused_at=NOW, terms=closed), NOW) == held
 
 

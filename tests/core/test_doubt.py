@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smsd.core.account import ProviderRules
-from smsd.core.doubt import Finding, postpone, resolve
+from smsd.core.doubt import WITHDRAWN, Finding, postpone, resolve
 from smsd.core.lifecycle import Event, step
 from smsd.core.message import Error, State
 from smsd.core.verdict import Category
@@ -122,6 +122,9 @@ def test_what_an_operator_reads_of_an_uncertain_message() -> None:
         "UNCERTAIN: It may have been sent: the provider cannot be asked;"
         " held for an operator, whose forced retry sends it again"
     )
+    withdrawn = replace(RULES, on_uncertain=WITHDRAWN)
+    told = resolve(UNCERTAIN, Finding.UNASKABLE, "none", withdrawn, RETRY, NOW, 0.0).error
+    assert str(told).endswith("the provider cannot be asked; not sent again, because its campaign is cancelled")
     over = resolve(replace(UNCERTAIN, expires_at=NOW), Finding.UNASKABLE, "none", RULES, RETRY, NOW, 0.0).error
     assert str(over).endswith("not sent again, because that would be past its end of life")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from smsd.core.bunches import Line, bunches
 from smsd.core.campaign import Hours
+from smsd.core.course import Standby, Stream
 from smsd.core.forecast import TICKETS, Forecast
 from smsd.core.health import Standing
 from smsd.core.message import Instant, Priority
@@ -331,3 +333,48 @@ def test_two_lines_of_a_campaign_with_hours_of_their_own() -> None:
     assert course is not None
     assert course.whole
     assert (course.at(0) - NOW_US) / SECOND == pytest.approx(opens, rel=0.001)
+
+
+@pytest.mark.parametrize("count", [10, 2_000])
+def test_hours_that_open_far_ahead_are_met_to_the_second(count: int) -> None:
+    """However coarse the ticks of so long a time are."""
+    now = NOW + 11_123
+    opens = Hours(60, 120, "UTC").opens
+    planned = replace(line(1, count, campaign="c"), apart=True, dues=(now,))
+    group = planned.groups[-1]
+    seen = Scene(now, NOW_US, (planned,), {"a": road(pacer(200))}, {group: Bar((), None, opens)})
+    course = run(seen).course(1)
+    assert course is not None
+    begin = seen.instant(course.at(0))
+    assert opens(now) > now + 3_600_000
+    assert 0 <= begin - opens(now) <= 1_000
+
+
+def test_no_step_feeds_all_flows_that_are_hungry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step is a small piece of work, also the first of very many flows; so is setting out."""
+    work = 0
+    supply, know = Stream.supply, Forecast._know
+
+    def supplied(stream: Stream, place: int) -> Standby:
+        nonlocal work
+        work += 1
+        return supply(stream, place)
+
+    def known(*args: Any) -> None:
+        nonlocal work
+        work += 1
+        know(*args)
+
+    monkeypatch.setattr(Stream, "supply", supplied)
+    monkeypatch.setattr(Forecast, "_know", known)
+    forecast = Forecast(scene(*(replace(line(n, 20, campaign=f"c{n}"), apart=True) for n in range(1, 401))))
+    assert work == 0, "what costs most is not done before the first step"
+    most = 0
+    while True:
+        before = work
+        ended = forecast.advance(1)
+        most = max(most, work - before)
+        if ended:
+            break
+    assert work > 800
+    assert most <= 40

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -70,14 +72,16 @@ def test_a_pause_without_a_reason_is_a_pause() -> None:
 
 
 def test_resume_lifts_whatever_stood_in_the_way() -> None:
-    assert COOLING.halt("no").pause("ops").resume() == FIT
+    resumed = COOLING.halt("no").pause("ops").resume(NOW)
+    assert resumed == replace(FIT, trusted_since=NOW)
 
 
 def test_a_halt_ends_when_the_credentials_change_and_nothing_else_does() -> None:
     sick = COOLING.halt("AUTH_FAILED: no").pause("by ops")
-    assert sick.with_credentials("f1") is sick
-    changed = sick.with_credentials("f2")
+    assert sick.with_credentials("f1", NOW) is sick
+    changed = sick.with_credentials("f2", NOW)
     assert (changed.fingerprint, changed.halted) == ("f2", None)
+    assert (changed.is_told_by(NOW - 1), changed.is_told_by(NOW), sick.is_told_by(0)) == (False, True, True)
     assert (changed.paused, changed.until(NOW), changed.cooling_until) == ("by ops", None, NOW + 60_000)
 
 

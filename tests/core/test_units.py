@@ -72,6 +72,14 @@ def test_rates_that_are_refused_say_what_to_write(text: str) -> None:
         rate(text)
 
 
+def test_a_rate_that_counts_too_much_is_a_rate() -> None:
+    assert rate("999999999/s") == (999_999_999, 1_000)
+    with pytest.raises(ValueError, match="counts 999999999 at most"):
+        rate("1000000000/s")
+    with pytest.raises(ValueError, match="not a rate"):
+        rate("1000000000")
+
+
 def test_a_fraction_is_never_faster_than_asked() -> None:
     for tenths in range(1, 10):
         limit, span = rate(f"0.{tenths}/s")

@@ -26,10 +26,11 @@ from smsd.core.pacing import Pace, Window
 from smsd.core.retry import RetryRules
 from smsd.core.routing import RoutingRules
 from smsd.engine.bus import Bus
-from smsd.engine.engine import Engine, Plan
+from smsd.engine.configuration import Plan
+from smsd.engine.engine import Engine
 from smsd.engine.exchange import Exchange
 from smsd.engine.intake import Accepted, Answer
-from smsd.engine.lane import Setting
+from smsd.engine.setting import Setting
 from smsd.engine.settler import RetryBook
 from smsd.providers.base import Provider
 from smsd.providers.dialpad import Dialpad

@@ -64,6 +64,7 @@ STATS: Document = {
     "eta": None,
     "uptime_s": 3725,
     "version": "0.1.0",
+    "alerts": [],
 }
 
 
@@ -164,6 +165,7 @@ class FakeDaemon:
         self.script: deque[Do] = deque()
         self.happened: list[Document] = []
         """Events, in order."""
+        self.alerts: list[Document] = []
         self.lose_events = False
         """Whether the next answer to `events` says that some are missing."""
         self.connections: list[socket.socket] = []
@@ -320,7 +322,8 @@ class FakeDaemon:
         return self._list({**request, "state": "failed,undelivered"})
 
     def _failed_retry(self, request: Document) -> Document:
-        return self._swept(request, "retried") | {"last_at": "2026-01-02T03:04:05.000Z"}
+        swept = self._swept(request, "retried")
+        return swept | {"last_at": "2026-01-02T03:04:05.000Z" if swept["retried"] else None}
 
     def _failed_delete(self, request: Document) -> Document:
         return self._swept(request, "deleted")
@@ -351,6 +354,9 @@ class FakeDaemon:
 
     def _stats(self, request: Document) -> Document:
         return STATS
+
+    def _alerts(self, request: Document) -> Document:
+        return {"items": self.alerts}
 
     def _providers(self, request: Document) -> Document:
         return {"providers": [PROVIDER], "disabled": []}

@@ -22,10 +22,11 @@ from smsd.core.quiet import QuietBook
 from smsd.core.retry import RetryRules
 from smsd.core.routing import RoutingRules
 from smsd.engine.bus import Bus
-from smsd.engine.engine import Engine, Plan
+from smsd.engine.configuration import Plan
+from smsd.engine.engine import Engine
 from smsd.engine.hooks import status_url
 from smsd.engine.intake import Accepted, Answer
-from smsd.engine.lane import Setting
+from smsd.engine.setting import Setting
 from smsd.engine.settler import RetryBook
 from smsd.providers.base import NoAnswer, NoConnection, Outcome, Provider, Request, Response
 from smsd.providers.twilio import Twilio

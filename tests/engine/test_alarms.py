@@ -15,11 +15,13 @@ from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 from structlog.testing import capture_logs
 
+from smsd.clock import Clock
 from smsd.core.alerting import Notice
-from smsd.engine import alarms
-from smsd.engine.alarms import WAITING, WebhookSounder
-from smsd.engine.alarms_sentry import SentrySounder
-from smsd.engine.alerts import AlertSettings, sounders_of
+from smsd.engine import alarms, alarms_sentry
+from smsd.engine.alarms import WAITING, Done, Sounder, WebhookSounder
+from smsd.engine.alarms_places import Places, Where, sounder_of
+from smsd.engine.alarms_sentry import SentrySounder, event_of
+from smsd.engine.alerts import AlertSettings
 from smsd.engine.callout import Callout, Reply
 from tests.doubles.clock import ManualClock
 from tests.doubles.receiver import OK, Got, Receiver, never, status
@@ -253,7 +255,8 @@ async def test_the_sdk_s_own_transport_does_not_hold_up_the_end(receiver: Receiv
 
 
 def test_without_places_there_are_none_and_no_sdk_is_imported() -> None:
-    assert sounders_of(AlertSettings(), ManualClock()) == []
+    for where in Where:
+        assert sounder_of(where, "", "host", ManualClock(), lambda notice: None) is None
     code = "import smsd.daemon, sys; sys.exit('sentry_sdk' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -261,3 +264,110 @@ def test_without_places_there_are_none_and_no_sdk_is_imported() -> None:
 def test_no_secret_is_in_a_repr() -> None:
     settings = AlertSettings(webhook="https://hooks.example/hush", sentry_dsn="https://hush@sentry.example/1")
     assert "hush" not in repr(settings)
+
+
+async def test_of_several_only_the_one_that_fails_is_dropped(
+    memory: type[Memory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(notice: Notice) -> Any:
+        if notice.name == "bad":
+            raise ValueError("hush")
+        return event_of(notice)
+
+    monkeypatch.setattr(alarms_sentry, "event_of", broken)
+    sounder = SentrySounder(DSN, "host", memory)
+    with capture_logs() as lines:
+        for name in ("backlog", "bad", "disk"):
+            sounder.sound(replace(NOTICE, name=name))
+        await sounder.close()
+    assert [each["tags"]["alert"] for each in memory.sent] == ["backlog", "disk"]
+    assert [line["alert"] for line in lines] == ["bad"]
+    assert "hush" not in str(lines)
+
+
+async def test_without_the_sdk_each_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sentry_sdk", None)
+    sounder = SentrySounder(DSN, "host")
+    with capture_logs() as lines:
+        sounder.sound(NOTICE)
+        sounder.sound(replace(NOTICE, name="disk"))
+        await sounder.close()
+    assert [(line["alert"], line["error"]) for line in lines] == [
+        ("error_rate", "ModuleNotFoundError"),
+        ("disk", "ModuleNotFoundError"),
+    ]
+
+
+async def test_what_sentry_s_client_did_not_send_by_the_end_is_logged(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alarms_sentry, "FLUSH_S", 0.2)
+    receiver.answer = never
+    sounder = SentrySounder(f"http://public@127.0.0.1:{receiver.port}/1", "host")
+    sounder.sound(NOTICE)
+    await until(lambda: bool(receiver.got))
+    with capture_logs() as lines:
+        await sounder.close()
+    assert [line["log_level"] for line in lines] == ["warning"]
+
+
+# -- other places by a reload -----------------------------------------------------------------------------------------
+
+
+async def test_another_url_is_told_what_the_old_one_did_not_take(receiver: Receiver, quick: None) -> None:
+    receiver.answer = never
+    other = await Receiver().start()
+    settled: list[None] = []
+    places = Places(ManualClock(), lambda: settled.append(None))
+    places.rule("host", receiver.url, "")
+    names = ["backlog", "disk", "error_rate"]
+    notices = [replace(NOTICE, name=name) for name in names]
+    for notice in notices:
+        places.tell(notice)
+    await until(lambda: bool(receiver.got))
+    assert [*places.untold] == notices
+    with capture_logs() as lines:
+        places.rule("host", other.url, "")
+        assert [*places.untold] == notices
+        await until(lambda: not places.untold)
+        await places.close()
+    assert [each["name"] for each in told(other)] == names
+    assert len(settled) == len(names)
+    assert len(receiver.got) == 1
+    assert [line["log_level"] for line in lines] == ["info"]
+    await other.stop()
+
+
+async def test_a_place_that_is_there_no_more_owes_nothing_and_says_what_it_did_not_tell(
+    receiver: Receiver, quick: None
+) -> None:
+    receiver.answer = never
+    places = Places(ManualClock(), lambda: None)
+    places.rule("host", receiver.url, "")
+    places.tell(NOTICE)
+    await until(lambda: bool(receiver.got))
+    with capture_logs() as lines:
+        places.rule("host", "", "")
+        assert not places.untold
+        await places.close()
+    assert [(line["log_level"], line["names"]) for line in lines] == [("warning", ["error_rate"])]
+
+
+async def test_another_place_leaves_this_one_alone(receiver: Receiver, memory: type[Memory]) -> None:
+    made: list[Where] = []
+
+    def make(where: Where, url: str, source: str, clock: Clock, done: Done) -> Sounder | None:
+        made.append(where)
+        if where is Where.SENTRY:
+            return SentrySounder(url, source, memory) if url else None
+        return WebhookSounder(url, source, clock, done=done)
+
+    places = Places(ManualClock(), lambda: None, make)
+    places.rule("host", receiver.url, DSN)
+    places.tell(NOTICE)  # the SDK is not read yet: it still waits
+    places.rule("host", receiver.url, DSN.replace("public", "other"))
+    places.rule("host", receiver.url, DSN.replace("public", "other"))
+    assert made == [Where.SENTRY, Where.WEBHOOK, Where.SENTRY]
+    await until(lambda: bool(memory.sent) and bool(receiver.got))
+    await places.close()
+    assert len(memory.sent) == len(receiver.got) == 1

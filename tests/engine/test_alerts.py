@@ -1,56 +1,24 @@
-"""Is what goes wrong told once, called off once, and not told again by a restart?"""
+"""Is what goes wrong raised once, called off once, and not raised again by a restart?"""
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from smsd.clock import Clock
-from smsd.core.alerting import AlertRules, Notice
-from smsd.core.campaign import Move
+from smsd.core.alerting import AlertRules
+from smsd.core.campaign import Hours, Move, Terms
 from smsd.core.events import Kind
 from smsd.core.suppression import EVERY, Suppression
 from smsd.core.units import HOUR, MINUTE, SECOND
-from smsd.engine import office
-from smsd.engine.alarms import Done
-from smsd.engine.alerts import Alerts, AlertSettings
-from smsd.engine.engine import Plan
-from smsd.store import StoreError
-from smsd.store.operators import Raised
-from tests.engine.rig import ACCEPTED, REFUSED, Rig, answer, twilio
+from tests.engine.rig import ACCEPTED, REFUSED, answer, twilio
+from tests.engine.watched import DENIED, Watched
 
-DENIED = answer(401, code=20003, message="Authenticate +14155550199")
 GONE = "+14155550198"
 BAD_NUMBER = answer(400, code=21211, message="invalid")
 TOO_FAST = answer(429, code=20429, message="too fast")
-
-
-class Watched(Rig):
-    """With `[alerts]`."""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
-        self.alerts = AlertRules()
-
-    def plan(self) -> Plan:
-        return replace(super().plan(), alerts=AlertSettings(self.alerts, "host"))
-
-    @property
-    def told(self) -> list[str]:
-        """Alerts as they were told: +name, -name."""
-        signs = {Kind.ALERT_RAISED: "+", Kind.ALERT_CLEARED: "-"}
-        return [f"{signs[each.kind]}{each.fields['alert']}" for each in self.events if each.kind in signs]
-
-    async def kept(self) -> list[str]:
-        return [each.name for each in await self.store.desk.alerts.raised()]
-
-    async def texts(self, count: int) -> None:
-        for n in range(count):
-            await self.accepted(to=f"+1415555{n % 10_000:04d}", text=f"text {n}")
 
 
 @pytest.fixture
@@ -260,7 +228,7 @@ def test_what_somebody_paused_may_wait(rig: Watched, how: str) -> None:
             rig.carrier.answers = lambda name, fields: TOO_FAST
             await rig.accepted(campaign="spring")
             await rig.store.desk.campaigns.move("shop", "spring", Move.PAUSE, rig.clock.wall())
-            rig.engine._campaign_changed()
+            rig.engine.way_out.campaign_changed()
             rig.carrier.answers = None
         await rig.seconds(3 * 3_600)
         assert rig.engine.tally.backlog
@@ -315,146 +283,6 @@ def test_new_bounds_count_at_once_and_what_is_not_watched_is_called_off(rig: Wat
     rig.run(story)
 
 
-def test_an_alert_goes_out_though_it_cannot_be_written_and_is_written_later(rig: Watched) -> None:
-    rig.alerts = AlertRules(disk=True)
-
-    async def story() -> None:
-        await rig.start()
-        alerts = rig.store.desk.alerts
-        keep, failures = alerts.keep, [StoreError("no room")] * 3
-
-        async def failing(alert: Raised) -> None:
-            if failures:
-                raise failures.pop()
-            await keep(alert)
-
-        alerts.keep = failing  # type: ignore[method-assign]  # as a disk without room would
-        rig.engine.service.store_full = True
-        rig.engine._bus.publish(Kind.OUTBOX_FULL, rig.clock.wall())
-        await rig.seconds(2)
-        assert rig.told == ["+disk"]
-        assert await rig.kept() == []
-        await rig.seconds(30)
-        assert await rig.kept() == ["disk"]
-        assert rig.told == ["+disk"]
-        await rig.stop()
-
-    rig.run(story)
-
-
-class Place:
-    """A webhook's place: down until it is up."""
-
-    answers = True
-
-    def __init__(self) -> None:
-        self.up = False
-        self.heard: list[str] = []
-        self.waiting: list[Notice] = []
-        self.done: Done | None = None
-
-    def made(self, settings: AlertSettings, clock: Clock, done: Done) -> list[Place]:
-        """As a start does."""
-        self.done, self.waiting = done, []
-        return [self]
-
-    def sound(self, notice: Notice) -> None:
-        self.waiting.append(notice)
-        self.deliver()
-
-    def deliver(self) -> None:
-        while self.up and self.waiting:
-            notice = self.waiting.pop(0)
-            self.heard.append(("+" if notice.raised else "-") + notice.name)
-            assert self.done is not None
-            self.done(notice)
-
-    async def close(self) -> None:
-        pass
-
-
-@pytest.fixture
-def place(monkeypatch: pytest.MonkeyPatch) -> Place:
-    found = Place()
-    monkeypatch.setattr(office, "Alerts", partial(Alerts, sounders=found.made))
-    return found
-
-
-@pytest.mark.parametrize("how", ["crash", "stop"])
-def test_what_no_place_has_taken_is_told_after_a_restart_and_no_more_after_that(
-    rig: Watched, place: Place, how: str
-) -> None:
-    rig.alerts = AlertRules(auth_halt=True)
-
-    async def story() -> None:
-        again = rig.crash if how == "crash" else rig.stop
-        await rig.start()
-        rig.carrier.script = [DENIED]
-        await rig.accepted()
-        await rig.seconds(3)
-        await again()
-        place.up = True
-        await rig.start()
-        await rig.seconds(3)
-        assert place.heard == ["+auth_halt:main"]
-        for _ in range(2):
-            await again()
-            await rig.start()
-            await rig.seconds(3)
-        assert place.heard == rig.told == ["+auth_halt:main"]
-        place.up = False
-        await rig.engine.service.resume("main")
-        await rig.seconds(70)
-        assert rig.told == ["+auth_halt:main", "-auth_halt:main"]
-        await again()
-        place.up = True
-        await rig.start()
-        await rig.seconds(70)
-        assert place.heard == ["+auth_halt:main", "-auth_halt:main"]
-        assert await rig.kept() == []
-        await rig.stop()
-
-    rig.run(story)
-
-
-def test_both_are_told_if_it_was_over_before_anybody_heard(rig: Watched, place: Place) -> None:
-    rig.alerts = AlertRules(auth_halt=True)
-
-    async def story() -> None:
-        await rig.start()
-        rig.carrier.script = [DENIED]
-        await rig.accepted()
-        await rig.seconds(3)
-        await rig.engine.service.resume("main")
-        await rig.seconds(70)
-        assert rig.told == ["+auth_halt:main", "-auth_halt:main"]
-        await rig.crash()
-        place.up = True
-        await rig.start()
-        await rig.seconds(70)
-        assert place.heard == ["+auth_halt:main", "-auth_halt:main"]
-        assert await rig.kept() == []
-        await rig.stop()
-
-    rig.run(story)
-
-
-def test_an_unknown_alert_of_another_version_is_taken_out(rig: Watched) -> None:
-    rig.alerts = AlertRules(disk=True)
-
-    async def story() -> None:
-        await rig.start()
-        await rig.store.desk.alerts.keep(Raised("weather", rig.clock.wall(), "weather", "It rains."))
-        await rig.stop()
-        await rig.start()
-        await rig.seconds(5)
-        assert await rig.kept() == []
-        assert rig.told == []
-        await rig.stop()
-
-    rig.run(story)
-
-
 def test_nobody_looks_while_nothing_happens(rig: Watched) -> None:
     """A day in which a message waits for its time, and one for its recipient's resume."""
     rig.alerts = AlertRules(auth_halt=True, disk=True, error_rate=0.01, backlog=10, cooldowns=3, oldest_pending_ms=HOUR)
@@ -501,6 +329,51 @@ def test_alerts_are_looked_at_no_more_than_once_a_second(rig: Watched) -> None:
             await rig.seconds(0.1)
         assert all(later - earlier >= SECOND for earlier, later in itertools.pairwise(looks))
         assert 9 <= len(looks) <= 11
+        await rig.stop()
+
+    rig.run(story)
+
+
+PACED = [Terms(rate=(10, HOUR)), Terms(hours=Hours(540, 541, "UTC"))]
+
+
+@pytest.mark.parametrize("terms", PACED, ids=["rate", "hours"])
+def test_what_a_campaign_s_operator_paces_is_no_backlog_and_not_too_old(rig: Watched, terms: Terms) -> None:
+    rig.alerts = AlertRules(backlog=50, oldest_pending_ms=HOUR)
+
+    async def story() -> None:
+        await rig.start()
+        await rig.engine.office.campaigns.make("shop", "spring", terms)
+        for n in range(200):
+            await rig.accepted(to=f"+1415555{n:04d}", campaign="spring")
+            await rig.seconds(0.05)  # it grows from look to look
+        await rig.seconds(3 * 3_600)
+        assert rig.engine.tally.backlog > 50
+        assert rig.told == []
+        await rig.engine.service.pause("main")
+        await rig.texts(50)
+        await rig.seconds(30)
+        assert rig.told == ["+backlog"]
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_a_campaign_that_is_paced_no_more_counts_again(rig: Watched) -> None:
+    rig.alerts = AlertRules(backlog=50)
+
+    async def story() -> None:
+        await rig.start()
+        await rig.engine.service.pause("main")
+        await rig.accepted(campaign="spring")
+        await rig.engine.office.campaigns.move("shop", "spring", Move.PAUSE)
+        for n in range(60):
+            await rig.accepted(to=f"+1415555{n:04d}", campaign="spring")
+        await rig.seconds(60)
+        assert rig.told == []
+        await rig.engine.office.campaigns.move("shop", "spring", Move.RESUME)
+        await rig.seconds(20)
+        assert rig.told == ["+backlog"]
         await rig.stop()
 
     rig.run(story)

@@ -156,6 +156,7 @@ def test_cancelled_it_is_looked_up_and_what_was_not_found_fails_as_uncertain(rig
         assert rig.carrier.look_ups == 2
         assert message.error is not None
         assert message.error.category is Category.UNCERTAIN
+        assert message.error.message.endswith("not sent again, because its campaign is cancelled")
         await rig.stop()
 
     rig.run(story)

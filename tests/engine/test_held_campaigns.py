@@ -30,7 +30,7 @@ async def move(rig: Rig, move: Move, id: str = "spring") -> Campaign:
     """As the engine's part for campaigns does it."""
     found = await rig.store.desk.campaigns.move("shop", id, move, rig.clock.wall())
     assert found is not None
-    rig.engine._campaign_changed()
+    rig.engine.way_out.campaign_changed()
     return found
 
 
@@ -53,7 +53,7 @@ def test_a_paused_one_waits_others_go_and_resumed_it_goes_at_once(rig: Rig) -> N
         assert (await rig.state(other), len(rig.carrier.sends)) == ("sent", 2)
         reason, until, text = await why(rig, held[0])
         assert (reason, until) == ("campaign_paused", None)
-        assert text.startswith("Campaign spring is paused. ")
+        assert text.startswith("Campaign spring is paused; nothing of it is sent until it is resumed: smsd campaign ")
         await rig.seconds(7 * HOUR / 1_000)
         assert len(rig.carrier.sends) == 2
         await move(rig, Move.RESUME)

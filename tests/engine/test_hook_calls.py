@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from smsd.core.events import Kind
 from smsd.engine.hook_calls import TELL_EVERY_S, HookCalls
 from smsd.engine.hooks import status_url
-from smsd.engine.lane import Setting
+from smsd.engine.setting import Setting
 from smsd.providers.base import HookKind
 from tests.doubles.reporting import Posted, by_twilio
 from tests.engine.rig import Rig, answer, setting, twilio

@@ -127,7 +127,7 @@ def test_two_rules_of_one_rate_are_two(rig: Rig) -> None:
 
     async def story() -> None:
         await rig.start()
-        assert rig.engine.limits.rules == rig.limits
+        assert rig.engine.way_out.limits.rules == rig.limits
         for _ in range(2):
             await rig.accepted()
         assert await rig.refused() == "limit_exceeded"

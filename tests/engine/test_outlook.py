@@ -32,7 +32,7 @@ async def fill(rig: Rig, count: int, origin: Origin | None = None, **fields: obj
 async def watched(rig: Rig, every_s: float = 1.0) -> AsyncIterator[tuple[int, Instant | None, Instant]]:
     """(pending, ETA, now) again and again, until nothing waits."""
     while True:
-        stats = await rig.engine.service.stats()
+        stats = await rig.engine.service.counting.stats()
         pending = sum(count for (state, _), count in stats.totals.states.items() if state.label == "pending")
         yield pending, stats.eta, rig.clock.wall()
         if pending == 0:
@@ -126,16 +126,16 @@ def test_nobody_knows_while_a_provider_is_paused(tmp_path: Path) -> None:
     async def story() -> None:
         await rig.start()
         service = rig.engine.service
-        assert (await service.stats()).eta is None
+        assert (await service.counting.stats()).eta is None
         await service.pause("main")
         (id,) = await fill(rig, 1)
         assert await eta(rig, id) is None
-        assert (await service.stats()).eta is None
+        assert (await service.counting.stats()).eta is None
         await service.resume("main")
         ids = await fill(rig, 50)
         await rig.seconds(1.1)  # a look serves for a second
-        assert (await service.stats()).eta is not None
-        assert (await service.stats("shop")).eta is None, "how many others wait is nobody's business"
+        assert (await service.counting.stats()).eta is not None
+        assert (await service.counting.stats("shop")).eta is None, "how many others wait is nobody's business"
         page = await service.page(Query(limit=10))
         assert [seen.eta for seen in page[0]] == [None] * 10, "too dear for many"
         assert await eta(rig, ids[49]) == pytest.approx(4, abs=0.5)
@@ -168,7 +168,7 @@ def test_one_that_has_just_come_is_known(tmp_path: Path) -> None:
 
     async def story() -> None:
         await rig.start()
-        assert (await rig.engine.service.stats()).eta is None
+        assert (await rig.engine.service.counting.stats()).eta is None
         await rig.seconds(0.3)
         ids = await fill(rig, 20)
         assert await eta(rig, ids[19]) == pytest.approx(1.9, abs=0.1)
@@ -189,7 +189,7 @@ def test_a_message_of_next_month_blurs_nobody_elses_minute(tmp_path: Path) -> No
         ids = await fill(rig, 500)
         begun = rig.clock.wall()
         service = rig.engine.service
-        assert (await service.stats()).eta == month
+        assert (await service.counting.stats()).eta == month
 
         async def eta(id: str) -> float:
             seen = await service.get(id, None)
@@ -203,6 +203,36 @@ def test_a_message_of_next_month_blurs_nobody_elses_minute(tmp_path: Path) -> No
         await rig.seconds(30)
         sent = [((await rig.message(ids[place])).sent_at or 0) - begun for place in (100, 300, 499)]
         assert said == pytest.approx([at / 1_000 for at in sent], rel=0.05, abs=0.2)
+        await rig.stop()
+
+    rig.run(story)
+
+
+@pytest.mark.parametrize("per", [Per.RECIPIENT, Per.USER])
+def test_what_a_person_has_had_is_known_before_the_claim(tmp_path: Path, per: Per) -> None:
+    """The limit has no room until an hour after the first; the message itself still waits in the queue."""
+    rig = Rig(tmp_path)
+    rig.providers = [(twilio(), Rig.rules(pace=Pace((window(1, 10),))))]
+    rig.limits = (Rule(per, 2, 3_600_000),)
+
+    async def story() -> None:
+        await rig.start()
+        first = await rig.accepted(user="u")
+        await rig.seconds(15)
+        await rig.accepted(user="u", text="second")
+        await rig.seconds(15)
+        others = [await rig.accepted(to=f"+1415555{n:04d}", text="other") for n in range(3)]
+        id = await rig.accepted(user="u", text="third")
+        begun = (await rig.message(first)).claimed_at or 0
+        seen, other = await rig.engine.service.get(id, None), await rig.engine.service.get(others[-1], None)
+        assert seen is not None
+        assert other is not None
+        assert seen.message.held is None, "it was not claimed yet"
+        assert other.eta is not None
+        assert other.eta - rig.clock.wall() < 60_000, "a limit on another person holds nobody else up"
+        assert seen.eta == pytest.approx(begun + 3_600_000, abs=100)
+        await rig.seconds(3_700)
+        assert (await rig.message(id)).sent_at == pytest.approx(seen.eta, abs=10_000)
         await rig.stop()
 
     rig.run(story)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
@@ -70,7 +71,7 @@ async def sent(rig: Rig, tenant: str = SHOP.tenant, most_s: float = 200_000.0) -
 
 def counts(rig: Rig) -> dict[str, int]:
     """Rows of every table."""
-    with sqlite3.connect(f"file:{rig.path}?mode=ro", uri=True) as db:
+    with closing(sqlite3.connect(f"file:{rig.path}?mode=ro", uri=True)) as db:
         names = [
             name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'meta'")
         ]

@@ -17,7 +17,7 @@ from smsd.assembly import plan_of
 from smsd.core.message import Message, State
 from smsd.core.receipt import SCATTER_MS
 from smsd.core.verdict import Category
-from smsd.engine.engine import Plan
+from smsd.engine.configuration import Plan
 from smsd.providers.base import HookKind, Outcome
 from tests.config.files import ENVIRON, EXAMPLE, load, with_alternative, with_limits, without_comment
 from tests.engine.rig import REFUSED, Rig, answer

@@ -14,7 +14,7 @@ from smsd.core.events import Kind
 from smsd.core.health import Standing
 from smsd.core.pacing import Pace, Window
 from smsd.core.verdict import Category
-from smsd.engine.service import Seen
+from smsd.engine.explaining import Seen
 from tests.engine.rig import TO, Rig, twilio
 from tests.engine.way_back import PUBLIC, error, of, post, twilio_report, twilio_says
 

@@ -12,8 +12,8 @@ from smsd.core.account import ProviderRules
 from smsd.core.pacing import Pace
 from smsd.core.receipt import ReceiptReading
 from smsd.engine.exchange import Answer
-from smsd.engine.lane import Setting
 from smsd.engine.registering import ENTER, MOST_CALLS, HookKind, NotRegisteredError, Registering, UnknownError
+from smsd.engine.setting import Setting
 from smsd.providers.base import (
     Hook,
     HookAnswer,

@@ -15,8 +15,8 @@ from smsd.core.account import ProviderRules
 from smsd.core.events import Kind
 from smsd.core.pacing import Pace, Window
 from smsd.core.retry import RetryRules
-from smsd.engine.engine import Plan
-from smsd.engine.lane import Setting
+from smsd.engine.configuration import Plan
+from smsd.engine.setting import Setting
 from smsd.engine.settler import RetryBook
 from smsd.providers.base import Provider
 from smsd.providers.twilio import Twilio
@@ -190,7 +190,7 @@ def test_a_reload_that_cannot_read_the_outbox_changes_nothing(rig: Rig, monkeypa
             with pytest.raises(StoreError):
                 await reload(rig, (twilio(), rig.rules(pace=a_minute(1))), (twilio("new"), rig.rules()))
         assert [(view.name, view.rate) for view in rig.engine.service.providers()] == [("main", 60.0)]
-        assert rig.engine.lanes["main"].noted is None
+        assert rig.engine.lanes["main"].calls.noted is None
         id = await rig.accepted()
         await rig.seconds(1)
         assert await rig.state(id) == "sent"

@@ -82,7 +82,7 @@ def test_set_ahead_a_retry_waits_as_long_as_it_had_to(rig: Rig) -> None:
         for _ in range(3):
             rig.clock.step(HOUR)
             await rig.seconds(0.1)
-            rig.engine.dispatcher.kick()
+            rig.engine.way_out.dispatcher.kick()
             await rig.seconds(5)
         await rig.seconds(60)
         at = [round(at - calls.made[0][0]) for at, _ in calls.made]
@@ -271,7 +271,7 @@ def test_an_outbox_that_cannot_write_holds_a_step_up_no_longer_than_that(rig: Ri
         id = await rig.accepted(ttl="30d")
         await rig.seconds(1)
         rig.clock.step(-HOUR)
-        rig.engine.dispatcher.kick()
+        rig.engine.way_out.dispatcher.kick()
         await rig.seconds(6)
         assert await rig.state(id) == "sent"
         await rig.stop()
@@ -292,7 +292,7 @@ def test_a_thousand_retries_do_not_come_at_once(rig: Rig) -> None:
         await rig.seconds(2)
         assert len(calls.made) == 200
         rig.clock.step(HOUR)
-        rig.engine.dispatcher.kick()
+        rig.engine.way_out.dispatcher.kick()
         await rig.seconds(60)
         assert len(calls.made) == 400
         seconds = [int(at) for at, _ in calls.made[200:]]

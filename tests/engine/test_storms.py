@@ -16,7 +16,7 @@ import pytest
 
 from smsd.core.events import Kind
 from smsd.core.pacing import Pace, Window
-from smsd.engine.lane import Setting
+from smsd.engine.setting import Setting
 from smsd.providers.base import Outcome, Request, Response
 from smsd.providers.dialpad import Dialpad
 from tests.engine.rig import ACCEPTED, LOST, REFUSED, Carrier, Rig, answer, twilio

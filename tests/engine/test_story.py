@@ -13,8 +13,9 @@ from smsd.core.events import Kind
 from smsd.core.message import State
 from smsd.core.pacing import Pace, Window
 from smsd.core.verdict import Category
+from smsd.engine.explaining import Seen
 from smsd.engine.intake import Accepted
-from smsd.engine.service import Seen, UnknownProviderError
+from smsd.engine.roster import UnknownProviderError
 from smsd.store import WrongState
 from tests.engine.rig import LOST, REFUSED, TO, Rig, answer, twilio
 
@@ -137,7 +138,7 @@ def test_network_errors_are_retried_with_backoff_until_exhausted(rig: Rig) -> No
         assert message.state is State.FAILED
         assert message.error is not None
         assert (message.error.category, message.error.cause) == (Category.EXHAUSTED, Category.NETWORK)
-        stats = await rig.engine.service.stats()
+        stats = await rig.engine.service.counting.stats()
         assert stats.totals.categories == {"EXHAUSTED": 1}
         await rig.stop()
 
@@ -434,12 +435,12 @@ def test_numbers_of_a_recipient_are_counted_per_minute_and_today(rig: Rig) -> No
         for number in range(3):
             await rig.accepted(TO, f"text {number}")
         await rig.seconds(2)
-        stats = await rig.engine.service.stats()
+        stats = await rig.engine.service.counting.stats()
         assert (stats.sent_last_minute, stats.sent_last_hour, stats.sent_today) == (3, 3, 3)
         assert stats.totals.states[State.SENT, 1] == 3  # type: ignore[index]  # Priority.NORMAL is 1
         await rig.stop()
         await rig.start()
-        stats = await rig.engine.service.stats()
+        stats = await rig.engine.service.counting.stats()
         assert (stats.sent_last_hour, stats.sent_today) == (3, 3)
         await rig.stop()
 
@@ -532,7 +533,7 @@ def test_a_provider_whose_look_ups_hang_holds_no_other_up(rig: Rig) -> None:
 def test_a_fault_of_the_program_after_the_claim_is_looked_up_like_a_lost_answer(rig: Rig) -> None:
     async def story() -> None:
         await rig.start()
-        write = rig.engine.settler.write
+        write = rig.engine.way_out.settler.write
         faults = [RuntimeError("a fault of the program")]
 
         async def faulty(*arguments: Any) -> bool:
@@ -540,7 +541,7 @@ def test_a_fault_of_the_program_after_the_claim_is_looked_up_like_a_lost_answer(
                 raise faults.pop()
             return await write(*arguments)
 
-        rig.engine.settler.write = faulty  # type: ignore[method-assign,assignment]  # the fault this test is about
+        rig.engine.way_out.settler.write = faulty  # type: ignore[method-assign,assignment]  # the fault this test is about
         id = await rig.accepted()
         await rig.seconds(1)
         assert (await rig.waiting(id))[0] == "uncertain"

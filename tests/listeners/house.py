@@ -21,8 +21,9 @@ from smsd.core.pacing import Pace
 from smsd.core.quiet import QuietBook
 from smsd.core.retry import RetryRules
 from smsd.engine.bus import Bus
-from smsd.engine.engine import Engine, Plan
-from smsd.engine.lane import Setting
+from smsd.engine.configuration import Plan
+from smsd.engine.engine import Engine
+from smsd.engine.setting import Setting
 from smsd.engine.settler import RetryBook
 from smsd.listeners.connection import Limits
 from smsd.listeners.unix import Peers, UnixDoor, bind

@@ -12,6 +12,7 @@ from typing import cast
 import aiohttp
 import pytest
 
+from smsd.engine.flood import MOST
 from smsd.engine.intake import Done
 from smsd.engine.service import Service
 from smsd.listeners.http.batch import BatchLimits
@@ -407,11 +408,11 @@ class Faulty:
         self._real = service.intake
         self._count = 0
 
-    def submit(self, submission: object, origin: object, content_hash: object, done: Done) -> None:
+    def submit(self, submission: object, origin: object, content_hash: object, done: Done, *, flood: bool) -> None:
         self._count += 1
         if self._count == 3:
             raise ZeroDivisionError
-        self._real.submit(submission, origin, content_hash, done)  # type: ignore[arg-type]  # passed on as they came
+        self._real.submit(submission, origin, content_hash, done, flood=flood)  # type: ignore[arg-type]  # as they came
 
 
 async def test_after_a_fault_of_the_daemon_no_answer_ends_properly(found: Door) -> None:
@@ -434,9 +435,11 @@ async def test_so_many_and_no_more_are_under_way(found: Door, house: House) -> N
     async with raw(found) as client:
         await client.say(lines(3_000))
         client.finish()
-        await until(lambda: len(house.outbox.held or ()) == 1_000)
+        together = found.limits.together
+        await until(lambda: together.in_flight == 1_000)
         await asyncio.sleep(0.05)
-        assert len(house.outbox.held) == 1_000
+        assert together.in_flight == 1_000
+        assert len(house.outbox.held) == MOST, "a flood is handed to the outbox in parts"
         held, house.outbox.held = house.outbox.held, None
         for draft, done in held:
             house.outbox.accept(draft, done)

@@ -15,9 +15,9 @@ from smsd.core.callback import Callback
 from smsd.core.pacing import Pace
 from smsd.core.units import DAY
 from smsd.engine.exchange import Answer
-from smsd.engine.lane import Setting
 from smsd.engine.registering import Registering
 from smsd.engine.replaying import Replaying
+from smsd.engine.setting import Setting
 from smsd.listeners.callers import Scope
 from smsd.listeners.calling_back import MOST_IDS
 from smsd.listeners.http.access import Access

@@ -104,6 +104,24 @@ async def test_records_are_listed_as_recorded(house: House, rig: Rig) -> None:
     assert (await ask(rig, "GET", "?limit=500&offset=100000")).json["data"] == []
 
 
+async def test_records_end_where_no_more_can_be_asked_for(
+    house: House, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that follows `hasMore` never meets a refusal; what it does not see is named."""
+    monkeypatch.setattr(failing, "OFFSET_MOST", 4)
+    ids = await fail(house, *range(1, 9))
+    seen: list[str] = []
+    more = True
+    while more:
+        reply = await ask(rig, "GET", f"?limit=2&offset={len(seen)}")
+        seen += [each["id"] for each in reply.json["data"]]
+        more = reply.json["pagination"]["hasMore"]
+        assert ("link" in reply.headers) is not more
+    assert (seen, reply.headers["link"]) == (ids[:1:-1], '</v1/failed>; rel="next"')
+    whole = await ask(rig, "GET", "?limit=8")
+    assert (whole.json["pagination"]["hasMore"], "link" in whole.headers) == (False, False)
+
+
 async def test_a_record_is_retried_and_waited_for(house: House, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     (id, again) = await fail(house, 1, 2)
     (refused,) = await fail(house, 3, recipient="+15005550001")

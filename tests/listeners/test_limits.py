@@ -39,7 +39,9 @@ async def rig(house: House) -> AsyncIterator[Rig]:
 
 async def gone(house: House, count: int) -> None:
     """So many messages have been sent, and nothing is about to be."""
-    await until(lambda: house.engine.tally.sent_last_minute() == count and house.engine.dispatcher.in_flight == 0)
+    await until(
+        lambda: house.engine.tally.sent_last_minute() == count and house.engine.way_out.dispatcher.in_flight == 0
+    )
 
 
 async def view(client: Client, id: str) -> Json:

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smsd import wire
+from smsd.core.campaign import Terms
 from smsd.core.message import Instant, State
 from smsd.core.report import Group, Span, Sums, Tariff
 from smsd.core.units import rfc3339
@@ -60,7 +61,7 @@ async def test_a_day_is_what_became_of_its_messages(house: House) -> None:
         *at(*EVERY, tenant="bank", provider="gone"),
     )
     found = await asked(house, "daily", sla=50)
-    assert (len(found.items), found.by, found.sla) == (30, "day", 50)
+    assert (len(found.items), found.by, found.sla) == (2, "day", 50)
     yesterday, today = found.items[-2:]
     assert msgspec_dict(yesterday) == {
         **{"group": rfc3339(house.clock.wall() - DAY)[:10], "accepted": 9, "pending": 2, "sent": 1},
@@ -68,7 +69,9 @@ async def test_a_day_is_what_became_of_its_messages(house: House) -> None:
         **{"cost": {"USD": "0.0675"}, "estimated": None, "unpriced": 0, "delivery_rate": 50.0, "met": True},
     }
     assert (today.delivery_rate, today.met, today.unpriced, today.cost) == (40.0, False, 3, {})
-    assert (found.items[0].accepted, found.items[0].delivery_rate, found.items[0].met) == (0, None, None)
+    whole = await asked(house, "daily", sla=50, since=found.since)
+    assert (len(whole.items), whole.items[-2:], whole.total) == (30, found.items, found.total)
+    assert (whole.items[0].accepted, whole.items[0].delivery_rate, whole.items[0].met) == (0, None, None)
     assert (found.total.accepted, found.total.delivery_rate, found.total.met) == (17, 45.45, False)
     by = await asked(house, "daily", by="tenant")
     assert [(line.group, line.accepted, line.met) for line in by.items] == [("shop", 9, None), ("bank", 8, None)]
@@ -90,7 +93,31 @@ async def test_days_are_those_of_the_daemons_zone(house: House) -> None:
     ]
     assert (found.since, found.until) == ("2026-03-27T23:00:00.000Z", "2026-03-30T22:00:00.000Z")
     usual = await asked(house, "daily")
-    assert [usual.items[0].group, usual.items[-1].group] == ["2026-03-01", "2026-03-30"]
+    assert (usual.since, [line.group for line in usual.items]) == (
+        "2026-02-28T23:00:00.000Z",
+        ["2026-03-28", "2026-03-29", "2026-03-30"],
+    )
+
+
+async def test_days_before_the_first_message_are_left_out(house: House) -> None:
+    for name in ("daily", "cost"):
+        [empty] = (await asked(house, name, by="day")).items
+        assert empty.group == rfc3339(house.clock.wall())[:10]
+    assert (await asked(house, "cost")).items == []
+    await filled(house, *at(State.SENT, at=-3 * DAY), *at(State.CANCELLED, at=-DAY))
+    for name in ("daily", "cost"):
+        days = [line.group for line in (await asked(house, name, by="day")).items]
+        assert days == [rfc3339(house.clock.wall() - n * DAY)[:10] for n in (3, 2, 1, 0)]
+
+
+async def test_a_campaign_that_there_is_not_is_told(house: House) -> None:
+    await house.engine.office.campaigns.make("shop", "made", Terms())
+    for name in ("daily", "cost", "errors", "retries"):
+        assert await asked(house, name, campaign="made")
+        for caller, campaign in ((ROOT, "nope"), (SHOP, "nope"), (replace(SHOP, tenant="bank"), "made")):
+            with pytest.raises(ProblemError, match=f"There is no campaign {campaign}.") as refused:
+                await asked(house, name, caller, campaign=campaign)
+            assert [(fault.code, fault.field) for fault in refused.value.faults] == [("invalid_value", "campaign")]
 
 
 async def test_why_how_often_and_how_fast(house: House) -> None:

@@ -37,7 +37,7 @@ def at(house: House, ms: int) -> str:
 def pass_(house: House, ms: int) -> None:
     """Let time pass."""
     house.clock.advance(ms)
-    house.engine.dispatcher.kick()
+    house.engine.way_out.dispatcher.kick()
 
 
 async def sent(house: House, count: int) -> None:
@@ -83,11 +83,11 @@ class TestTheSocket:
         """It was about to go, and somebody put it off before it was claimed."""
         house.outbox.claims.clear()
         id = (await client.send())["id"]
-        await until(lambda: house.engine.dispatcher.in_flight == 1)
+        await until(lambda: house.engine.way_out.dispatcher.in_flight == 1)
         later = at(house, 2 * HOUR)
         assert (await client.ask(op="reschedule", id=id, send_at=later))["message"]["send_at"] == later
         house.outbox.claims.set()
-        await until(lambda: house.engine.dispatcher.in_flight == 0)
+        await until(lambda: house.engine.way_out.dispatcher.in_flight == 0)
         assert (await client.ask(op="get", id=id))["message"]["state"] == "pending"
         pass_(house, 2 * HOUR)
         await sent(house, 1)
@@ -159,6 +159,6 @@ class TestQuietHours:
     async def test_one_that_ends_before_they_do_is_accepted_and_expires(self, house: House, client: Client) -> None:
         id = (await client.send(ttl="10m"))["id"]
         house.clock.advance(11 * 60_000)
-        house.engine.janitor.notice(0)  # look at once
+        house.engine.way_out.janitor.notice(0)  # look at once
         await until(lambda: house.engine.tally.backlog == 0)
         assert (await client.ask(op="get", id=id))["message"]["state"] == "expired"

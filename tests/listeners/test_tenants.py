@@ -101,6 +101,7 @@ REQUESTS: dict[str, Build] = {
         rows=[{"to": "+14155550123", "text": "x"}], end=True, tenant=draw(_some(TENANTS))
     ),
     "audit": lambda draw, ids: wire.Audit(tenant=draw(_some(TENANTS)), operation="pause"),
+    "alerts": lambda draw, ids: wire.Alerts(),
     "events": lambda draw, ids: wire.Events(after=draw(_some((None, "00000000-0")))),
     "reload": lambda draw, ids: wire.Reload(),
     "backup": lambda draw, ids: wire.Backup(),

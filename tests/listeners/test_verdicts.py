@@ -18,7 +18,7 @@ from smsd.core.health import Standing
 from smsd.core.pacing import Pace, Window
 from smsd.core.submission import TenantRules
 from smsd.core.suppression import EVERY, Suppression
-from smsd.engine.service import ProviderView
+from smsd.engine.roster import ProviderView
 from smsd.listeners import showing
 from smsd.listeners.callers import Caller, Scope
 from smsd.listeners.events import event_view

@@ -13,8 +13,8 @@ import structlog
 from smsd.core.account import ProviderRules
 from smsd.core.pacing import Pace
 from smsd.engine.hooks import Hooks, Taken
-from smsd.engine.lane import Setting
 from smsd.engine.registering import HookKind
+from smsd.engine.setting import Setting
 from smsd.listeners.http import openapi
 from smsd.listeners.http.access import Access
 from smsd.listeners.http.door import HttpLimits

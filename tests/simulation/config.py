@@ -21,8 +21,8 @@ from smsd.core.retry import RetryRules
 from smsd.core.routing import RoutingRules
 from smsd.core.schedule import CAPACITY
 from smsd.core.verdict import Category, Scope
-from smsd.engine.engine import Plan
-from smsd.engine.lane import Setting
+from smsd.engine.configuration import Plan
+from smsd.engine.setting import Setting
 from smsd.engine.settler import RetryBook
 from tests.simulation.carrier import Account
 from tests.simulation.dialects import DIALECTS

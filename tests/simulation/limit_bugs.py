@@ -9,7 +9,7 @@ from smsd.core.admission import AdmissionRules
 from smsd.core.limits import Action, Per, Rule
 from smsd.core.message import Draft, Instant, Message, Priority
 from smsd.engine.engine import Engine
-from smsd.engine.service import Seen
+from smsd.engine.explaining import Seen
 from smsd.store import AcceptResult, Blocked, Claim, Limited, Recovery, Step, Stored, WrongState
 from smsd.store.sqlite import SqliteOutbox
 
@@ -91,7 +91,7 @@ class FavoursCampaigns(Engine):
 
     async def _compose(self, recovery: Recovery) -> None:
         await super()._compose(recovery)
-        sound = self.schedule.know_flow
+        sound = self.way_out.schedule.know_flow
 
         def know(
             id: int,
@@ -105,8 +105,8 @@ class FavoursCampaigns(Engine):
         ) -> None:
             sound(id, route, lane, priority, next_due=next_due, tenant=f"{tenant}{id}", campaign=campaign)
 
-        assert hasattr(self.schedule, "know_flow")
-        setattr(self.schedule, "know_flow", know)  # noqa: B010 - a bug stands in the place of a sound part
+        assert hasattr(self.way_out.schedule, "know_flow")
+        setattr(self.way_out.schedule, "know_flow", know)  # noqa: B010 - a bug stands in the place of a sound part
 
 
 class ExplainsWithThePast(Engine):
@@ -114,7 +114,7 @@ class ExplainsWithThePast(Engine):
 
     async def _compose(self, recovery: Recovery) -> None:
         await super()._compose(recovery)
-        sound = self.service._see
+        sound = self.service.explaining.see
 
         def see(message: Message) -> Seen:
             seen = sound(message)
@@ -122,4 +122,4 @@ class ExplainsWithThePast(Engine):
                 return seen
             return replace(seen, waiting=replace(seen.waiting, until=self._clock.wall() - 120_000))
 
-        setattr(self.service, "_see", see)  # noqa: B010
+        setattr(self.service.explaining, "see", see)  # noqa: B010

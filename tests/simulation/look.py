@@ -14,7 +14,7 @@ from smsd.core.limits import Per
 from smsd.core.message import FINAL, Message, Priority, State
 from smsd.core.waiting import Reason
 from smsd.engine.engine import Engine
-from smsd.engine.service import Seen
+from smsd.engine.explaining import Seen
 from smsd.store.rows import MESSAGE_COLUMNS, message
 from smsd.store.statements import arrays, grouped
 from tests.simulation.duty import Kept
@@ -170,16 +170,16 @@ def written(database: sqlite3.Connection, name: str, fingerprint: str) -> Kept:
 def leftovers(engine: Engine) -> list[str]:
     """What the engine still holds although nothing is due."""
     counts = {
-        "attempts in flight": engine.dispatcher.in_flight,
-        "tickets": engine.schedule.held,
-        "look-ups": len(engine.reconciler._busy),
-        "promised ids": len(engine.reconciler._promised),
-        "dispatcher's tasks": len(engine.dispatcher._tasks),
+        "attempts in flight": engine.way_out.dispatcher.in_flight,
+        "tickets": engine.way_out.schedule.held,
+        "look-ups": len(engine.way_out.reconciler._busy),
+        "promised ids": len(engine.way_out.reconciler.inquiry.promised),
+        "dispatcher's tasks": len(engine.way_out.dispatcher._tasks),
         "keys being committed": len(engine.intake._committing),
         "submissions under way": engine.intake._under_way,
         "replay look-ups": len(engine.intake._lookups),
     }
     for lane in engine.lanes.values():
-        counts[f"recipients being called by {lane.name}"] = len(lane.calls_to)
+        counts[f"recipients being called by {lane.name}"] = len(lane.calls.to)
         counts[f"attempts in the gate of {lane.name}"] = lane.gate.waiting
     return [f"{count} {what}" for what, count in counts.items() if count]

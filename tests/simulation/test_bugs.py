@@ -26,14 +26,14 @@ from smsd.core.settlement import Settlement
 from smsd.core.waiting import Reason, Waiting
 from smsd.engine.ceilings import Repacing
 from smsd.engine.engine import Engine
+from smsd.engine.explaining import Seen
 from smsd.engine.fleet import Fleet, Prepared
 from smsd.engine.lane import Lane as FleetLane
-from smsd.engine.lane import Setting
-from smsd.engine.service import Seen
+from smsd.engine.setting import Setting
 from smsd.store import AcceptResult, Blocked, Claim, Received, Recovery, Replay, Stored, WrongState, rows
-from smsd.store import statements as sql
 from smsd.store.sqlite import SqliteOutbox
 from smsd.store.statements import arrays
+from smsd.store.statements.changing import BY_SEQ
 from tests.simulation.invariants import ALL
 from tests.simulation.judge import judge
 from tests.simulation.limit_bugs import (
@@ -129,7 +129,7 @@ class BeginsAfterTheCall(SqliteOutbox):
         return found
 
     async def _by_seq(self, seq: int) -> Message:
-        return rows.message((await self._read(lambda db: arrays(db, sql.BY_SEQ, (seq,))))[0])
+        return rows.message((await self._read(lambda db: arrays(db, BY_SEQ, (seq,))))[0])
 
     async def _begin_late(self, claims: Sequence[Claim], now: Instant) -> None:
         await super().begin(claims, now)
@@ -359,13 +359,13 @@ class DropsTickets(Altered):
     """Every seventh message that becomes pending is not scheduled."""
 
     def alter(self) -> None:
-        sound, count = self.feeder.add, iter(range(10**9))
+        sound, count = self.way_out.feeder.add, iter(range(10**9))
 
         def add(*what: object) -> None:
             if next(count) % 7 != 6:
                 sound(*what)  # type: ignore[arg-type]  # passed through
 
-        put(self.feeder, "add", add)
+        put(self.way_out.feeder, "add", add)
 
 
 class IgnoresCooldowns(Altered):
@@ -410,10 +410,10 @@ class LastComesFirst(Altered):
     """A flow's newest message goes first."""
 
     def alter(self) -> None:
-        for name, lane in self.schedule._lanes.items():
+        for name, lane in self.way_out.schedule._lanes.items():
             backwards = _Backwards(name)
             backwards.open = lane.open
-            self.schedule._lanes[name] = backwards
+            self.way_out.schedule._lanes[name] = backwards
 
 
 class _Sticky(Lane):
@@ -441,35 +441,35 @@ class LosesItsPlace(Altered):
     """A message whose claim failed queues up anew, behind its flow's others (a bug that once was)."""
 
     def alter(self) -> None:
-        for name, lane in self.schedule._lanes.items():
+        for name, lane in self.way_out.schedule._lanes.items():
             forgetful = _Forgetful(name)
             forgetful.open = lane.open
-            self.schedule._lanes[name] = forgetful
+            self.way_out.schedule._lanes[name] = forgetful
 
 
 class LeavesFlowsInTheirRing(Altered):
     """A flow that moves to another provider is still served in the first one's turn (a bug that once was)."""
 
     def alter(self) -> None:
-        for name, lane in self.schedule._lanes.items():
+        for name, lane in self.way_out.schedule._lanes.items():
             sticky = _Sticky(name)
             sticky.open = lane.open
-            self.schedule._lanes[name] = sticky
+            self.way_out.schedule._lanes[name] = sticky
 
 
 class HoldsEverything(Altered):
     """The window has no bound."""
 
     def alter(self) -> None:
-        put(self.schedule._hunger, "part", lambda priority: 10**9)
-        put(self.schedule, "_takes_offers", lambda flow: True)
+        put(self.way_out.schedule._hunger, "part", lambda priority: 10**9)
+        put(self.way_out.schedule, "_takes_offers", lambda flow: True)
 
 
 class ExplainsNothing(Altered):
     """No reason is given."""
 
     def alter(self) -> None:
-        put(self.service, "_see", lambda message: Seen(message, None))
+        put(self.service.explaining, "see", lambda message: Seen(message, None))
 
 
 class AlwaysTheSameExcuse(Altered):
@@ -477,7 +477,7 @@ class AlwaysTheSameExcuse(Altered):
 
     def alter(self) -> None:
         excuse = Waiting(Reason.PROVIDER_HALTED, None, "It is halted.")
-        put(self.service, "_see", lambda message: Seen(message, excuse))
+        put(self.service.explaining, "see", lambda message: Seen(message, excuse))
 
 
 class KeepsRecipients(Altered):
@@ -495,14 +495,14 @@ class DiesOfExpiry(Altered):
         async def expire() -> None:
             raise ZeroDivisionError
 
-        put(self.janitor, "_expire", expire)
+        put(self.way_out.janitor, "_expire", expire)
 
 
 class MissesLateExpiry(Altered):
     """A message whose end of life came while it was being sent is not expired (a bug that once was)."""
 
     def alter(self) -> None:
-        put(self.settler, "_notice_expiry", lambda expires_at: None)
+        put(self.way_out.settler, "_notice_expiry", lambda expires_at: None)
 
 
 class TriesWithMany(Altered):
@@ -525,7 +525,7 @@ class RetriesAtWill(Altered):
     """Retries have no budget."""
 
     def alter(self) -> None:
-        put(self._retries, "_budget", RetryBudget(None))
+        put(self.way_out.retries, "_budget", RetryBudget(None))
 
 
 class RestsNobody(Altered):

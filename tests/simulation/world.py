@@ -34,8 +34,9 @@ from smsd.core.units import rfc3339
 from smsd.core.verdict import Category
 from smsd.engine.bus import Bus
 from smsd.engine.engine import Engine
+from smsd.engine.explaining import Seen
 from smsd.engine.intake import Accepted, Answer
-from smsd.engine.service import Seen, Service
+from smsd.engine.service import Service
 from smsd.providers.base import HookKind
 from smsd.store import Query, StoreError
 from smsd.store import statements as sql
@@ -304,7 +305,8 @@ class Run:
         fields = event.fields
         if self.life is not None:
             self.history.most_held = max(
-                self.history.most_held, self.life.engine.schedule.held - self.life.engine.dispatcher.in_flight
+                self.history.most_held,
+                self.life.engine.way_out.schedule.held - self.life.engine.way_out.dispatcher.in_flight,
             )
         self.note(f"  {event.kind} {fields.get('provider') or ''} {str(fields.get('id') or '')[:8]}")
         match event.kind:

@@ -57,8 +57,8 @@ WAY_BACK = ("provider_ids", "receipts", "threads", "inbound", "callbacks", "call
 """Tables of version 5."""
 
 
-OPERATORS = ("campaigns", "campaign_counters", "audit", "alerts")
-"""Tables of version 6."""
+OPERATORS = ("campaigns", "campaign_counters", "audit", "alerts", "alerts_over")
+"""Tables of versions 6 and 10."""
 
 
 def downgrade(path: Path, to: int = 1) -> None:

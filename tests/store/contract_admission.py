@@ -13,7 +13,7 @@ from smsd.core.lifecycle import Event
 from smsd.core.limits import Action, Per, Rule
 from smsd.core.message import Message, Priority, State
 from smsd.core.quiet import QuietBook, QuietHours
-from smsd.core.units import HOUR
+from smsd.core.units import DAY, HOUR
 from smsd.store import Limited, Person, Replay, Stored, WrongState
 from tests.doubles.builders import draft
 from tests.store.contract import accept
@@ -137,6 +137,31 @@ class AdmissionContract:
         await hall.settle(seqs[1], Event.RETRY)
         hall.clock.advance(held.due - hall.clock.wall())
         assert await hall.states(seqs[0]) == [State.PROCESSING]
+
+    async def test_those_behind_one_that_is_put_off_are_too(self, hall: Hall) -> None:
+        """In the commit of its claim, as far as it is quiet for them as well; each would be at its own claim."""
+        night = QuietBook(QuietHours(0, 720), {}, UTC)
+        hall.clock.advance((DAY - hall.clock.wall() % DAY) + HOUR)  # one o'clock in UTC
+        await hall.limit(Rule(Per.RECIPIENT, 1, 24 * HOUR))
+        here, there = "+3546111111", "+64211234567"  # in Iceland it is night, in New Zealand early afternoon
+        await hall.sent(recipient=here)
+        [limited] = await hall.stored(recipient=here)
+        assert await hall.states(limited) == ["recipient_limit"]
+        hall.clock.advance((await hall.by_seq(limited)).due - hall.clock.wall())
+        await hall.limit(Rule(Per.RECIPIENT, 1, 24 * HOUR), quiet=night)
+        later = {"due": hall.clock.wall() + 1, "send_at": hall.clock.wall() + 1}
+        seqs = [(await hall.stored(recipient=f"+354611222{n}"))[0] for n in range(3)]
+        [awake] = await hall.stored(recipient=there)
+        [other] = await hall.stored(recipient="+3546113333", tenant="other")
+        [due_later] = await hall.stored(recipient="+3546114444", **later)
+        assert await hall.states(seqs[0], seqs[2]) == ["quiet_hours", "quiet_hours"]
+        found = [await hall.by_seq(seq) for seq in seqs]
+        until = hall.clock.wall() // DAY * DAY + 12 * HOUR
+        assert {(each.due, each.held, each.held_by) for each in found} == {(until, "quiet_hours", "00:00-12:00")}
+        rest = [(await hall.by_seq(seq)).held for seq in (limited, awake, other, due_later)]
+        assert rest == ["recipient_limit", None, None, None]
+        hall.clock.advance(until - hall.clock.wall())
+        assert await hall.states(*seqs) == [State.PROCESSING] * 3
 
     async def test_a_retry_keeps_quiet_hours_too(self, hall: Hall) -> None:
         number = "+80012345678"

@@ -58,7 +58,7 @@ class Hall:
         self.number += 1
         now = self.clock.wall()
         times = {"created_at": now, "due": now, "expires_at": now + 90 * 24 * HOUR}
-        [result] = await accept(self.box, draft(self.number, **times, **fields))
+        [result] = await accept(self.box, draft(self.number, **{**times, **fields}))
         return result
 
     async def stored(self, count: int = 1, **fields: Any) -> list[int]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -57,10 +59,10 @@ QUERIES = st.builds(
 
 
 @pytest.fixture(scope="module")
-def db() -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    migrate(connection)
-    return connection
+def db() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate(connection)
+        yield connection
 
 
 def fill(db: sqlite3.Connection, found: list[Row]) -> None:

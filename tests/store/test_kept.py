@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -27,10 +28,10 @@ from tests.store.test_query_plans import filled, plan, scans
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> Handle:
-    connection = sqlite3.connect(tmp_path / "kept.db", isolation_level=None)
-    migrate(connection)
-    return connection
+def db(tmp_path: Path) -> Iterator[Handle]:
+    with closing(sqlite3.connect(tmp_path / "kept.db", isolation_level=None)) as connection:
+        migrate(connection)
+        yield connection
 
 
 def kept_ids(db: Handle) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import astuple
 from pathlib import Path
@@ -26,8 +26,9 @@ VERSION_2 = Path(__file__).with_name("data") / "version_2.sql"
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(tmp_path / "a.db", isolation_level=None)
+def database(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(tmp_path / "a.db", isolation_level=None)) as connection:
+        yield connection
 
 
 def schema(db: sqlite3.Connection) -> list[tuple[str]]:
@@ -143,7 +144,7 @@ async def test_an_outbox_of_version_2_goes_on(opening: Opening, path: Path) -> N
     opened = await opening(now=LATER)
     assert sorted(astuple(health)[:7] for health in opened.recovery.providers) == sorted(providers)
     assert {astuple(health)[7:] for health in opened.recovery.providers} == {
-        (None, "", None, 0, None, None, None, None, None)
+        (None, "", None, 0, None, None, None, None, None, None)
     }
     assert (opened.recovery.reopened, opened.recovery.parked) == (1, ())
     messages = (await opened.box.page(Query())).items

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from importlib import import_module
+from pkgutil import iter_modules
 
 import pytest
 
@@ -13,6 +16,7 @@ from smsd.store import Query, campaigns, gates, reading, statements
 from smsd.store.connection import Handle
 from smsd.store.migrate import migrate
 from smsd.store.restore import HOLD
+from smsd.store.statements.reading import COUNTS_OF_RECIPIENT
 
 SMALL = {"flows_live", "categories", "counters", "providers", "campaigns_gated"}
 """What may be walked: tables of a few rows, flows that have something pending, campaigns that something was said of."""
@@ -27,18 +31,20 @@ FENCED = [
     "HOLD_NEW", "HOLD_UP", "REFUSE", "RESCHEDULE", "RELEASE",
 ]  # fmt: skip
 
+ROOMS = [import_module(f"{statements.__name__}.{room.name}") for room in iter_modules(statements.__path__)]
+
 TEXTS = {
     name: text
-    for name, text in [item for module in (gates, campaigns, statements) for item in vars(module).items()]
+    for name, text in [item for module in (gates, campaigns, *ROOMS) for item in vars(module).items()]
     if name.isupper() and isinstance(text, str) and text.split()[0] in {"SELECT", "INSERT", "UPDATE", "DELETE", "WITH"}
 }
 
 
 @pytest.fixture(scope="module")
-def db() -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    migrate(connection)
-    return connection
+def db() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate(connection)
+        yield connection
 
 
 def filled(db: sqlite3.Connection, text: str) -> str:
@@ -140,9 +146,7 @@ def test_a_partial_index_is_used(db: sqlite3.Connection, name: str, index: str) 
 
 
 def test_a_recipients_counts_look_at_a_bounded_stretch(db: sqlite3.Connection) -> None:
-    assert plan(db, statements.COUNTS_OF_RECIPIENT) == [
-        "SEARCH messages USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"
-    ]
+    assert plan(db, COUNTS_OF_RECIPIENT) == ["SEARCH messages USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"]
 
 
 @pytest.mark.parametrize(

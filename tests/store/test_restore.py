@@ -85,6 +85,27 @@ async def test_what_waited_is_held_until_somebody_says_force(opening: Opening, p
     assert len(await opened.box.begin([Claim(messages[8].seq, 0, "main", "s")], NOW)) == 1
 
 
+async def test_who_is_called_back_is_told_what_is_held(opening: Opening, path: Path, tmp_path: Path) -> None:
+    """Tenant a has a URL, one message of b came with its own; what had ended before is not told again."""
+    box = (await opening()).box
+    await lived(box)
+    own = draft(10, tenant="b", callback_url="https://own.example/hook")
+    await accept(box, own)
+    await box.snapshot(tmp_path / "backup.db")
+    await box.close()
+    url = "https://a.example/hook"
+    restore(tmp_path / "backup.db", path.parent, pending="hold", urls={"a": url})
+    box = (await opening()).box
+    waiting = await box.callbacks(None, False, None, 100)
+    wanted = {draft(n).id: url for n in (4, 6, 8)} | {own.id: "https://own.example/hook"}
+    assert {each.subject: each.url for each in waiting} == wanted
+    assert {str(each.event) for each in waiting} == {"message.failed"}
+    assert all('"UNCERTAIN"' in each.payload for each in waiting)
+    assert (await box.callback_counts()).waiting == 4
+    due, _ = await box.callbacks_due(waiting[0].created_at, 100)
+    assert len(due) == 4, "the next start sends them"
+
+
 async def test_what_waited_is_sent_when_so_wished(opening: Opening, path: Path, tmp_path: Path) -> None:
     await backed_up(opening, tmp_path / "backup.db")
     result = restore(tmp_path / "backup.db", path.parent, pending="send")

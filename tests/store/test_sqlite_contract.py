@@ -21,6 +21,7 @@ from tests.store.contract_campaigns import CampaignsContract
 from tests.store.contract_inbound import InboundContract
 from tests.store.contract_limits import Hall, LimitsContract
 from tests.store.contract_receipts import ReceiptsContract
+from tests.store.contract_trials import TrialsContract
 
 
 async def end_in_a_crash(box: Box, path: Path) -> None:
@@ -39,6 +40,7 @@ class OnSqlite(
     LimitsContract,
     AdmissionContract,
     CampaignsContract,
+    TrialsContract,
     CallbacksContract,
     InboundContract,
     ReceiptsContract,

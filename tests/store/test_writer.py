@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from smsd.core.lifecycle import Event
 from smsd.core.message import Draft
 from smsd.core.suppression import Suppression
-from smsd.store import AcceptResult, Claim, KeyConflict, Stored, StoreError, writer
+from smsd.store import AcceptResult, Claim, KeyConflict, StoreBrokenError, Stored, StoreError, writer
 from smsd.store.connection import Connection, Handle, connect
 from tests.doubles.builders import NOW, draft
 from tests.store.conftest import Opening
@@ -203,3 +204,44 @@ async def test_an_outbox_is_opened_once(opening: Opening) -> None:
     with pytest.raises(StoreError, match="open already"):
         await box.open(NOW)
     assert isinstance((await accept(box, draft(1)))[0], Stored)
+
+
+async def test_callers_are_told_in_slices(opening: Opening) -> None:
+    """So a commit of very many is no long stop of the loop; in their order all the same."""
+    box = (await opening()).box
+    told: list[int] = []
+    seen: list[int] = []
+    loop = asyncio.get_running_loop()
+
+    def look() -> None:
+        seen.append(len(told))
+        if len(told) < 1_000:
+            loop.call_soon(look)
+
+    for n in range(1, 1_001):
+        box.accept(draft(n), lambda _, n=n: told.append(n))  # type: ignore[misc]  # mypy cannot infer a default
+    look()
+    async with asyncio.timeout(10):
+        while len(told) < 1_000:
+            await asyncio.sleep(0)
+    assert told == list(range(1, 1_001))
+    steps = [after - before for before, after in itertools.pairwise([*seen, len(told)])]
+    assert max(steps) <= writer.ANSWERS
+
+
+async def test_who_is_refused_at_the_end_may_hand_in_the_next(opening: Opening) -> None:
+    """Everything is answered, however long the chain."""
+    box = (await opening()).box
+    answers: list[AcceptResult] = []
+
+    def following(result: AcceptResult) -> None:
+        answers.append(result)
+        if len(answers) < 50:
+            box.accept(draft(100 + len(answers)), following)
+
+    box.accept(draft(1), following)
+    closing = asyncio.create_task(box.close())
+    async with asyncio.timeout(10):
+        await closing
+    assert isinstance(answers[0], Stored)
+    assert [type(answer) for answer in answers[1:]] == [StoreBrokenError] * 49

@@ -119,7 +119,13 @@ def _daemon(client: Client) -> tuple[bool, list[Finding]]:
     reached, finding = daemon.answers(client)
     if not reached:
         return False, [finding]
-    return True, [finding, *daemon.providers(client), *daemon.backlog(client), *way_back.examined(client)]
+    return True, [
+        finding,
+        *daemon.alerts(client),
+        *daemon.providers(client),
+        *daemon.backlog(client),
+        *way_back.examined(client),
+    ]
 
 
 def _tell(out: Out, findings: Iterable[Finding]) -> None:

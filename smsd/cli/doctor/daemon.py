@@ -1,4 +1,4 @@
-"""What does the daemon say of itself, its providers and its backlog?
+"""What does the daemon say of itself, its alerts, its providers and its backlog?
 
 Asked through the client, so it works over the socket and over HTTP, and shows what the caller may see.
 """
@@ -39,6 +39,20 @@ def answers(client: Client) -> tuple[bool, Finding]:
             "daemon", f"{text}; this command is {__version__}", "Restart the daemon: systemctl restart smsd"
         )
     return True, ok("daemon", text)
+
+
+def alerts(client: Client) -> Findings:
+    """Each that is raised, since when."""
+    try:
+        raised = [each for each in client.alerts() if each["state"] == "raised"]
+    except SmsdError as error:
+        yield skip("alerts", f"cannot be asked: {error.message}")
+        return
+    now = datetime.now(UTC)
+    for each in raised:
+        yield warn(f"alert {each['name']}", f"since {when(each['raised_at'], now)}: {each['text']}", each["remedy"])
+    if not raised:
+        yield ok("alerts", "none is raised")
 
 
 def providers(client: Client) -> Findings:

@@ -18,7 +18,7 @@ from aiohttp import web
 from smsd import wire
 from smsd.core.acceptance import Fault
 from smsd.engine.service import Service
-from smsd.listeners import campaigning
+from smsd.listeners import campaign_terms, campaigning
 from smsd.listeners.auditing import audited
 from smsd.listeners.callers import Caller, ProblemError
 from smsd.listeners.handing import BrokenOffError, Recipients, Unreadable
@@ -48,6 +48,9 @@ async def create(desk: Desk, call: Call) -> web.StreamResponse:
         text = "a campaign is known by its `id`, and each of its messages by a key of its own: leave the header out"
         faults.append(Fault("Idempotency-Key", "invalid_value", f"`Idempotency-Key`: {text}"))
     given = reading.typed(call.operation.request, texts)
+    if isinstance(given.get("dry_run"), str):
+        faults.append(Fault("dry_run", "invalid_value", "`dry_run` is 1 or 0, or true or false"))
+        del given["dry_run"]
     if _sends_lines(call.request):
         made = await _streamed(desk, call, given, faults)
     else:
@@ -76,7 +79,7 @@ def _request(desk: Desk, call: Call, body: bytes, given: dict[str, object], faul
         if len(error.faults) >= wire.MAX_FAULTS:
             raise
         partial = wire.build(wire.CampaignCreate, left)
-        raise ProblemError(*error.joined(campaigning.faults_of(desk.service, call.caller, partial))) from error
+        raise ProblemError(*error.joined(campaign_terms.faults_of(desk.service, call.caller, partial))) from error
 
 
 async def _streamed(desk: Desk, call: Call, given: dict[str, object], faults: list[Fault]) -> msgspec.Struct:

@@ -22,7 +22,7 @@ from smsd.core.content import MAX_LANG, MAX_VARS
 from smsd.core.message import Priority
 from smsd.core.report import Group
 from smsd.engine.failed import OFFSET_MOST
-from smsd.listeners import calling_back, campaigning, failing, reporting, showing
+from smsd.listeners import calling_back, campaign_terms, failing, reporting, showing
 from smsd.listeners.http import campaigns, performing, retrying
 from smsd.listeners.http.problems import JSON, NDJSON, PROBLEM_JSON, ProblemView
 from smsd.listeners.http.routes import ALWAYS, OPEN_ROUTES, ROUTES, OpenRoute, Route
@@ -63,7 +63,7 @@ FIELDS: Final[Mapping[str, Json]] = {
     "ids": {"description": "Those with these ids.", "minItems": 1, "maxItems": calling_back.MOST_IDS},
     "limit": {"description": "How many are dealt with in this call.", "minimum": 1, "maximum": failing.MOST},
     "scope": {"description": 'A provider\'s name, or "*": every one.', "minLength": 1},
-    "name": {"description": "What people call it.", "maxLength": campaigning.MAX_NAME},
+    "name": {"description": "What people call it.", "maxLength": campaign_terms.MAX_NAME},
     "recipients": {
         "description": "Numbers, or objects with any fields of a message, which go before what holds for all.",
         "items": {"type": ["string", "object"]},

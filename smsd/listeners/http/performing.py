@@ -18,7 +18,8 @@ from aiohttp import web
 from smsd import wire
 from smsd.core.acceptance import Fault
 from smsd.core.message import State
-from smsd.engine.service import Seen, Service
+from smsd.engine.explaining import Seen
+from smsd.engine.service import Service
 from smsd.engine.stream import UnknownKindError, Wanted, wanted
 from smsd.listeners import handlers, showing
 from smsd.listeners.callers import Caller, ProblemError
@@ -197,7 +198,7 @@ def _submission(desk: Desk, call: Call, body: bytes) -> tuple[wire.Submission, i
         submission = reading.submission_of(body)
     except wire.WireError as error:
         found = error.faults
-        if error.partial is not None:
+        if isinstance(error.partial, wire.Submission):
             found = error.joined(examine(error.partial, call.caller.origin))
         raise ProblemError(*faults, *found) from None
     keys = call.request.headers.getall("Idempotency-Key", ())

@@ -30,6 +30,9 @@ PATH: Final = "/api/admin/retry-failed-sms"
 WAIT_MS: Final = 15_000
 """How long an answer to a retry is held back at most."""
 
+ELSEWHERE: Final = '</v1/failed>; rel="next"'
+"""RFC 8288."""
+
 SENT: Final = frozenset({State.SENT, State.DELIVERED})
 QUEUED: Final = frozenset({State.PENDING, State.PROCESSING})
 
@@ -47,6 +50,15 @@ RETRY: Final = _operation(
 DELETE: Final = _operation(
     Operation("failed_delete", wire.DeleteRecord, wire.RecordDeleted, _ADMIN, _OWN, failing.delete_record)
 )
+
+
+async def page(desk: Desk, call: Call) -> web.StreamResponse:
+    """A page of records. Behind the last one that can be asked for, a header says where the others are."""
+    request = performing.query_request(call)
+    found = cast(wire.RecordList, await call.operation.handler(desk.service, call.caller, request))
+    place = found.pagination
+    is_cut = not place.has_more and len(found.data) < place.total - place.offset
+    return reply(wire.encode(found), headers={"Link": ELSEWHERE} if is_cut else None)
 
 
 async def retry(desk: Desk, call: Call) -> web.StreamResponse:

@@ -100,6 +100,7 @@ ROUTES: tuple[Route, ...] = (
     _route("DELETE", "/v1/suppressions/{number}", "unsuppress", performing.delete, problems=(404, 503, 507)),
     _route("GET", "/v1/inbound", "inbound", performing.listing, problems=(429, 503)),
     _route("GET", "/v1/stats", "stats", problems=(503,)),
+    _route("GET", "/v1/alerts", "alerts"),
     *(
         _route("GET", f"/v1/reports/{kind}", f"report_{kind}", performing.report, problems=(429, 503))
         for kind in ("daily", "errors", "retries", "rate", "cost")
@@ -120,7 +121,7 @@ ROUTES: tuple[Route, ...] = (
     _route("POST", "/v1/backup", "backup", problems=(*_BODY, 404, 507)),
     _route("GET", "/v1/ping", "ping"),
     _route("GET", "/metrics", "metrics", performing.figures, problems=(503,)),
-    Route("GET", retrying.PATH, retrying.RECORDS, problems=(503,), known_as="failed_records"),
+    Route("GET", retrying.PATH, retrying.RECORDS, retrying.page, problems=(503,), known_as="failed_records"),
     Route(
         "POST", retrying.PATH, retrying.RETRY, retrying.retry, (200, 202), (*_BODY, 404, 409, 502, 507), "retry_record"
     ),
