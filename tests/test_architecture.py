@@ -239,6 +239,14 @@ def test_no_function_must_be_scrolled(path: Path) -> None:
             assert length <= 60, f"{name_of(path)}:{node.lineno} {node.name} has {length} lines"
 
 
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_no_module_is_two_rooms(path: Path) -> None:
+    """A module answers one question, and whoever mends it reads all of it first. About 350 lines is as much as one
+    question takes; beyond 400 a second one has moved in, with a state of its own: give it a module of its own."""
+    lines = len(path.read_text().splitlines())
+    assert lines <= 400, f"{name_of(path)} has {lines} lines: which part of it has its own question and its own state?"
+
+
 def test_the_package_holds_no_unfinished_word() -> None:
     words = re.compile(r"\b(TODO|FIXME|NotImplementedError)\b|#.*\bXXX\b")  # a currency is named XXX (ISO 4217)
     found = [name_of(path) for path in modules() if words.search(path.read_text())]

@@ -26,9 +26,10 @@ from smsd.engine.service import Service
 from smsd.listeners.answering import Slot, answered, unreadable
 from smsd.listeners.callers import INTERNAL
 from smsd.listeners.limits import Limits
+from smsd.listeners.lines import BLANK, Lines, TooLongError
 from smsd.listeners.operations import OPERATIONS, Caller, ProblemError, Scope
 
-__all__ = ["Connection", "Host", "Limits"]
+__all__ = ["BLANK", "Connection", "Host", "Limits"]
 
 log = structlog.get_logger("smsd.socket")
 
@@ -39,9 +40,6 @@ SLICE = 64
 
 FEW = 16
 """A client that has more requests under way floods, until all are answered: so none of its own overtakes another."""
-
-BLANK = b" \t\r"
-"""What a line may hold and still be empty."""
 
 
 class Host(Protocol):
@@ -75,9 +73,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, door: Host) -> None:
         self._door = door
         self._limits = door.limits
-        self._buffer = bytearray()
-        self._scanned = 0
-        """So much of the buffer holds no newline."""
+        self._lines = Lines(door.limits.line)
         self._slots: deque[Slot] = deque()
         self._under_way = 0
         """Requests begun and not answered."""
@@ -120,7 +116,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._ending = self._lost = True
         self._slots.clear()
-        self._buffer.clear()
+        self._lines.clear()
         self._waiting = 0
         for timer in (self._behind, self._leaving):
             if timer is not None:
@@ -134,12 +130,12 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if not self._ending:
             self._door.active(self)
-            self._buffer += data
+            self._lines.feed(data)
             self._go_on()
 
     def eof_received(self) -> bool:
-        if self._buffer and not self._ending:
-            self._buffer += b"\n"
+        if self._lines and not self._ending:
+            self._lines.feed(b"\n")
         self._last = True
         self._go_on()
         return True
@@ -168,31 +164,26 @@ class Connection(asyncio.Protocol):
         """Begin the complete lines for which there is room, a slice of them."""
         self._parsing = False
         if not self._floods or not self._under_way:
-            self._floods = self._under_way + self._buffer.count(b"\n") > FEW
-        start = begun = 0
+            self._floods = self._under_way + self._lines.count() > FEW
+        begun = 0
         while begun < SLICE and not self._ending and not self._full():
-            end = self._buffer.find(b"\n", max(start, self._scanned))
-            if end < 0:
-                self._scanned = len(self._buffer)
-                break
-            self._scanned = 0
-            if end - start > self._limits.line:
+            try:
+                line = self._lines.take()
+            except TooLongError:
                 self._too_long()
                 break
-            line = bytes(self._buffer[start:end])
+            if line is None:
+                break
             if line.strip(BLANK):
                 self._begin(line)
             begun += 1
-            start = end + 1
-        if start:
-            del self._buffer[:start]
-            self._scanned = max(0, self._scanned - start)
-        if self._scanned > self._limits.line and not self._ending:
+        self._lines.forget()
+        if self._lines.is_too_long and not self._ending:
             self._too_long()
-        if begun == SLICE and self._buffer and not self._ending:
+        if begun == SLICE and self._lines and not self._ending:
             self._parsing = True
             asyncio.get_running_loop().call_soon(self._parse)
-        if self._last and not self._buffer:
+        if self._last and not self._lines:
             self.end()
         self._set_reading()
         self._flush_soon()
@@ -242,8 +233,7 @@ class Connection(asyncio.Protocol):
     def _too_long(self) -> None:
         fault = Fault("", "too_long", f"a line is at most {self._limits.line} bytes: connect again and send less")
         self._slots.append(Slot(wire.encode_error(None, (fault,))))
-        self._buffer.clear()
-        self._scanned = 0
+        self._lines.clear()
         self.end()
 
     # -- answers ------------------------------------------------------------------------------------------------------
@@ -317,7 +307,7 @@ class Connection(asyncio.Protocol):
     def measure(self) -> int:
         """Look again how much is held for this client; returns the change."""
         unread = 0 if self._lost else self.transport.get_write_buffer_size()
-        before, self.held = self.held, len(self._buffer) + self._waiting + unread
+        before, self.held = self.held, len(self._lines) + self._waiting + unread
         return self.held - before
 
     def _recount(self) -> None:

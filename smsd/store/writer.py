@@ -3,7 +3,8 @@
 Group commit: one task takes everything that waits (bounded), hands it as one function to the writing connection, and
 tells every caller what became of it once the commit is synced. While one commit syncs, the next batch gathers, so the
 batch grows with the load and a lone message waits for nobody. No SQL of the transitions is known here (`transitions`),
-nor what a failure's code is called (`faults`).
+nor what a failure's code is called (`faults`), how a transaction ends (`transaction`), when there is room again
+(`room`) and when the -wal is emptied (`upkeep`).
 
 What a failure means, and what follows:
 
@@ -26,52 +27,26 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum
 
 from smsd.store import DiskFullError, OutcomeUnknownError, StoreBrokenError, StoreError
-from smsd.store import statements as sql
-from smsd.store.cleaning import Cleaning, clean
+from smsd.store.callers import ANSWERS, answer_all, answer_in_slices, chained
 from smsd.store.connection import Connection, Handle
 from smsd.store.disk import Disk
-from smsd.store.faults import Fault, describe, fault
+from smsd.store.faults import Fault, describe
 from smsd.store.guard import FileGuard
 from smsd.store.operations import Accept, Operation
+from smsd.store.room import LOOK_AGAIN_S, Room
+from smsd.store.transaction import Result, Stage, transact
 from smsd.store.transitions import Ledger
+from smsd.store.upkeep import CHECKPOINT_ROWS, IDLE_ROWS, IDLE_S, Upkeep
+
+__all__ = ["ANSWERS", "CHECKPOINT_ROWS", "IDLE_ROWS", "IDLE_S", "MAX_ROWS", "TRY_AGAIN_S", "Writer"]
 
 MAX_ROWS = 2_000
 """Rows of one commit: about 15 ms of work, so a claim never waits longer behind a flood of acceptances."""
 
-ANSWERS = 128
-"""Callers told in one go, about 4 ms of work; then the loop's other work has its turn."""
-
 TRY_AGAIN_S = 1.0
-"""Between two tries of what keeps trying, and between two looks for room."""
-
-IDLE_S = 1.0
-IDLE_ROWS = 500
-"""After so long without work, so many rows in the -wal are checkpointed: a start after a crash has little to replay."""
-
-CHECKPOINT_ROWS = 20_000
-"""Rows after which it is checkpointed in any case: some tens of MiB of -wal."""
-
-
-class Stage(Enum):
-    """How far a transaction came."""
-
-    DONE = "done"
-    UNDONE = "undone"
-    """Rolled back, surely not on disk."""
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of one transaction; `fault` and `cause` unless it is DONE."""
-
-    stage: Stage
-    fault: Fault | None = None
-    cause: Exception | None = None
+"""Between two tries of what keeps trying."""
 
 
 class Writer:
@@ -91,27 +66,27 @@ class Writer:
         self._connection = connection
         self._ledger = ledger
         self._guard = guard
-        self._disk = disk
         self._on_fatal = on_fatal
-        self._on_full = on_full
         self._on_commit = on_commit
         self._accepts: deque[Accept] = deque()
         self._others: deque[Operation] = deque()
         self._kept: list[Operation] = []
         self._kept_until = 0.0
         self._late: list[Operation] = []
-        self._look_at = 0.0
-        self._rows_since_checkpoint = 0
         self._idle = False
-        self._cleaning = Cleaning()
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
-        self.full = False
-        """Whether acceptances are refused for lack of room."""
+        self._room = Room(connection, disk, self._loop.time, on_full)
+        self._upkeep = Upkeep(connection, self._loop.time)
         self.broken: StoreError | None = None
         """Why nothing is written any more."""
+
+    @property
+    def full(self) -> bool:
+        """Whether acceptances are refused for lack of room."""
+        return self._room.full
 
     @property
     def waiting(self) -> int:
@@ -120,7 +95,7 @@ class Writer:
 
     def start(self, *, full: bool) -> None:
         """Begin to commit. `full`: there was no room for the ballast."""
-        self._set_full(full)
+        self._room.set_full(full)
         self._task = self._loop.create_task(self._run(), name="smsd outbox writer")
 
     def put(self, operation: Operation) -> None:
@@ -143,12 +118,12 @@ class Writer:
     def _refuse_late(self) -> None:
         while self._late:  # whoever is refused may hand in the next
             late, self._late = self._late, []
-            self._answer_all(late, StoreBrokenError("the outbox is closed: smsd is stopping"))
+            answer_all(late, StoreBrokenError("the outbox is closed: smsd is stopping"))
 
     def clean(self) -> None:
         """Something was overwritten that is not to stay readable: see that it is not, once nothing has come for IDLE_S
         or with the checkpoint that comes before that."""
-        self._cleaning.ask()
+        self._upkeep.clean()
         self._wake.set()
 
     async def close(self) -> None:
@@ -166,7 +141,7 @@ class Writer:
         except Exception as error:
             # A fault of this program. Nothing may wait for ever behind it, and nothing may be promised after it.
             self._break(StoreBrokenError(f"the outbox's writer failed ({describe(error)})"), error)
-            self._answer_all([*self._accepts, *self._others], self._refusal())
+            answer_all([*self._accepts, *self._others], self._refusal())
             self._accepts.clear()
             self._others.clear()
             self._closing = True
@@ -174,8 +149,8 @@ class Writer:
 
     async def _commit_for_ever(self) -> None:
         while True:
-            if self.full and self.broken is None and self._loop.time() >= self._look_at:
-                await self._look_for_room()
+            if self.broken is None and self._room.is_looked_for():
+                await self._room.look()
             batch = self._take()
             if batch:
                 await self._write(batch)
@@ -209,8 +184,7 @@ class Writer:
         finally:
             if timer is not None:
                 timer.cancel()
-        enough = self._rows_since_checkpoint >= IDLE_ROWS or self._cleaning.is_due(self._loop.time())
-        if self._idle and enough and self.broken is None:
+        if self._idle and self._upkeep.is_due() and self.broken is None:
             await self._checkpoint(idle=True)
 
     def _doze(self) -> None:
@@ -223,13 +197,8 @@ class Writer:
         if self._kept:
             return max(0.0, self._kept_until - self._loop.time())
         if self.full and self.broken is None:
-            return TRY_AGAIN_S
-        if self.broken is not None:
-            return None
-        if self._rows_since_checkpoint >= IDLE_ROWS:
-            return IDLE_S
-        due = self._cleaning.due()
-        return None if due is None else max(IDLE_S, due - self._loop.time())
+            return LOOK_AGAIN_S
+        return None if self.broken is not None else self._upkeep.patience()
 
     # --- one batch ---------------------------------------------------------------------------------------------------
 
@@ -239,22 +208,22 @@ class Writer:
         while pending:
             part = pending.pop()
             if self.broken is not None:
-                self._answer_all(part, self._refusal())
+                answer_all(part, self._refusal())
                 continue
             began = self._loop.time()
             result = await self._transact(part)
             if result.stage is Stage.DONE:
                 rows = sum(operation.size for operation in part)
-                self._rows_since_checkpoint += rows
+                self._upkeep.wrote(rows)
                 took = self._loop.time() - began
-                await self._answer_in_slices(part)
+                await answer_in_slices(part)
                 self._on_commit(took, rows)  # behind the answers: what it tells of may follow from them
             elif result.fault is Fault.ROW and len(part) > 1:
                 middle = len(part) // 2
                 pending += [part[middle:], part[:middle]]
             else:
                 await self._failed(part, result)
-        if self._rows_since_checkpoint >= CHECKPOINT_ROWS and self.broken is None:
+        if self._upkeep.is_overdue and self.broken is None:
             await self._checkpoint()
 
     def _refuse(self, batch: list[Operation]) -> list[Operation]:
@@ -262,11 +231,9 @@ class Writer:
         accepts = [o for o in batch if isinstance(o, Accept)]
         if not accepts or self.broken is not None:
             return batch
-        if not self.full and self._disk.low(self._loop.time()):
-            self._set_full(True)
-        if not self.full:
+        if not self._room.refuses():
             return batch
-        self._answer_all(accepts, DiskFullError("the disk is almost full: free space on [daemon] state_dir"))
+        answer_all(accepts, DiskFullError("the disk is almost full: free space on [daemon] state_dir"))
         return [o for o in batch if not isinstance(o, Accept)]
 
     async def _transact(self, batch: list[Operation]) -> Result:
@@ -299,27 +266,21 @@ class Writer:
                 "repeat it with the same idempotency key"
             )
             self._break(unknown, result.cause)
-            self._answer_all(part, unknown)
+            answer_all(part, unknown)
         elif result.fault is Fault.FULL:
             await self._make_room(part, result.cause)
         elif result.fault is Fault.BUSY:
             error = StoreError(f"another process holds the outbox's write lock ({what}): close it and try again")
             self._keep(part, error, result.cause)
         elif result.fault is Fault.ROW:
-            self._answer_all(part, chained(StoreError(f"this cannot be recorded ({what})"), result.cause))
+            answer_all(part, chained(StoreError(f"this cannot be recorded ({what})"), result.cause))
         else:
             broken = StoreBrokenError(f"the outbox cannot be written ({what})")
             self._break(broken, result.cause)
-            self._answer_all(part, self._refusal())
+            answer_all(part, self._refusal())
 
     async def _make_room(self, part: Sequence[Operation], cause: Exception) -> None:
-        disk = self._disk
-
-        def release(_: Handle) -> bool:
-            return disk.release()
-
-        released = await self._connection.run(release)
-        self._set_full(True)
+        released = await self._room.make()
         self._keep(part, DiskFullError("the disk is full: free space on [daemon] state_dir"), cause)
         if released:
             self._kept_until = 0.0
@@ -328,36 +289,15 @@ class Writer:
         """Fail what can be refused, keep what cannot for another try."""
         self._kept += [o for o in part if o.keeps_trying]
         self._kept_until = self._loop.time() + TRY_AGAIN_S
-        self._answer_all([o for o in part if not o.keeps_trying], chained(error, cause))
+        answer_all([o for o in part if not o.keeps_trying], chained(error, cause))
         if self._closing:
-            self._answer_all(self._kept, chained(error, cause))
+            answer_all(self._kept, chained(error, cause))
             self._kept = []
-
-    # --- telling -----------------------------------------------------------------------------------------------------
-
-    async def _answer_in_slices(self, operations: Sequence[Operation]) -> None:
-        for start in range(0, len(operations), ANSWERS):
-            if start:
-                await asyncio.sleep(0)
-            self._answer_all(operations[start : start + ANSWERS], None)
-
-    def _answer_all(self, operations: Sequence[Operation], error: StoreError | None) -> None:
-        """Tell the callers, in order. A caller's own failure is reported to the loop and holds up no other."""
-        for operation in operations:
-            try:
-                if error is None:
-                    operation.resolve()
-                else:
-                    operation.fail(error)
-            except Exception as failure:
-                self._loop.call_exception_handler(
-                    {"message": "a caller of the outbox failed when it was answered", "exception": failure}
-                )
 
     def _break(self, error: StoreError, cause: Exception) -> None:
         error.__cause__ = cause
         self.broken = error
-        self._answer_all(self._kept, self._refusal())
+        answer_all(self._kept, self._refusal())
         self._kept = []
         self._on_fatal(error)
 
@@ -366,79 +306,7 @@ class Writer:
         refusal.__cause__ = self.broken
         return refusal
 
-    def _set_full(self, full: bool) -> None:
-        if full is not self.full:
-            self.full = full
-            self._look_at = self._loop.time() + TRY_AGAIN_S
-            self._on_full(full)
-
-    # --- upkeep ------------------------------------------------------------------------------------------------------
-
-    async def _look_for_room(self) -> None:
-        self._look_at = self._loop.time() + TRY_AGAIN_S
-        disk = self._disk
-
-        def look(_: Handle) -> bool:
-            return disk.roomy() and disk.fill()
-
-        if await self._connection.run(look):
-            self._set_full(False)
-
     async def _checkpoint(self, *, idle: bool = False) -> None:
-        """Copy the -wal into the database, as far as no reader stands in the way; and empty it if it is to be clean."""
-        cleaning = self._cleaning.is_due(self._loop.time())
-        rewrite = cleaning and self._cleaning.begin(self._loop.time(), rewrite=idle and not self.full)
-        self._rows_since_checkpoint = 0
-        cleaned = not cleaning
-
-        def work(db: Handle) -> Result:
-            nonlocal cleaned
-            try:
-                if cleaning:
-                    cleaned = clean(db, rewrite=rewrite)
-                else:
-                    db.execute(sql.CHECKPOINT).fetchone()
-            except Exception as error:
-                return Result(Stage.UNDONE, fault(error), error)
-            return Result(Stage.DONE)
-
-        result = await self._connection.run(work)
-        if not cleaned:
-            self._cleaning.again(self._loop.time(), rewrite=rewrite)
+        result = await self._upkeep.checkpoint(rewrite=idle and not self.full)
         if result.stage is not Stage.DONE and result.fault is not Fault.BUSY:
             await self._failed([], result)
-
-
-def chained(error: StoreError, cause: Exception) -> StoreError:
-    """The error with its cause, for whoever reads a traceback."""
-    error.__cause__ = cause
-    return error
-
-
-def transact(db: Handle, apply: Callable[[], None]) -> Result:
-    """Run `apply` as one transaction. Every failure is a value here: the thread it runs on must not lose one."""
-    try:
-        db.execute(sql.BEGIN)
-        apply()
-    except Exception as error:
-        return undo(db, Result(Stage.UNDONE, fault(error), error))
-    try:
-        db.execute(sql.COMMIT)
-    except Exception as error:
-        meaning = fault(error)
-        if meaning in {Fault.FULL, Fault.BUSY}:
-            # Neither wrote a commit record: SQLite gives FULL when a frame could not be written, before any sync.
-            return undo(db, Result(Stage.UNDONE, meaning, error))
-        return undo(db, Result(Stage.UNKNOWN, Fault.FATAL, error))
-    return Result(Stage.DONE)
-
-
-def undo(db: Handle, result: Result) -> Result:
-    """Roll back what is still open; a rollback that fails leaves nothing to trust."""
-    if not db.in_transaction:
-        return result
-    try:
-        db.execute(sql.ROLLBACK)
-    except Exception as error:
-        return Result(result.stage, Fault.FATAL, error)
-    return result

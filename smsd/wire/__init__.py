@@ -53,6 +53,13 @@ from smsd.wire.failed import (
     RetryRecord,
     SkippedView,
 )
+from smsd.wire.figures import (
+    ProviderList,
+    ProviderView,
+    RecipientView,
+    StatsView,
+    UserView,
+)
 from smsd.wire.plan import DecidingView, Plan, PlanFault, PlanStep, PlanView
 from smsd.wire.reading import (
     MAX_FAULTS,
@@ -119,6 +126,14 @@ from smsd.wire.requests import (
     Unsuppress,
     User,
 )
+from smsd.wire.suppressions import (
+    KeptSuppression,
+    LiftedSuppression,
+    SuppressionList,
+    SuppressionView,
+    kept_suppression,
+    suppression_view,
+)
 from smsd.wire.views import (
     Acceptance,
     AttemptList,
@@ -128,24 +143,13 @@ from smsd.wire.views import (
     EventList,
     EventView,
     Exposition,
-    KeptSuppression,
-    LiftedSuppression,
     MessageList,
     MessageView,
     Pong,
-    ProviderList,
-    ProviderView,
-    RecipientView,
     ReloadView,
-    StatsView,
-    SuppressionList,
-    SuppressionView,
-    UserView,
     WaitingView,
     attempt_view,
-    kept_suppression,
     message_view,
-    suppression_view,
     time_text,
 )
 

@@ -1,7 +1,8 @@
-"""How do messages, attempts, providers and counts look to a caller?
+"""How do messages and their attempts look to a caller, and what else is answered that is no figure?
 
-The types of all answers, which are also the schemas of the HTTP interface, and how they are made from the values of
-`core`. Times are RFC 3339 UTC with `Z`; what is absent is null. Who may see them is the doors' affair.
+The types of answers, which are also the schemas of the HTTP interface, and how they are made from the values of `core`.
+Times are RFC 3339 UTC with `Z`; what is absent is null. Counts and providers are `figures`, numbers that get nothing
+more `suppressions`. Who may see them is the doors' affair.
 """
 
 from __future__ import annotations
@@ -10,10 +11,8 @@ import msgspec
 
 from smsd.core.message import Attempt, Error, Instant, Message, State
 from smsd.core.receipt import Status
-from smsd.core.suppression import Suppression, shown
 from smsd.core.units import rfc3339
 from smsd.core.waiting import Reason, Waiting
-from smsd.wire.alerts import AlertView
 
 
 class ErrorView(msgspec.Struct):
@@ -116,112 +115,6 @@ class AttemptList(msgspec.Struct):
     """The attempts of a message, oldest first."""
 
     attempts: list[AttemptView]
-
-
-class ProviderView(msgspec.Struct):
-    """A provider. Rates are messages (or segments) a minute; null: unlimited.
-
-    `rate_now` is below `rate` when the provider's "too fast" has taught smsd a lower one; `recommended_rate` is what
-    `rate` might then be set to. `until` of a broken one is its next probe. The last three are null for a caller who
-    sees only a tenant's messages: they are about everybody's.
-    """
-
-    name: str
-    type: str
-    state: str
-    since: str | None
-    until: str | None
-    reason: str | None
-    rate: float | None
-    rate_now: float | None
-    recommended_rate: float | None
-    in_flight: int | None
-    sent_last_minute: int | None
-    throttles_last_hour: int | None
-
-
-class ProviderList(msgspec.Struct):
-    """The providers, in the order in which they are preferred. `disabled`: names of those that send nothing and may
-    still call back; empty for a caller who sees only a tenant's messages."""
-
-    providers: list[ProviderView]
-    disabled: list[str] = []
-
-
-class StatsView(msgspec.Struct):
-    """Counts: of the whole daemon, or of a tenant. `eta` is when the backlog would be gone; null: nothing waits, or
-    nobody knows. `processed` counts the messages that are sent or final. `alerts`: those that are raised, oldest first;
-    null for who may not know."""
-
-    states: dict[str, int]
-    categories: dict[str, int]
-    providers: dict[str, ProviderView]
-    priorities: dict[str, int]
-    sent_last_minute: int
-    sent_last_hour: int
-    sent_today: int
-    failed_today: int
-    processed: int
-    oldest_pending_at: str | None
-    eta: str | None
-    uptime_s: int
-    version: str
-    alerts: list[AlertView] | None = None
-
-
-class UserView(msgspec.Struct):
-    """Counts of the messages about one user. `rate_limit_remaining`: how many more may go now by the limits on users
-    (and on the tenant the read is bound to), the least of all; null where none applies."""
-
-    user_id: str
-    sent_today: int
-    sent_last_hour: int
-    failed_today: int
-    pending: int
-    rate_limit_remaining: int | None = None
-
-
-class SuppressionView(msgspec.Struct):
-    """A number that gets nothing more. `scope`: the provider whose senders it opted out of, or "*": every one;
-    `source`: "provider" (its answer), "operator" or "inbound"; `code`: of the provider's answer."""
-
-    number: str
-    scope: str
-    at: str
-    source: str
-    code: str | None
-
-
-class SuppressionList(msgspec.Struct):
-    """A page of them, in order of numbers; the end is a null cursor."""
-
-    items: list[SuppressionView]
-    next_cursor: str | None
-
-
-class KeptSuppression(SuppressionView):
-    """One that holds. `added`: it is new; else it was there already and stays as it was."""
-
-    added: bool
-
-
-class LiftedSuppression(msgspec.Struct):
-    """One that holds no more."""
-
-    number: str
-    scope: str
-
-
-class RecipientView(msgspec.Struct):
-    """The same of one number, and where it opted out, as far as the caller may know."""
-
-    recipient: str
-    sent_today: int
-    sent_last_hour: int
-    failed_today: int
-    pending: int
-    suppression: list[SuppressionView]
-    rate_limit_remaining: int | None = None
 
 
 class EventView(msgspec.Struct):
@@ -341,23 +234,6 @@ def attempt_view(attempt: Attempt) -> AttemptView:
         receipt_code=attempt.receipt_code,
         receipt_at=time_text(attempt.receipt_at),
     )
-
-
-def suppression_view(suppression: Suppression) -> SuppressionView:
-    """The view of a suppression."""
-    return SuppressionView(
-        number=suppression.number,
-        scope=shown(suppression.scope),
-        at=rfc3339(suppression.at),
-        source=suppression.source,
-        code=suppression.code,
-    )
-
-
-def kept_suppression(suppression: Suppression, *, added: bool) -> KeptSuppression:
-    """The view of a suppression that was asked for."""
-    view = suppression_view(suppression)
-    return KeptSuppression(view.number, view.scope, view.at, view.source, view.code, added)
 
 
 def time_text(at: Instant | None) -> str | None:

@@ -351,6 +351,7 @@ async def test_a_redirect_fails_and_is_never_followed(post: Post, receiver: Rece
     receiver.answer = lambda got: status(307, f"Location: {trap.url}")
     await post.happens(1, receiver.url)
     await until(lambda: post.results["failed"] == 1)
+    await post.idle()
     (kept,) = await post.waiting()
     await trap.stop()
     assert kept.error == "HTTP 307"
@@ -884,6 +885,7 @@ async def test_no_call_ends_the_daemon(tmp_path: Path, receiver: Receiver) -> No
     await post.open()
     await post.happens(1, callback_url="http://odd.example/?token=hush")
     await until(lambda: post.results["failed"] == 1)
+    await post.idle()
     await post.happens(1, receiver.url)
     await until(lambda: post.results["told"] == 1)
     (kept,) = await post.waiting()
@@ -948,4 +950,6 @@ async def test_five_hundred_for_one_receiver_are_told_in_no_time(post: Post, rec
     await post.all_told()
     assert len(set(receiver.ids)) == len(receiver.ids) == 500
     assert receiver.most_at_once <= 8
-    assert post.outbox.reads < 50
+    # A read brings a quarter of READ of one place, among them at most what is being called: on a slow machine all of
+    # it. A few more are those that new callbacks wake, and the last, which find nothing.
+    assert post.outbox.reads <= 500 / (READ // 4 - 8) + 10
