@@ -1,11 +1,12 @@
 """How far are campaigns, and who holds one up?
 
-The family `campaign`: list, which is what it does without a word, show, pause, resume and cancel. Its messages are
-handed in by `smsd import`, or by anybody who names it in `send`. What a campaign may do is the daemon's to say.
+The family `campaign`: list, which is what it does without a word, show, pause, resume, cancel and delete. Its messages
+are handed in by `smsd import`, or by anybody who names it in `send`. What a campaign may do is the daemon's to say.
 """
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -24,11 +25,14 @@ _TENANT: Final = click.option("--tenant", metavar="TENANT", help="Whose it is (a
 _IDS: Final = click.argument("ids", metavar="ID...", nargs=-1, required=True)
 _SPARE: Final = ("SENT", "FAILED", "QUEUED", "TOTAL", "NAME", "TENANT", "MADE")
 
+AS_IT_STANDS: Final = "How it stands: smsd campaign show {id}"
+NOTHING_MORE: Final = "To send nothing more of it: smsd campaign cancel {id}"
+
 
 @click.group(
     "campaign",
     cls=Family,
-    short_help="How far campaigns are; pause, resume, cancel them.",
+    short_help="How far campaigns are; pause, resume, cancel, delete them.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def campaign_command() -> None:
@@ -142,6 +146,22 @@ def cancel_command(client: Client, out: Out, *, ids: tuple[str, ...], tenant: st
     _each(out, ids, partial(client.campaign_cancel, tenant=tenant))
 
 
+@campaign_command.command(
+    "delete",
+    short_help="Delete one that never had a message.",
+    epilog=examples("smsd campaign delete spring", "smsd campaign delete spring --json"),
+)
+@_IDS
+@_TENANT
+@asks_daemon
+def delete_command(client: Client, out: Out, *, ids: tuple[str, ...], tenant: str | None) -> None:
+    """Delete campaigns that have no message and never had one, such as one that was made under a wrong id.
+
+    Any other stays, with its counts: cancel it. One that is paused must be resumed first.
+    """
+    _each(out, ids, partial(client.campaign_delete, tenant=tenant), f"{AS_IT_STANDS}. {NOTHING_MORE}")
+
+
 def _confirm(chosen: list[Document]) -> None:
     """Go on only if somebody means it."""
     waiting = sum(each["queued"] for each in chosen)
@@ -153,20 +173,24 @@ def _confirm(chosen: list[Document]) -> None:
     click.confirm("Go on?", abort=True, err=True)
 
 
-def _each(out: Out, ids: tuple[str, ...], act: Callable[[str], Document]) -> None:
-    """Do it to every one; those that cannot be done are told, and the exit code is that of the first of them."""
+def _each(out: Out, ids: tuple[str, ...], act: Callable[[str], Document], remedy: str = AS_IT_STANDS) -> None:
+    """Do it to every one; those that cannot be done are told, and the exit code is that of the first of them.
+    `remedy`: where the state of `{id}` does not allow it."""
     code = 0
     for id in ids:
         try:
             found = act(id)
         except SmsdError as error:
+            if error.code == "wrong_state":
+                error.remedy = remedy.format(id=shlex.quote(id))
             out.problem(error, id)
             code = code or exit_code(error)
             continue
         if out.json:
             out.document(found)
         else:
-            out.line(f"{printable(found['id'])}  {found['status']}, {found['queued']} queued")
+            told = "deleted" if "deleted" in found else f"{found['status']}, {found['queued']} queued"
+            out.line(f"{printable(found['id'])}  {told}")
     leave(code)
 
 

@@ -44,6 +44,8 @@ EVERY_S: Final = 10.0
 SHOWN: Final = 5
 """Refused rows told of; all stand in --errors."""
 INTERRUPTED: Final = 130
+UNSURE: Final = frozenset({"unreachable", "outcome_unknown"})
+"""Rows may have been handed over that nothing was said of."""
 
 ANEW: Final = "Run the same command again: it goes on where it was, and nothing is sent twice."
 UP_TO_THERE: Final = "The rows above were handed over. Mend it, then run the same command again: nothing is sent twice."
@@ -111,7 +113,8 @@ def import_command(client: Client, out: Out, *, file: Path, campaign: str | None
     not sent twice. A row that was changed since is refused (key_conflict); another --campaign sends it.
 
     --errors has refused rows with reasons in front; mend the rows, leave these columns, and import it into the same
-    campaign. What stood there before is set aside as FILE.1, FILE.2 ...
+    campaign. What stood there before is set aside as FILE.1, FILE.2 ... A campaign that this run made is deleted when
+    none of its rows was taken.
 
     Exit codes: 0 all rows are taken, 65 some are refused, 75 not now: run it again.
     """
@@ -188,7 +191,12 @@ class Import:
         """Why some rows were not taken now."""
         self._broken: SheetError | None = None
         """Why the file could not be read to its end."""
+        self._is_new = False
+        """This run made the campaign."""
+        self._is_sure = True
+        """All rows that were handed over are answered: none of them comes later."""
         self._progress = progress(sheet)
+        self._client = client
         self._feeding = Feeding(client, options["patience"], self._progress.say)
 
     def run(self) -> None:
@@ -201,15 +209,18 @@ class Import:
         except GaveUpError as error:
             self._out.problem(self._with_remedy(error.error))
             code = exit_code(error.error) if error.for_good else EX_TEMPFAIL
+            self._is_sure = error.error.code not in UNSURE
         except KeyboardInterrupt:
             complain(["interrupted"], ANEW)
             code = INTERRUPTED
+            self._is_sure = False
         if self._broken is not None:
             tell_of_sheet(self._broken, self._sheet.path)
             complain([], "" if code else UP_TO_THERE)
             code = code or EX_DATAERR
         kept = self._keep()
         self._summary()
+        self._take_back()
         leave(code or self._code() or kept)
 
     def _make(self) -> None:
@@ -221,9 +232,22 @@ class Import:
         }
         fields = {name: value for name, value in given.items() if value is not None}
         try:
-            self._feeding.ask("campaign_create", id=self._campaign, **fields)
+            made = self._feeding.ask("campaign_create", id=self._campaign, **fields)
         except SmsdError as error:
             raise self._with_remedy(error) from None
+        self._is_new = bool(made["created"])
+
+    def _take_back(self) -> None:
+        """No campaign of this run's making stays without a message: nobody would ever end it, and its rate and hours
+        would bind the next run. The daemon keeps one that has a message all the same."""
+        taken = any(self._counts[name] for name in ("accepted", "replayed", "failed"))
+        if taken or not (self._is_new and self._is_sure):
+            return
+        try:
+            self._client.campaign_delete(self._campaign, tenant=self._options["tenant"])
+        except SmsdError as error:
+            if error.code != "not_found":
+                complain([f"campaign {printable(self._campaign)} stays: {error.message}"], "")
 
     def _with_remedy(self, error: SmsdError) -> SmsdError:
         """What is wrong with the campaign is mended otherwise than what is wrong with a message."""

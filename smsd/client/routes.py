@@ -48,6 +48,7 @@ ROUTES: Final[Mapping[str, Route]] = {
     "campaign_pause": Route("POST", "/v1/campaigns/{id}/pause", "progress", "campaign"),
     "campaign_resume": Route("POST", "/v1/campaigns/{id}/resume", "progress", "campaign"),
     "campaign_cancel": Route("POST", "/v1/campaigns/{id}/cancel", "progress", "campaign"),
+    "campaign_delete": Route("DELETE", "/v1/campaigns/{id}", "deleted"),
     "campaign_status": Route("GET", "/api/campaigns/{id}/status", "metrics"),
     "stats": Route("GET", "/v1/stats", "states"),
     "alerts": Route("GET", "/v1/alerts", "items"),

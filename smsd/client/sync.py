@@ -189,6 +189,11 @@ class Client:
         """Cancel all messages of a campaign that wait, for good; its view. A large one takes a while: see `queued`."""
         return document_at(self._daemon.ask(given("campaign_cancel", id=id, tenant=tenant)), "campaign")
 
+    def campaign_delete(self, id: str, *, tenant: str | None = None) -> Document:
+        """Take away a campaign that never had a message: `{id, tenant, deleted}`. Raises WrongState for any other, and
+        NotFound when it is gone already."""
+        return self._daemon.ask(given("campaign_delete", id=id, tenant=tenant))
+
     def stats(self) -> Document:
         """Counts of states, categories, providers; throughput; uptime_s; version; alerts that are raised."""
         return self._daemon.ask({"op": "stats"})

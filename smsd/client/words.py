@@ -186,7 +186,7 @@ READS: Final = frozenset(
 
 _REPEATABLE: Final = READS | {
     *("pause", "resume", "suppress"),
-    *("campaign_pause", "campaign_resume", "campaign_cancel"),
+    *("campaign_pause", "campaign_resume", "campaign_cancel", "campaign_delete"),
 }
 """Operations that do no harm when the daemon sees them twice."""
 

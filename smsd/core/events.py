@@ -46,6 +46,7 @@ class Kind(StrEnum):
     WEBHOOK_REFUSED = "webhook.refused"
     CALLBACK_FAILED = "callback.failed"
     CAMPAIGN_CREATED = "campaign.created"
+    CAMPAIGN_DELETED = "campaign.deleted"
     CAMPAIGN_PAUSED = "campaign.paused"
     CAMPAIGN_RESUMED = "campaign.resumed"
     CAMPAIGN_CANCELLED = "campaign.cancelled"

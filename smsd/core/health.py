@@ -174,6 +174,13 @@ class Health:
         """Whether the end of a call that was claimed then says how it is now."""
         return self.trusted_since is None or called_at >= self.trusted_since
 
+    def trusted_by(self, now: Instant) -> Health:
+        """Trusted since no later than now. A wall clock that was ahead set a time that has yet to come, and until then
+        no call would tell anything."""
+        if self.trusted_since is None or self.trusted_since <= now:
+            return self
+        return replace(self, trusted_since=now)
+
     def unhalted(self) -> Health:
         """The cause of a halt is mended; everything else stays."""
         if self.halted is None:

@@ -4,7 +4,8 @@ As an event of its own for each raise and each end, grouped by one fingerprint f
 one issue for all halts and not one for each. The SDK is an optional package and is imported here alone, in a thread and
 when the first alert goes there: whoever has no DSN does not pay for it, and the loop does not stand still while it is
 read from disk. Notices that wait for that are WAITING at most; one more pushes the oldest out, which is logged. One
-that cannot be captured is logged, and holds up no other.
+that cannot be captured is logged by its name and dropped, and holds up no other: neither one that the SDK refuses, nor
+where the SDK cannot be imported or its client cannot be made, whatever that raises.
 
 The client stands by itself. No integration is on, so it hooks neither logging nor asyncio nor the process's exceptions;
 it sends no personal data, no stack, no local variables, and of an alert only what the Notice says. It delivers on a
@@ -80,7 +81,7 @@ class SentrySounder:
         fault = ""
         try:
             await asyncio.to_thread(import_module, "sentry_sdk")
-        except ImportError as error:
+        except Exception as error:  # not there, or there and broken: that raises what it likes
             fault = type(error).__name__
         if not self._waiting or self._waiting[0] is not first:
             return  # it was pushed out, or another place has it now

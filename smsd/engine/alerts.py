@@ -9,9 +9,13 @@ A raise goes in this order: its row; the log and Sentry; the webhook; each mark 
 that has a row is told at least once: what a row does not say was told, the next start tells, before anything else. A
 daemon that is killed between a telling and its mark tells it a second time: neither a log nor Slack nor Sentry knows a
 repetition, so nothing else can be promised. An end goes the other way round, its row is taken away when it was told;
-killed before that, the next start calls it off again, after a hold. For what cannot be written down within ROW_S
-nobody waits: the outbox may be what it is about. It is told, and written later; killed before that, it is raised anew
-if its reason is still there.
+killed before that, the next start calls it off again, after a hold.
+
+What cannot be written down is told all the same: the outbox may be what it is about. One task writes, a row at a time;
+a look waits for it for ROW_S altogether, however many alerts it raises, and once that ran out no look waits for that
+task again. So an outbox whose writes hang holds back the first alerts by ROW_S and later ones not at all. The task
+stays with the row it has in hand; when the outbox answers, it writes what is then still to be said, so a hang leaves
+no queue of rows behind. Killed before that, an alert is raised anew if its reason is still there.
 
 It refuses to know what the readings are (`alarms_read`), what follows from them (`core.alerting`), and how a place is
 reached (`alarms`).
@@ -45,7 +49,7 @@ TRY_AGAIN_S: Final = 5.0
 """When the outbox could not be read."""
 
 ROW_S: Final = 2.0
-"""For so long an alert waits for its row before it is told without."""
+"""For so long the alerts of a look wait for their rows before they are told without."""
 
 _STIRRING: Final = frozenset(
     kind
@@ -89,8 +93,12 @@ class Alerts:
         """Of them, those that the outbox does not have yet."""
         self._ending: dict[str, Raised] = {}
         """Alerts that are over, of whose end somebody is still to be told."""
-        self._written: dict[str, Raised] = {}
-        """What the outbox says of those that are raised; of a row that may be there, what it may say."""
+        self._written: dict[str, Raised | None] = {}
+        """What the outbox says of those that are raised; None: a row may be there, and nobody knows what it says."""
+        self._writing: asyncio.Task[str] | None = None
+        """Brings the outbox up to date; its result is what hindered it, "" if nothing did."""
+        self._late = False
+        """It has been waited for long enough."""
         bus.subscribe(self)
 
     def rule(self, settings: AlertSettings) -> None:
@@ -138,9 +146,14 @@ class Alerts:
                     timer.cancel()
 
     async def close(self) -> None:
-        """Give the places a moment to tell what they were told. Idempotent."""
+        """Give the places a moment to tell what they were told, and the outbox ROW_S to say so. Idempotent."""
         await self._places.close()
-        await self._write()
+        self._late = False
+        await self._write(asyncio.get_running_loop().time() + ROW_S)
+        if self._late and self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
+            self._writing = None
 
     def _now(self) -> int:
         return self._clock.boot() // 1_000
@@ -188,14 +201,19 @@ class Alerts:
             log.error("what alerts watch could not be read; trying again", error=str(error))
             return self._now() + int(TRY_AGAIN_S * 1e3)
         now = self._now()
-        for name in [*readings, *(name for name in self._alarms if name not in readings)]:
-            await self._follow(name, readings.get(name), now)
-        written = await self._write()
+        names = [*readings, *(name for name in self._alarms if name not in readings)]
+        followed = [self._follow(name, readings.get(name), now) for name in names]
+        until = asyncio.get_running_loop().time() + ROW_S
+        await self._tell_raised([each for each in followed if each is not None], until)
+        hindered = await self._write(until)
+        # The end of a write that is merely late is an event of its own.
+        again = now + int(TRY_AGAIN_S * 1e3) if hindered and not self._late else None
         times = [alarm.clears_at for alarm in self._alarms.values()]
-        times += [self._readings.changes_at(self.raised), None if written else now + int(TRY_AGAIN_S * 1e3)]
+        times += [self._readings.changes_at(self.raised), again]
         return min((time for time in times if time is not None), default=None)
 
-    async def _follow(self, name: str, reading: Reading | None, now: int) -> None:
+    def _follow(self, name: str, reading: Reading | None, now: int) -> Notice | None:
+        """The notice of a raise, of which nobody has been told yet."""
         before = self._alarms.get(name, QUIET)
         if reading is None:
             del self._alarms[name]
@@ -204,29 +222,27 @@ class Alerts:
         raised = reading is not None and self._alarms[name].raised
         if raised and not before.raised:
             assert reading is not None
-            await self._raise(name, reading)
-        elif before.raised and not raised:
+            return self._raise(name, reading)
+        if before.raised and not raised:
             self._clear(name, reading)
+        return None
 
-    async def _raise(self, name: str, reading: Reading) -> None:
+    def _raise(self, name: str, reading: Reading) -> Notice:
         text = alerting.raised_text(name, reading, self._settings.rules)
         raised = Raised(name, self._clock.wall(), alerting.category_of(name, reading), text)
-        remedy = alerting.remedy_of(name)
-        notice = Notice(name, True, raised.raised_at, raised.category, text, remedy, reading.value, reading.bound)
         self.raised[name] = raised
         self._ending.pop(name, None)
-        await self._put_down(raised)
-        self._announce(raised, notice)
+        remedy = alerting.remedy_of(name)
+        return Notice(name, True, raised.raised_at, raised.category, text, remedy, reading.value, reading.bound)
 
-    async def _put_down(self, raised: Raised) -> None:
-        """Its row, before anybody is told."""
-        self._written[raised.name] = raised
-        try:
-            async with asyncio.timeout(ROW_S):
-                await self._kept.keep(raised)
-        except (StoreError, TimeoutError) as error:
-            why = str(error) or f"no answer within {ROW_S:g} s"
-            log.error("an alert is told before it could be written down", alert=raised.name, error=why)
+    async def _tell_raised(self, notices: list[Notice], until: float) -> None:
+        """Tell everybody of these raises when their rows are there, at `until` (s of the loop) at the latest."""
+        hindered = await self._write(until) if notices else ""
+        for notice in notices:
+            raised = self.raised[notice.name]
+            if self._written.get(notice.name) != raised:
+                log.error("an alert is told before it could be written down", alert=notice.name, error=hindered)
+            self._announce(raised, notice)
 
     def _announce(self, raised: Raised, notice: Notice) -> None:
         """Tell everybody that it is raised."""
@@ -269,21 +285,60 @@ class Alerts:
             each.name: replace(each, told=each.announced and (each.name, each.raised_at) not in raises) for each in rows
         }
 
-    async def _write(self) -> bool:
-        """Have the outbox say what is raised; False: it could not be written wholly."""
-        rows = self._rows()
+    # -- what the outbox says -----------------------------------------------------------------------------------------
+
+    async def _write(self, until: float) -> str:
+        """Have the outbox say what is raised, and wait for that until then (s of the loop), unless it is late already.
+        What hinders it; "": it says so."""
+        loop = asyncio.get_running_loop()
+        if self._writing is None or self._writing.done():
+            if self._writing is not None:
+                self._writing.result()  # a fault in it that nobody waited for
+            self._writing, self._late = loop.create_task(self._bring(), name="alerts: rows"), False
+        writing = self._writing
+        if not self._late:
+            await asyncio.wait({writing}, timeout=max(0.0, until - loop.time()))
+            self._late = not writing.done()
+            if self._late:
+                log.error("which alerts are raised is not written down yet; not waiting for it any more")
+                writing.add_done_callback(lambda _: self._kick.set())
+        return f"no answer within {ROW_S:g} s" if self._late else writing.result()
+
+    async def _bring(self) -> str:
+        """Write until nothing is left to be written. What hindered it; "": nothing."""
         try:
-            while self._unwritten:
-                await self._kept.end(self._unwritten[0])
-                self._unwritten.popleft()
-            for name in [name for name in self._written if name not in rows]:
-                await self._kept.clear(name)
-                del self._written[name]
-            for name, raised in rows.items():
-                if self._written.get(name) != raised:
-                    await self._kept.keep(raised)
-                    self._written[name] = raised
+            while await self._write_one():
+                pass
         except StoreError as error:
             log.error("which alerts are raised could not be written down; trying again", error=str(error))
+            return str(error)
+        return ""
+
+    async def _write_one(self) -> bool:
+        """The next of what the outbox does not say yet; False: nothing. Whose row is waited for comes first."""
+        rows = self._rows()
+        other = [raised for name, raised in rows.items() if self._written.get(name) != raised]
+        new = [raised for raised in other if not raised.announced]
+        gone = [name for name in self._written if name not in rows]
+        if new:
+            await self._keep(new[0])
+        elif self._unwritten:
+            over = self._unwritten[0]
+            await self._kept.end(over)
+            # Meanwhile a later one may have pushed it out.
+            if self._unwritten[0] is over:
+                self._unwritten.popleft()
+        elif gone:
+            self._written[gone[0]] = None
+            await self._kept.clear(gone[0])
+            del self._written[gone[0]]
+        elif other:
+            await self._keep(other[0])
+        else:
             return False
         return True
+
+    async def _keep(self, raised: Raised) -> None:
+        self._written[raised.name] = None
+        await self._kept.keep(raised)
+        self._written[raised.name] = raised

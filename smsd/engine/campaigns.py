@@ -1,12 +1,12 @@
 """What can be done with a campaign as a whole, and when is it over?
 
-It is made, looked at, paused, resumed and cancelled here; the outbox keeps what was said about it and asks it at every
-claim. Two things are work of their own. A cancelled campaign may have a million messages that wait: they are cancelled
-in small steps with rests between them, which go on after a restart; and as long as calls are under way for some, those
-that come back are cancelled too. And a campaign is complete when its last message has left the queue: those of which a
-message left are looked at, once a second at most, and each is told of once until something of it waits again. One that
-ends within the last second of a process is not told of: its status says it. Who may ask, and what a submission is, is
-not known here.
+It is made, looked at, paused, resumed, cancelled and deleted here; the outbox keeps what was said about it and asks it
+at every claim. Two things are work of their own. A cancelled campaign may have a million messages that wait: they are
+cancelled in small steps with rests between them, which go on after a restart; and as long as calls are under way for
+some, those that come back are cancelled too. And a campaign is complete when its last message has left the queue: those
+of which a message left are looked at, once a second at most, and each is told of once until something of it waits
+again. One that ends within the last second of a process is not told of: its status says it. Who may ask, and what a
+submission is, is not known here.
 """
 
 from __future__ import annotations
@@ -171,6 +171,15 @@ class Campaigns:
             self._doomed.append((tenant, id))
             self._work.set()
         return found
+
+    async def delete(self, campaign: Campaign) -> bool:
+        """Take it away if it never had a message, nothing holds it up and nobody hands messages to it now: these are
+        to find its rate and hours. False: it is another, or not there."""
+        tenant, id = campaign.tenant, campaign.id
+        if self.trials.is_tried(tenant, id) or not await self._kept.unmake(tenant, id):
+            return False
+        self._tell(Kind.CAMPAIGN_DELETED, campaign)
+        return True
 
     def _tell(self, kind: Kind, campaign: Campaign, **more: object) -> None:
         self._bus.publish(kind, self._clock.wall(), tenant=campaign.tenant, campaign=campaign.id, **more)

@@ -134,7 +134,8 @@ class Deciding:
         shut = self._telling.terrain.shut
         for line in seen.stuck:
             if line.route == NOWHERE and shut.intersection(line.groups):
-                return Decided("campaign_paused", f"campaign {line.campaign} is paused or cancelled: resume it")
+                words = f"campaign {line.campaign} is paused (resume it) or cancelled (for good)"
+                return Decided("campaign_paused", words)
         names = [name for line in seen.stuck for name in line.route.split(",") if name in self._lanes]
         for name in names:
             standing = self._lanes[name].standing()

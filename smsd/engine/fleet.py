@@ -81,6 +81,7 @@ class Fleet:
                     self._allow_for_doubt(setting.provider, shared.pacer)
         for lane in self.lanes.values():
             self._join(lane, lane.rules.account)
+            await lane.trust()
 
     def _join(self, lane: Lane, account: str) -> None:
         """Let the lane charge its account's ceiling."""
@@ -91,10 +92,9 @@ class Fleet:
     async def _new(self, setting: Setting) -> Lane:
         kept = self._kept.get(setting.name)
         health = self._known_health(setting, kept)
-        if health != kept:
-            # With which credentials it is called from now on: that they were changed is seen by this later.
-            await self._outbox.save_provider(health)
         lane = Lane(setting, health, self._outbox, self._bus, self._clock, self._changed)
+        # With which credentials it is called from now on: that they were changed is seen by this later.
+        lane.unwritten = health != kept
         await self._seed_from_outbox(lane)
         return lane
 
@@ -108,9 +108,7 @@ class Fleet:
         """What was written down, unless credentials changed meanwhile or a wrong clock wrote it."""
         fingerprint = setting.fingerprint()
         now = self._clock.wall()
-        health = (kept or Health(setting.name, fingerprint)).with_credentials(fingerprint, now)
-        if health.trusted_since is not None and health.trusted_since > now:
-            health = replace(health, trusted_since=now)
+        health = (kept or Health(setting.name, fingerprint)).with_credentials(fingerprint, now).trusted_by(now)
         furthest = now + max(LONGEST_COOLDOWN_MS, setting.rules.cooldown_ms)
         if health.cooling_until is not None and health.cooling_until > furthest:
             health = replace(health, cooling_until=now + setting.rules.cooldown_ms)
@@ -158,7 +156,7 @@ class Fleet:
         self, settings: Sequence[Setting], accounts: Mapping[str, Pace], retired: Sequence[Setting] = ()
     ) -> Prepared:
         """Whatever has to be read before the lanes can become what `settings` say; apply it at once. Raises StoreError;
-        nothing has changed then. `retired`: as in `open`."""
+        nothing has changed then, in the outbox neither. `retired`: as in `open`."""
         prepared = Prepared(self, settings, accounts)
         try:
             for setting in settings:
@@ -208,6 +206,11 @@ class Fleet:
             self._join(made[setting.name], setting.rules.account)
             made[setting.name].change(setting)
         return gone
+
+    def step_followed(self) -> None:
+        """The wall clock was stepped, and what is due has followed it."""
+        for lane in self.known.values():
+            lane.step_followed()
 
     def now(self) -> int:
         """Boot time, us."""

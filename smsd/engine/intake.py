@@ -134,13 +134,13 @@ class Intake:
         done: Done,
         *,
         exempt: bool = False,
-        flood: bool = False,
+        flood: object | None = None,
     ) -> None:
         """Validate, persist, then call `done` exactly once. Never raises for what a caller sent.
 
         `exempt`: smsd's own answer to a STOP, START or HELP. It may go to a number that is suppressed, and neither what
-        its tenant is bound to nor how long texts may be counts for it. `flood`: one of very many that its client hands
-        in at once (`flood`); a client's own keep their order as long as it does not say so of some only.
+        its tenant is bound to nor how long texts may be counts for it. `flood`: whoever hands it in with very many
+        others at once (module `flood`); a client's own keep their order as long as it does not say so of some only.
         """
         now = self._clock.wall()
         rules = replace(self._rules, tenants={}, max_chars=0, max_segments=0) if exempt else self._rules
@@ -156,8 +156,10 @@ class Intake:
         if found.idempotency_key is not None and self._waits_for_first(found, done):
             return
         self._under_way += 1
-        accept_it = self._flood.one_of_many if flood else self._flood.one
-        accept_it(found, partial(self._stored, found, done))
+        if flood is None:
+            self._flood.one(found, partial(self._stored, found, done))
+        else:
+            self._flood.one_of_many(found, partial(self._stored, found, done), flood)
 
     def preview(self, submission: Submission, origin: Origin) -> Draft | Refusal:
         """What would become of a submission, before the outbox is asked: nothing is accepted; the draft has no id."""

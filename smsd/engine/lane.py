@@ -73,6 +73,8 @@ class Lane:
         self._outbox = outbox
         self._bus = bus
         self._changed = changed
+        self.unwritten = False
+        """What is known of it is yet to be written down: `trust` or `look` does."""
         self._unbroken = False
         """Its breaker was open when the configuration took it away; that is to be told."""
         self._rate_dropped = False
@@ -125,7 +127,9 @@ class Lane:
         """Notice what time alone has changed; what of it is worth telling, to be awaited."""
         if self.condition.probe_begins():
             self._changed(self)
-        return self.recover() if self.condition.has_cooled() else None
+        if self.condition.has_cooled():
+            return self.recover()
+        return self._save() if self.unwritten else None
 
     def room(self, wanted: int, *, in_turn: bool = True) -> int:
         """How many of `wanted` attempts may be claimed now: in-flight places, and slots that come soon. `in_turn`: see
@@ -220,6 +224,8 @@ class Lane:
             await self._learnt(trusted, (Kind.PROVIDER_BREAKER_CLOSED, {"reason": "it has no breaker any more"}))
             return
         if trusted is self.health:
+            if self.unwritten:
+                await self._save()
             return
         if self.health.halted is not None:
             self.experience.begin_slowly()
@@ -316,7 +322,15 @@ class Lane:
         await self._save()
         self._publish(news)
 
+    def step_followed(self) -> None:
+        """The wall clock was stepped, and what is due has followed it: so does since when it is trusted."""
+        health = self.health.trusted_by(self._clock.wall())
+        if health is not self.health:
+            self.condition.become(health)
+            self.unwritten = True
+
     async def _save(self) -> None:
+        self.unwritten = False
         try:
             await self._outbox.save_provider(self.health)
         except StoreError as error:

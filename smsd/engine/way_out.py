@@ -204,6 +204,7 @@ class WayOut:
     def step_followed(self) -> None:
         """What is due has followed the clock."""
         now = self._clock.wall()
+        self._fleet.step_followed()
         self.dispatcher.hold(False)
         self.reconciler.doubt(now)
         self.janitor.notice(now)

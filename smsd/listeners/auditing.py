@@ -4,7 +4,7 @@ Whatever needs the scope admin and does more than look, whatever changes a campa
 when an admin does it: a line before it is done, closed by what became of it; by how many messages it was done to, where
 one act is about many. The table of operations wraps its handlers
 here, so that no door and no later operation can go past it. The pieces of a backup after its first are one act with
-that.
+that, and so are those of a bulk retry or deletion. What only tries what would be done (`dry_run`) is none.
 
 Somebody who may not ask for an operation leaves no line: nothing is done, and anybody could fill the disk by it.
 
@@ -25,7 +25,7 @@ import msgspec
 from smsd import wire
 from smsd.core.address import mask
 from smsd.core.units import rfc3339
-from smsd.engine.auditing import Act
+from smsd.engine.auditing import Act, Much
 from smsd.engine.service import ReloadRefusedError, Service
 from smsd.listeners import showing
 from smsd.listeners.callers import INTERNAL, Caller, ProblemError, Scope, store_fault
@@ -80,10 +80,11 @@ def audited(name: str, scope: Scope, handler: Handler) -> Handler:
 
     @functools.wraps(handler)
     async def recorded(service: Service, caller: Caller, request: Any) -> msgspec.Struct:
-        if not (always or Scope.ADMIN in caller.scopes) or _goes_on(request):
+        if not (always or Scope.ADMIN in caller.scopes) or _goes_on(request) or _only_tries(request):
             return await handler(service, caller, request)
-        act = act_of(caller, name, request)
-        return await service.office.auditing.recorded(act, lambda: handler(service, caller, request), code_of, much_of)
+        act, further = act_of(caller, name, request), _is_further(request)
+        recorded = service.office.auditing.recorded
+        return await recorded(act, lambda: handler(service, caller, request), code_of, much_of, further=further)
 
     return recorded
 
@@ -91,6 +92,15 @@ def audited(name: str, scope: Scope, handler: Handler) -> Handler:
 def _goes_on(request: Any) -> bool:
     """Whether it is a further piece of something that was begun, and recorded, before."""
     return isinstance(request, wire.Backup) and request.snapshot is not None
+
+
+def _only_tries(request: Any) -> bool:
+    return getattr(request, "dry_run", False) is True
+
+
+def _is_further(request: Any) -> bool:
+    """Whether it says where the piece before it ended."""
+    return isinstance(request, wire.FailedDelete) and request.cursor is not None
 
 
 def act_of(caller: Caller, name: str, request: msgspec.Struct) -> Act:
@@ -137,16 +147,14 @@ def _safe(text: str) -> str:
     return shown if shown.isprintable() else "".join(each if each.isprintable() else "?" for each in shown)
 
 
-def much_of(answer: msgspec.Struct) -> str:
+def much_of(answer: msgspec.Struct) -> Much | None:
     """To how many messages it was done, of an act that is about many."""
     match answer:
         case wire.RetriedView():
-            done = f"{answer.retried} retried"
+            return Much({"retried": answer.retried, "skipped": answer.skipped_total}, answer.more)
         case wire.DeletedView():
-            done = f"{answer.deleted} deleted"
-        case _:
-            return ""
-    return f"{done}, {answer.skipped_total} skipped" if answer.skipped_total else done
+            return Much({"deleted": answer.deleted, "skipped": answer.skipped_total}, answer.more)
+    return None
 
 
 def code_of(error: Exception) -> str:

@@ -18,6 +18,7 @@ from smsd.core.acceptance import MAX_CAMPAIGN, Fault, Origin
 from smsd.core.campaign import Campaign, Move, Terms
 from smsd.engine.planning import GoneError, TooManyError
 from smsd.engine.service import Service
+from smsd.engine.trials import Trial
 from smsd.listeners import showing
 from smsd.listeners.callers import Caller, ProblemError
 from smsd.listeners.campaign_terms import as_repeated, faults_of, terms_of
@@ -81,6 +82,29 @@ async def resume(service: Service, caller: Caller, request: wire.CampaignResume)
 async def cancel(service: Service, caller: Caller, request: wire.CampaignCancel) -> wire.CampaignView:
     """Cancel all messages of a campaign that wait, for good."""
     return await _moved(service, caller, request, Move.CANCEL)
+
+
+async def delete(service: Service, caller: Caller, request: wire.CampaignDelete) -> wire.CampaignDeleted:
+    """Take a campaign away that never had a message."""
+    named = await _one(service, caller, request)
+    if not await service.office.campaigns.delete(named):
+        for found in await service.office.campaigns.find(named.id, named.tenant):
+            raise _stays(found)
+        raise _not_found(request.id)
+    return wire.CampaignDeleted(named.id, named.tenant)
+
+
+def _stays(found: Campaign) -> ProblemError:
+    """Why it was not taken away, and what can be done."""
+    if found.cancelled_at is not None:
+        why = "is cancelled, and stays so: nothing of it will be sent"
+    elif found.counts.total:
+        why = "has messages or had some, so it stays: cancel it if some wait that are not to be sent"
+    elif found.paused_at is not None:
+        why = "is paused: resume it first"
+    else:
+        why = "is being given messages just now, so it stays: cancel it if they are not to be sent"
+    return ProblemError.of("wrong_state", f"Campaign {found.id} {why}.", "id")
 
 
 async def _moved(service: Service, caller: Caller, request: wire.CampaignNamed, move: Move) -> wire.CampaignView:
@@ -150,21 +174,12 @@ async def created(
             recipients = await _begun(service, caller, request, common, recipients, handing)
         async with kept.trials.trying(tenant, id, terms) as trial:
             made = trial.campaign
-            if made.terms != as_repeated(request, terms, made.terms):
-                text = (
-                    f"Campaign {id} is there with another name, rate or hours. Repeat it as it was, or use another id."
-                )
-                raise ProblemError.of("key_conflict", text, "id")
-            if made.cancelled_at is not None:
-                raise _cancelled(id)
-            try:
-                await _handed_in(recipients, common, handing)
-            finally:
-                trial.used = bool(_there(handing)) or not handing.taken
-            if trial.is_new and not trial.used and handing.ended is None:
-                raise _none_taken(handing)
+            _check(made, request, terms)
+            await _handed_in(recipients, common, handing, trial)
         if handing.ended is not None:
             raise _ended(id, handing)
+        if not trial.used and (trial.is_new or trial.gone):
+            raise _none_taken(handing, None if trial.gone else id)
         (made,) = await kept.find(id, tenant) or (made,)
         return wire.CampaignMade(
             id=id,
@@ -180,15 +195,29 @@ async def created(
         )
 
 
-async def _handed_in(recipients: Recipients, common: Mapping[str, Any], handing: Handing) -> None:
-    """All of them, unless it ends before; then all that were handed in are answered."""
+def _check(made: Campaign, request: wire.CampaignCreate, terms: Terms) -> None:
+    """Whether messages can be handed to what is there. Raises ProblemError."""
+    if made.terms != as_repeated(request, terms, made.terms):
+        text = f"Campaign {made.id} is there with another name, rate or hours. Repeat it as it was, or use another id."
+        raise ProblemError.of("key_conflict", text, "id")
+    if made.cancelled_at is not None:
+        raise _cancelled(made.id)
+
+
+async def _handed_in(recipients: Recipients, common: Mapping[str, Any], handing: Handing, trial: Trial) -> None:
+    """All of them, unless it ends before; then all that were handed in are answered. A campaign is wanted without any
+    only by who is read to the end and named none."""
+    for_nobody = False
     try:
         async with aclosing(recipients):
             await hand_in(recipients, common, handing, handing.taken)
+        for_nobody = not handing.taken
     except BrokenOffError as error:
         handing.break_off(handing.taken, error.fault)
     finally:
+        trial.used = True  # until all are answered: whoever is cancelled here has messages that may still come
         await handing.end()
+        trial.used = for_nobody or bool(_there(handing))
 
 
 async def _begun(
@@ -220,9 +249,15 @@ def _there(handing: Handing) -> int:
     return handing.accepted + handing.failed + handing.replayed
 
 
-def _none_taken(handing: Handing) -> ProblemError:
-    """The code says whether the same may be taken later."""
+def _none_taken(handing: Handing, stays: str | None = None) -> ProblemError:
+    """The code says whether the same may be taken later. `stays`: the campaign that was made and is there all the same,
+    because others use it or it could not be taken away."""
     text = f"none of {handing.refused} recipients can be taken, so no campaign was made: mend them"
+    if stays is not None:
+        text = (
+            f"none of {handing.refused} recipients can be taken: mend them. Campaign {stays} was made all the same and "
+            "stays for now: leave its name, rate and hours as they are"
+        )
     each = [Fault(f"recipients[{one.index}]", one.code, one.message) for one in handing.errors]
     code = "limit_exceeded" if all(one.code == "limit_exceeded" for one in handing.errors) else "invalid_value"
     return ProblemError(Fault("recipients", code, text), *each)

@@ -212,7 +212,7 @@ class Connection(asyncio.Protocol):
         try:
             content_hash = wire.content_hash(submission) if submission.idempotency_key is not None else None
             done = partial(self._submitted, slot)
-            self._intake.submit(submission, self._origin, content_hash, done, flood=self._floods)
+            self._intake.submit(submission, self._origin, content_hash, done, flood=self if self._floods else None)
         except RecursionError:
             self._answer(slot, wire.encode_error(slot.ref, (wire.TOO_DEEP,)))
         except Exception:

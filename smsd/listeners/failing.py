@@ -28,6 +28,9 @@ USUAL = 1_000
 RECORDS_MOST = 500
 RECORDS_USUAL = 50
 
+FORCED = "Retry it by POST /v1/messages/ID/retry with `force`"
+"""A record's retry has no such field."""
+
 FILTERS = ("tenant", "campaign", "category", "user", "to", "provider", "since", "until")
 
 
@@ -174,7 +177,7 @@ async def retry_record(service: Service, caller: Caller, request: wire.RetryReco
     if isinstance(found, Fault):
         raise ProblemError(found)
     if isinstance(found, WrongState):
-        raise StateError(showing.why_not_retried(found), found.message.state)
+        raise StateError(showing.why_not_retried(found, FORCED), found.message.state)
     if found is None:
         raise _no_record(request.id)
     return wire.RecordRetried(True, "SMS retry pending", None, found.message.state.label)

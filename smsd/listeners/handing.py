@@ -90,7 +90,7 @@ class Handing:
         self._in_flight += 1
         self.taken = index + 1
         done = partial(self._answered, index)
-        self._intake.submit(submission, self._origin, content_hash, done, flood=True)
+        self._intake.submit(submission, self._origin, content_hash, done, flood=self)
 
     def refuse(self, index: int, faults: Sequence[Fault]) -> None:
         """One that is none, or that the intake refuses."""

@@ -84,6 +84,7 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "campaign_cancel", wire.CampaignCancel, wire.CampaignView, _SEND, _OWN, campaigning.cancel, "campaign"
         ),
+        Operation("campaign_delete", wire.CampaignDelete, wire.CampaignDeleted, _SEND, _OWN, campaigning.delete),
         Operation("campaign_status", wire.CampaignStatus, wire.CampaignStatusView, _READ, _OWN, campaigning.status),
         Operation("stats", wire.Stats, wire.StatsView, _READ, _OWN, handlers.stats),
         Operation("alerts", wire.Alerts, wire.AlertList, _READ, _ALL, alerting.alerts),

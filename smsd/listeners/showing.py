@@ -75,15 +75,18 @@ def stats(found: Stats, alerts: list[wire.AlertView] | None, *, load: bool) -> w
     )
 
 
-def why_not_retried(found: WrongState) -> str:
-    """Why a message was not opened again."""
+FORCED = "Retry with `force`"
+
+
+def why_not_retried(found: WrongState, forced: str = FORCED) -> str:
+    """Why a message was not opened again. `forced`: how one is that may have been taken."""
     message = found.message
     if found.closed:
         return f"Its campaign {message.campaign} is cancelled: submit it anew, in another campaign or in none."
     if message.redacted:
         return "Its text and its number are redacted ([outbox] redact_text_after): there is nothing left to send."
     if message.state is State.FAILED:
-        return "It failed UNCERTAIN: the provider may have taken it. Retry with `force` if a second copy is acceptable."
+        return f"It failed UNCERTAIN: the provider may have taken it. {forced} if a second copy is acceptable."
     return f"The message is {message.state.label}; only failed, undelivered and expired ones can be retried."
 
 

@@ -30,6 +30,7 @@ _COLUMNS: Final = "nr, at, who, tenant, operation, subject, detail, outcome"
 
 _BEGIN: Final = "INSERT INTO audit (at, who, tenant, operation, subject, detail) VALUES (?, ?, ?, ?, ?, ?) RETURNING nr"
 _END: Final = "UPDATE audit SET outcome = ?, detail = coalesce(?, detail) WHERE nr = ? AND outcome IS NULL"
+_REOPEN: Final = "UPDATE audit SET outcome = NULL WHERE nr = ?"
 _NEWEST: Final = "SELECT max(nr) FROM audit"
 _OLDEST: Final = "SELECT min(nr) FROM audit"
 _PAGE: Final = f"SELECT {_COLUMNS} FROM audit WHERE nr < ? AND nr >= ?{{narrowed}} ORDER BY nr DESC LIMIT ?"
@@ -50,6 +51,10 @@ class SqliteAudit:
     async def end(self, nr: int, outcome: str, detail: str | None = None) -> None:
         """See Audit.end."""
         await self._hands.change(lambda db, _: _changed(db, (outcome, detail, nr)))
+
+    async def reopen(self, nr: int) -> bool:
+        """See Audit.reopen."""
+        return await self._hands.change(lambda db, _: db.execute(_REOPEN, (nr,)).rowcount > 0)
 
     async def page(
         self,

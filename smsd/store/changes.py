@@ -156,11 +156,14 @@ def reopen(
     if message is None:
         return None
     doubtful = message.state is State.FAILED and message.error and message.error.category is Category.UNCERTAIN
-    if not may(message.state, Event.REOPEN) or (doubtful and not force) or message.redacted:
+    if not may(message.state, Event.REOPEN) or message.redacted:
         return WrongState(message)
     if message.campaign is not None and gates.is_closed(message.tenant, message.campaign):
         return WrongState(message, closed=True)
-    expect(change(db, REOPEN, [(due, expires_at, message.seq, int(message.state))]), 1)
+    if doubtful and not force:
+        return WrongState(message)
+    early = max(0, (message.send_at or 0) - due)  # it may have failed long before its time, at its acceptance
+    expect(change(db, REOPEN, [(due + early, expires_at + early, message.seq, int(message.state))]), 1)
     flow = flows.number(db, (message.route, int(message.priority), message.tenant, message.campaign))
     if flow != message.flow:  # it was swept away
         db.execute(CHANGE_FLOW, (flow, message.seq))

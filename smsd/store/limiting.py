@@ -5,7 +5,8 @@ The limits' part in the two transitions that meet them, inside the open transact
 one after the other, so each sees what was charged for those before it. A batch that no rule concerns never comes here.
 
 When quiet hours begin, a whole backlog is put off until the morning, and a provider's rate lets few of it come to a
-claim at once. So the next of the same flow are put off beside one that is, in the same commit.
+claim at once. So the next of the same flow are put off beside one that is, in the same commit: so few, over all flows
+of the batch, that neither a claim nor an acceptance of its neighbours waits for them.
 """
 
 from __future__ import annotations
@@ -47,15 +48,14 @@ from smsd.store.statements.accepting import FIRST_OF_ITS_KIND
 from smsd.store.statements.claiming import HOLD_UP, REFUSE
 from smsd.store.telling import Teller
 
-QUIET_AT_ONCE = 200
-"""Messages of a flow that are looked at beside one that quiet hours put off: some milliseconds."""
+QUIET_AT_ONCE = 64
+"""Messages that are looked at in one batch of claims beside those that quiet hours put off, over all their flows
+together: some milliseconds. Who is left over is looked at beside later claims of its flow."""
 
 NEXT_OF_FLOW = (
-    "SELECT seq, attempt, recipient FROM (SELECT seq, attempt, recipient, held FROM messages "
-    "INDEXED BY messages_pending WHERE state = 0 AND flow = ? AND due <= ? AND (due, seq) > (?, ?) "
-    f"ORDER BY due, seq LIMIT ?) WHERE held IS NULL OR held = '{Reason.QUIET_HOURS}'"
+    "SELECT seq, attempt, recipient, held FROM messages INDEXED BY messages_pending "
+    "WHERE state = 0 AND flow = ? AND due <= ? AND (due, seq) > (?, ?) ORDER BY due, seq LIMIT ?"
 )
-"""Without those that a limit holds up: they have turns that would have to be given back."""
 
 Answer = Message | Blocked | None
 
@@ -199,13 +199,20 @@ class Turnstile:
 
     def _put_off_next(self, claimed: Collection[int]) -> None:
         """Those behind one that quiet hours put off, as far as these hold them up too. Without the `claimed` ones,
-        which are judged themselves."""
-        for flow, (first, now) in self._quiet.items():
-            values = (flow, now, first.due, first.seq, QUIET_AT_ONCE)
-            for seq, attempt, recipient in self._db.execute(NEXT_OF_FLOW, values).fetchall():
+        which are judged themselves, and those that a limit holds up: they have turns that would have to be given back.
+
+        Each flow has an equal share of what may be looked at, and of what those before it have left."""
+        left = QUIET_AT_ONCE
+        for flows_before, (flow, (first, now)) in enumerate(self._quiet.items()):
+            share = -(-left // (len(self._quiet) - flows_before))
+            found = self._db.execute(NEXT_OF_FLOW, (flow, now, first.due, first.seq, share)).fetchall()
+            left -= len(found)
+            for seq, attempt, recipient, was in found:
                 due, held, held_by = start(self._charges.rules.quiet, first.tenant, recipient, first.priority, now)
-                if held is not None and seq not in claimed:
+                if held is not None and was in {None, Reason.QUIET_HOURS} and seq not in claimed:
                     self._waits.append((seq, attempt, due, held, held_by, None))
+            if not left:
+                return
 
     def _refuse(self, message: Message, refusal: Refuse) -> None:
         error = message.error = refusal.error

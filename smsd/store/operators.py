@@ -138,6 +138,10 @@ class Audit(Protocol):
         """What became of it; with another `detail` if told."""
         ...
 
+    async def reopen(self, nr: int) -> bool:
+        """More of the same is about to be done: its outcome is open again. Durable. False: the line is gone."""
+        ...
+
     async def page(
         self,
         tenant: str | None,

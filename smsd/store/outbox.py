@@ -106,8 +106,9 @@ class Outbox(Protocol):
         force: bool,
         due: Instant | None = None,
     ) -> Message | WrongState | None:
-        """An operator's retry: failed, undelivered, expired -> pending, a new round, due at `due` (None: now). A failed
-        UNCERTAIN one only with `force`. A due time and expiry anew, crashes forgotten; history stays."""
+        """An operator's retry: failed, undelivered, expired -> pending, a new round, due at `due` (None: now) but not
+        before its `send_at`; it ends as much later as it is due later by that. A failed UNCERTAIN one only with
+        `force`. A due time and expiry anew, crashes forgotten; history stays."""
         ...
 
     async def receive(self, receipts: Sequence[Receipt], now: Instant, spread: float = 0.0) -> list[Received]:

@@ -45,6 +45,8 @@ __all__ = ["ANSWERS", "CHECKPOINT_ROWS", "IDLE_ROWS", "IDLE_S", "MAX_ROWS", "TRY
 MAX_ROWS = 2_000
 """Rows of one commit: about 15 ms of work, so a claim never waits longer behind a flood of acceptances."""
 
+UNKNOWN = "the commit failed ({}), so this may or may not be recorded: repeat it with the same idempotency key"
+
 TRY_AGAIN_S = 1.0
 """Between two tries of what keeps trying."""
 
@@ -70,6 +72,8 @@ class Writer:
         self._on_commit = on_commit
         self._accepts: deque[Accept] = deque()
         self._others: deque[Operation] = deque()
+        self._in_hand: list[list[Operation]] = []
+        """Parts of the batch that is being written and not answered, the next one last."""
         self._kept: list[Operation] = []
         self._kept_until = 0.0
         self._late: list[Operation] = []
@@ -140,12 +144,19 @@ class Writer:
             await self._commit_for_ever()
         except Exception as error:
             # A fault of this program. Nothing may wait for ever behind it, and nothing may be promised after it.
+            self._closing = True  # first: whoever is answered may hand in the next
             self._break(StoreBrokenError(f"the outbox's writer failed ({describe(error)})"), error)
-            answer_all([*self._accepts, *self._others], self._refusal())
-            self._accepts.clear()
-            self._others.clear()
-            self._closing = True
+            self._give_up(describe(error))
         self._refuse_late()
+
+    def _give_up(self, why: str) -> None:
+        """Answer all that waits. What was in hand may have been committed or not."""
+        in_hand, self._in_hand = self._in_hand, []
+        for part in reversed(in_hand):
+            answer_all(part, OutcomeUnknownError(UNKNOWN.format(why)))
+        answer_all([*self._accepts, *self._others], self._refusal())
+        self._accepts.clear()
+        self._others.clear()
 
     async def _commit_for_ever(self) -> None:
         while True:
@@ -203,11 +214,12 @@ class Writer:
     # --- one batch ---------------------------------------------------------------------------------------------------
 
     async def _write(self, batch: list[Operation]) -> None:
-        batch = self._refuse(batch)
-        pending = [batch] if batch else []
-        while pending:
-            part = pending.pop()
+        self._in_hand = [batch]
+        await self._refuse(batch)
+        while self._in_hand:
+            part = self._in_hand[-1]
             if self.broken is not None:
+                self._in_hand.pop()
                 answer_all(part, self._refusal())
                 continue
             began = self._loop.time()
@@ -216,25 +228,27 @@ class Writer:
                 rows = sum(operation.size for operation in part)
                 self._upkeep.wrote(rows)
                 took = self._loop.time() - began
+                self._in_hand.pop()
                 await answer_in_slices(part)
                 self._on_commit(took, rows)  # behind the answers: what it tells of may follow from them
             elif result.fault is Fault.ROW and len(part) > 1:
                 middle = len(part) // 2
-                pending += [part[middle:], part[:middle]]
+                self._in_hand[-1:] = [part[middle:], part[:middle]]
             else:
                 await self._failed(part, result)
+                self._in_hand.pop()
         if self._upkeep.is_overdue and self.broken is None:
             await self._checkpoint()
 
-    def _refuse(self, batch: list[Operation]) -> list[Operation]:
-        """The batch without the acceptances for which there is no room; they are answered, in order."""
+    async def _refuse(self, batch: list[Operation]) -> None:
+        """Take from the batch in hand the acceptances for which there is no room; they are answered, in order."""
         accepts = [o for o in batch if isinstance(o, Accept)]
-        if not accepts or self.broken is not None:
-            return batch
-        if not self._room.refuses():
-            return batch
+        if not accepts or self.broken is not None or not self._room.refuses():
+            return
+        others = [o for o in batch if not isinstance(o, Accept)]
+        self._in_hand = [others] if others else []
         answer_all(accepts, DiskFullError("the disk is almost full: free space on [daemon] state_dir"))
-        return [o for o in batch if not isinstance(o, Accept)]
+        await asyncio.sleep(0)  # each may be followed by another at once
 
     async def _transact(self, batch: list[Operation]) -> Result:
         ledger, guard = self._ledger, self._guard
@@ -261,10 +275,7 @@ class Writer:
         assert result.cause is not None
         what = str(result.cause) if isinstance(result.cause, StoreError) else describe(result.cause)
         if result.stage is Stage.UNKNOWN:
-            unknown = OutcomeUnknownError(
-                f"the commit failed ({what}), so this may or may not be recorded: "
-                "repeat it with the same idempotency key"
-            )
+            unknown = OutcomeUnknownError(UNKNOWN.format(what))
             self._break(unknown, result.cause)
             answer_all(part, unknown)
         elif result.fault is Fault.FULL:

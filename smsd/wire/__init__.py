@@ -19,6 +19,8 @@ from smsd.wire.callbacks import CallbackList, CallbackView, HookCallsView, Regis
 from smsd.wire.campaigns import (
     CampaignCancel,
     CampaignCreate,
+    CampaignDelete,
+    CampaignDeleted,
     CampaignFault,
     CampaignList,
     CampaignMade,
@@ -174,6 +176,8 @@ __all__ = [
     "Callbacks",
     "CampaignCancel",
     "CampaignCreate",
+    "CampaignDelete",
+    "CampaignDeleted",
     "CampaignFault",
     "CampaignList",
     "CampaignMade",

@@ -84,6 +84,10 @@ class CampaignCancel(CampaignNamed):
     """Cancel all of its messages that wait, for good."""
 
 
+class CampaignDelete(CampaignNamed):
+    """Take away one that has no message and never had any."""
+
+
 class CampaignStatus(CampaignNamed):
     """How far it is."""
 
@@ -120,6 +124,14 @@ class CampaignMade(msgspec.Struct):
     refused: int
     errors: list[CampaignFault]
     total: int
+
+
+class CampaignDeleted(msgspec.Struct):
+    """One that is there no more."""
+
+    id: str
+    tenant: str
+    deleted: bool = True
 
 
 class HoursView(msgspec.Struct, rename={"from_": "from"}):

@@ -48,12 +48,18 @@ class Campaigns:
         found["status"] = status
         return {"campaign": found}
 
+    def delete(self, request: Document) -> Document:
+        self.one(request)
+        del self.all[request["id"]]
+        return {"id": request["id"], "tenant": "shop", "deleted": True}
+
 
 @pytest.fixture
 def kept(fake: Fake) -> Campaigns:
     """Two of them."""
     found = Campaigns(fake)
     found.all = {"spring": campaign("spring"), "autumn": campaign("autumn", "completed", progress=1.0, queued=0)}
+    fake.__dict__.update(_campaign_delete=found.delete)
     for op in ("campaign_pause", "campaign_resume", "campaign_cancel"):
         setattr(fake, f"_{op}", found.move)
     fake.__dict__.update(_campaign=found.one, _campaigns=found.page)
@@ -109,3 +115,23 @@ def test_cancelled_only_if_it_is_meant(smsd: Run, fake: Fake, kept: Campaigns) -
     fake.refuse["campaign_resume"] = RefusedError("wrong_state", "Campaign spring is cancelled.", "id")
     assert smsd("campaign", "resume", "spring").code == 65
     assert smsd("campaign", "cancel").code == 64
+
+
+def test_deleted(smsd: Run, fake: Fake, kept: Campaigns) -> None:
+    assert smsd("campaign", "delete", "spring", "--tenant", "shop") == (0, "spring  deleted\n", "")
+    assert fake.requests[-1].items() >= {"op": "campaign_delete", "id": "spring", "tenant": "shop"}.items()
+    assert [*kept.all] == ["autumn"]
+    assert smsd("campaign", "delete", "autumn", "--json").documents[0]["deleted"] is True
+    assert smsd("campaign", "delete", "autumn").code == 65
+    fake.refuse["campaign_delete"] = RefusedError("wrong_state", "Campaign autumn has messages: cancel it.", "id")
+    stays = smsd("campaign", "delete", "autumn")
+    assert (stays.code, "smsd campaign cancel autumn" in stays.err) == (65, True)
+
+
+@pytest.mark.parametrize("act", ["pause", "resume", "cancel"])
+def test_what_cannot_be_done_names_the_command_that_shows_a_campaign(
+    smsd: Run, fake: Fake, kept: Campaigns, act: str
+) -> None:
+    fake.refuse[f"campaign_{act}"] = RefusedError("wrong_state", "Campaign autumn is completed.", "id")
+    done = smsd("campaign", act, "autumn", *(("--yes",) if act == "cancel" else ()))
+    assert (done.code, "smsd campaign show autumn" in done.err, "smsd show" in done.err) == (65, True, False)

@@ -134,7 +134,7 @@ def test_every_op_of_the_daemon_has_a_method(fake: FakeDaemon) -> None:
     for name in set(wire.List.__struct_fields__) - {"limit", "cursor"}:
         assert name in filters
     acting = {"send", "cancel", "reschedule", "retry", "pause", "resume", "suppress", "unsuppress", "reload"}
-    acting |= {"campaign_create", "campaign_pause", "campaign_resume", "campaign_cancel"}
+    acting |= {"campaign_create", "campaign_pause", "campaign_resume", "campaign_cancel", "campaign_delete"}
     acting |= {"register", "replay", "failed_retry", "failed_delete", "plan"}
     assert acting | set(words.READS) == set(OPERATIONS)
     assert acting.isdisjoint(words.READS)

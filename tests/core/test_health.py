@@ -85,6 +85,12 @@ def test_a_halt_ends_when_the_credentials_change_and_nothing_else_does() -> None
     assert (changed.paused, changed.until(NOW), changed.cooling_until) == ("by ops", None, NOW + 60_000)
 
 
+def test_nobody_is_trusted_since_a_time_to_come() -> None:
+    resumed = FIT.resume(NOW)
+    assert (FIT.trusted_by(NOW), resumed.trusted_by(NOW), resumed.trusted_by(NOW + 1)) == (FIT, resumed, resumed)
+    assert resumed.trusted_by(NOW - 1) == FIT.resume(NOW - 1)
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 100), st.integers(1, 100), st.integers(0, 100)), max_size=20))
 def test_while_it_cools_no_throttle_brings_the_end_nearer(throttles: list[tuple[int, int, int]]) -> None:

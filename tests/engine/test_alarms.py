@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -296,6 +297,35 @@ async def test_without_the_sdk_each_is_logged(monkeypatch: pytest.MonkeyPatch) -
         ("error_rate", "ModuleNotFoundError"),
         ("disk", "ModuleNotFoundError"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("raise AttributeError('hush')", "AttributeError"),
+        ("def", "SyntaxError"),
+        ("import there_is_no_such_module", "ModuleNotFoundError"),
+        ("", "AttributeError"),  # it has no Client
+    ],
+)
+async def test_an_sdk_that_is_there_and_broken_holds_up_no_other(
+    memory: type[Memory], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str, error: str
+) -> None:
+    (tmp_path / "sentry_sdk.py").write_text(code)
+    whole = sys.modules["sentry_sdk"]
+    monkeypatch.delitem(sys.modules, "sentry_sdk")
+    monkeypatch.syspath_prepend(tmp_path)
+    sounder = SentrySounder(DSN, "host", memory)
+    with capture_logs() as lines:
+        sounder.sound(NOTICE)
+        sounder.sound(replace(NOTICE, name="disk"))
+        await until(lambda: len(lines) == 2)
+    assert [(line["alert"], line["error"]) for line in lines] == [("error_rate", error), ("disk", error)]
+    assert "hush" not in str(lines)
+    monkeypatch.setitem(sys.modules, "sentry_sdk", whole)
+    sounder.sound(OVER)
+    await sounder.close()
+    assert [each["message"] for each in memory.sent] == [OVER.text]
 
 
 async def test_what_sentry_s_client_did_not_send_by_the_end_is_logged(

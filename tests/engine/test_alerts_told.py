@@ -8,17 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from smsd.clock import Clock
-from smsd.core.alerting import AlertRules, Notice
+from smsd.core.alerting import AlertRules
 from smsd.core.events import Kind
 from smsd.core.units import HOUR, MINUTE
 from smsd.engine import alerts, office
-from smsd.engine.alarms import Done
-from smsd.engine.alarms_places import Where
 from smsd.engine.alerts import Alerts
 from smsd.store import StoreError
 from smsd.store.operators import Raised
-from tests.engine.watched import DENIED, Watched
+from tests.engine.watched import DENIED, Place, Watched
 
 
 @pytest.fixture
@@ -51,42 +48,6 @@ def test_an_alert_goes_out_though_it_cannot_be_written_and_is_written_later(rig:
         await rig.stop()
 
     rig.run(story)
-
-
-class Place:
-    """A webhook's place: down until it is up."""
-
-    answers = True
-
-    def __init__(self) -> None:
-        self.up = False
-        self.heard: list[str] = []
-        self.waiting: list[Notice] = []
-        self.done: Done | None = None
-
-    def made(self, where: Where, url: str, source: str, clock: Clock, done: Done) -> Place | None:
-        """As a start does."""
-        if where is not Where.WEBHOOK:
-            return None
-        self.done, self.waiting = done, []
-        return self
-
-    def hand_over(self) -> list[Notice]:
-        return self.waiting
-
-    def sound(self, notice: Notice) -> None:
-        self.waiting.append(notice)
-        self.deliver()
-
-    def deliver(self) -> None:
-        while self.up and self.waiting:
-            notice = self.waiting.pop(0)
-            self.heard.append(("+" if notice.raised else "-") + notice.name)
-            assert self.done is not None
-            self.done(notice)
-
-    async def close(self) -> None:
-        pass
 
 
 @pytest.fixture
@@ -236,23 +197,6 @@ def test_what_has_a_row_is_told_though_its_reason_is_gone_at_the_next_start(rig:
         await rig.start()
         await rig.seconds(70)
         assert rig.told == place.heard == ["+disk", "-disk"]
-        await rig.stop()
-
-    rig.run(story)
-
-
-def test_an_outbox_that_hangs_does_not_keep_it_back(rig: Watched, place: Place) -> None:
-    rig.alerts = AlertRules(disk=True)
-    place.up = True
-
-    async def story() -> None:
-        await rig.start()
-        Cut(rig, "before written")
-        rig.engine.service.store_full = True
-        rig.engine._bus.publish(Kind.OUTBOX_FULL, rig.clock.wall())
-        await rig.seconds(5)
-        assert rig.told == place.heard == ["+disk"]
-        assert await rig.kept() == ["disk"]
         await rig.stop()
 
     rig.run(story)

@@ -48,6 +48,24 @@ def told(rig: Rig, kind: Kind) -> list[dict[str, object]]:
     return [event.fields for event in rig.events if event.kind is kind]
 
 
+def test_deleted_it_is_told_of_once(rig: Rig) -> None:
+    async def story() -> None:
+        await rig.start()
+        campaigns = rig.engine.office.campaigns
+        await campaigns.make(SHOP.tenant, ID, Terms())
+        made = await found(rig)
+        async with campaigns.trials.trying(SHOP.tenant, ID, Terms()):
+            assert not await campaigns.delete(made), "its messages are to find its terms"
+        assert told(rig, Kind.CAMPAIGN_DELETED) == []
+        assert await campaigns.delete(made)
+        assert not await campaigns.delete(made)
+        assert told(rig, Kind.CAMPAIGN_DELETED) == [{"tenant": "shop", "campaign": ID}]
+        assert await campaigns.find(ID, None) == ()
+        await rig.stop()
+
+    rig.run(story)
+
+
 def test_paused_it_waits_and_resumed_it_goes_at_once(rig: Rig) -> None:
     async def story() -> None:
         await rig.start()

@@ -47,9 +47,9 @@ class Box:
 
         return tell
 
-    def many(self, first: int, count: int) -> None:
+    def many(self, first: int, count: int, of: str = "spring") -> None:
         for n in range(first, first + count):
-            self.flood.one_of_many(draft(n), self.done(n))
+            self.flood.one_of_many(draft(n), self.done(n), of)
 
     def one(self, n: int) -> None:
         self.flood.one(draft(n), self.done(n))
@@ -130,7 +130,35 @@ async def test_a_caller_that_fails_stops_no_flood(box: Box) -> None:
 
     box.one(10_000)
     for n in range(1, BESIDE + 1):
-        box.flood.one_of_many(draft(n), failing)
+        box.flood.one_of_many(draft(n), failing, "failing")
     box.many(100, 200)
     await box.all(201)
     assert len(reported) == BESIDE
+
+
+async def test_a_small_flood_does_not_wait_for_a_large_one(box: Box) -> None:
+    box.many(1, 3_000)
+    box.many(5_001, 2, of="two")
+    await box.all_of(5_002)
+    assert box.commit_of[5_002] <= 2, "with those that follow what was handed over already, by turns"
+    await box.all(3_002)
+    assert box.flood._waiting == {}
+
+
+@pytest.mark.parametrize(("part", "call"), [("_room", "refuses"), ("_upkeep", "wrote")], ids=["before", "behind"])
+async def test_all_are_answered_when_the_writer_dies(
+    box: Box, part: str, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a fault that nothing foresees: of the thread, of the file system; before a commit, or behind it."""
+
+    def dies(*_: object, **__: object) -> bool:
+        raise OSError(5, "statvfs")
+
+    monkeypatch.setattr(getattr(box.outbox._writer, part), call, dies)
+    box.many(1, 5_000)
+    await box.all(5_000)
+    assert Stored not in {type(result) for result in box.results.values()}
+    assert box.flood._waiting == {}
+    assert box.flood._handed == 0
+    box.one(6_000)
+    await box.all_of(6_000)

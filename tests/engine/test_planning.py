@@ -245,6 +245,7 @@ def test_an_end_that_nobody_knows_says_why(tmp_path: Path) -> None:
         said = await plan(rig, rows(1))
         assert said.decided_by is not None
         assert said.decided_by.limit == "campaign_paused"
+        assert said.decided_by.words == f"campaign {ID} is paused (resume it) or cancelled (for good)"
         assert (await plan(rig, [])).decided_by is None
         await rig.stop()
 

@@ -16,6 +16,10 @@ from smsd.store.sqlite import SqliteOutbox
 from tests.engine.rig import Rig, twilio
 from tests.engine.way_back import PUBLIC, twilio_says
 
+HOUR = 3_600_000
+SLACK_S = 31
+"""However quiet it is, the clocks are looked at every 30 s."""
+
 
 class Deaf(SqliteOutbox):
     """Once `deaf`, it never comes to write a provider's health down."""
@@ -116,6 +120,39 @@ def test_what_was_called_with_other_credentials_halts_nothing(rig: Rig, way: str
         assert standing(rig) is Standing.OPEN
         await called(rig, "after it")
         await twilio_says(rig, 2, "undelivered", 30002)
+        assert standing(rig) is Standing.HALTED
+        await rig.stop()
+
+    rig.run(story)
+
+
+@pytest.mark.parametrize("way", ["resumed", "other senders"])
+def test_trust_of_a_clock_that_was_ahead_follows_it_back(rig: Rig, way: str) -> None:
+    """In the lane and in the outbox: the process dies before the lane has written its health down."""
+
+    async def story() -> None:
+        rig.outbox = Deaf
+        await rig.start()
+        await called(rig)
+        rig.clock.step(HOUR)
+        await rig.seconds(SLACK_S)
+        if way == "resumed":
+            await rig.engine.service.resume("main")
+        else:
+            rig.providers = [(twilio(), rig.rules(senders=("+15005550009",)))]
+            await rig.engine.reconfigure(rig.plan())
+        rig.clock.step(-HOUR)
+        await rig.seconds(SLACK_S)
+        await twilio_says(rig, 0, "undelivered", 30002)
+        assert standing(rig) is Standing.OPEN, "it was called before"
+        await called(rig, "after it")
+        rig.store.deaf = True  # type: ignore[attr-defined]  # rig.outbox says which class it is
+        saying = asyncio.ensure_future(twilio_says(rig, 1, "undelivered", 30002))
+        await rig.seconds(1)
+        assert (standing(rig), saying.done()) == (Standing.HALTED, False)
+        await rig.crash()
+        rig.outbox = SqliteOutbox
+        await rig.start()
         assert standing(rig) is Standing.HALTED
         await rig.stop()
 

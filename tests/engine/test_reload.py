@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from smsd.core.acceptance import MessageRules
 from smsd.core.account import ProviderRules
 from smsd.core.events import Kind
+from smsd.core.health import Health
 from smsd.core.pacing import Pace, Window
 from smsd.core.retry import RetryRules
 from smsd.engine.configuration import Plan
@@ -20,7 +23,9 @@ from smsd.engine.setting import Setting
 from smsd.engine.settler import RetryBook
 from smsd.providers.base import Provider
 from smsd.providers.twilio import Twilio
-from smsd.store import StoreError
+from smsd.store import DiskFullError, StoreError
+from smsd.store.incoming import Tracking
+from smsd.store.sqlite import SqliteOutbox
 from tests.engine.rig import ACCEPTED, LOST, REFUSED, Rig, answer, setting, twilio
 
 SECOND_US = 1_000_000
@@ -197,6 +202,69 @@ def test_a_reload_that_cannot_read_the_outbox_changes_nothing(rig: Rig, monkeypa
         await rig.stop()
 
     rig.run(story)
+
+
+class Moody(SqliteOutbox):
+    """It may be out of room for what is known of providers, and may refuse a plan."""
+
+    full = False
+    refuses = False
+    written: ClassVar[list[str]] = []
+
+    async def save_provider(self, health: Health) -> None:
+        if self.full:
+            raise DiskFullError("no room")
+        self.written.append(health.fingerprint)
+        await super().save_provider(health)
+
+    async def track(self, tracking: Tracking) -> None:
+        if self.refuses:
+            raise StoreError("the disk is gone")
+        await super().track(tracking)
+
+
+@pytest.fixture
+def moody(rig: Rig) -> Iterator[type[Moody]]:
+    rig.outbox = Moody
+    yield Moody
+    Moody.full = Moody.refuses = False
+    Moody.written.clear()
+
+
+def test_a_reload_that_is_refused_late_has_written_nothing(rig: Rig, moody: type[Moody]) -> None:
+    new, other = (twilio("new"), rig.rules()), (twilio("main", "other"), rig.rules())
+
+    async def story() -> None:
+        await rig.start()
+        assert len(moody.written) == 1
+        moody.refuses = True
+        with pytest.raises(StoreError):
+            await reload(rig, other, new)
+        assert (len(moody.written), [*rig.engine.lanes]) == (1, ["main"])
+        moody.refuses = False
+        await reload(rig, other, new)
+        assert moody.written[1:] == [setting(*each).fingerprint() for each in (other, new)]
+        await reload(rig, other, new)
+        assert len(moody.written) == 3, "nothing has changed"
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_no_room_for_what_is_known_of_a_provider_refuses_neither_start_nor_reload(rig: Rig, moody: type[Moody]) -> None:
+    moody.full = True
+
+    async def story() -> None:
+        await rig.start()
+        await reload(rig, (twilio("main", "other"), rig.rules()), (twilio("new"), rig.rules()))
+        assert [*rig.engine.lanes] == ["main", "new"]
+        id = await rig.accepted()
+        await rig.seconds(1)
+        assert await rig.state(id) == "sent"
+        await rig.stop()
+
+    rig.run(story)
+    assert moody.written == []
 
 
 def most_in_a_minute(starts: list[int], weight: int = 1) -> int:

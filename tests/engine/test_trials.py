@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from smsd.core.campaign import Terms
+from smsd.core.campaign import Campaign, Terms
+from smsd.engine.trials import Trials
 from tests.engine.rig import SHOP, Rig
 
 ID = "spring"
@@ -68,6 +69,58 @@ def test_one_with_a_message_or_wanted_without_stays(rig: Rig) -> None:
                 raise ZeroDivisionError
         found, _ = await rig.engine.office.campaigns.page(SHOP.tenant, None, 9)
         assert [one.id for one in found] == ["named", "wanted"]
+        await rig.stop()
+
+    rig.run(story)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_one_that_is_made_for_somebody_who_went_away_does_not_stay(rig: Rig, times: int) -> None:
+    """The requester is cancelled when it is committed and not told yet; and again while it leaves."""
+
+    async def story() -> None:
+        await rig.start()
+        campaigns = rig.engine.office.campaigns
+        committed, told = asyncio.Event(), asyncio.Event()
+
+        async def make(tenant: str, id: str, terms: Terms) -> tuple[Campaign, bool]:
+            made = await campaigns.make(tenant, id, terms)
+            committed.set()
+            await told.wait()
+            return made
+
+        trials = Trials(make, rig.store.desk.campaigns)
+
+        async def hand_in() -> None:
+            async with trials.trying(SHOP.tenant, ID, Terms(rate=(1, 1_000))):
+                pytest.fail("it hands in what nobody waits for")
+
+        requester = asyncio.create_task(hand_in())
+        await committed.wait()
+        for _ in range(times):
+            requester.cancel()
+            await rig.seconds(0.01)
+        assert await campaigns.find(ID, SHOP.tenant)
+        told.set()
+        with pytest.raises(asyncio.CancelledError):
+            await requester
+        await rig.seconds(1)
+        assert not await campaigns.find(ID, SHOP.tenant)
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_who_leaves_last_is_told_whether_it_is_gone(rig: Rig) -> None:
+    async def story() -> None:
+        await rig.start()
+        trials = rig.engine.office.campaigns.trials
+        async with trials.trying(SHOP.tenant, ID, Terms()) as last, trials.trying(SHOP.tenant, ID, Terms()) as first:
+            pass
+        assert (first.gone, last.gone) == (False, True)
+        async with trials.trying(SHOP.tenant, ID, Terms()) as kept:
+            await rig.accepted(campaign=ID)
+        assert not kept.gone
         await rig.stop()
 
     rig.run(story)

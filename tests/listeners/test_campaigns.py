@@ -355,6 +355,42 @@ async def test_held_up_and_cancelled(rig: Rig, house: House) -> None:
     assert (await post(rig, body)).codes == [("id", "wrong_state")]
 
 
+async def delete(rig: Rig, id: str, who: str = "shop", query: str = "") -> Reply:
+    return await (await rig.client()).ask("DELETE", f"/v1/campaigns/{id}{query}", None, auth(who))
+
+
+async def test_only_one_that_never_had_a_message_is_deleted(rig: Rig) -> None:
+    for tenant in ("shop", "bank"):
+        await post(rig, {"id": "wrong", "tenant": tenant}, "ops")
+    assert (await delete(rig, "wrong", "eye")).status == 403
+    assert (await delete(rig, "wrong", "ops")).codes == [("tenant", "invalid_value")]
+    assert (await act(rig, "wrong", "pause")).status == 200
+    paused = await delete(rig, "wrong")
+    assert (paused.status, paused.codes) == (409, [("id", "wrong_state")])
+    assert "resume it first" in paused.json["errors"][0]["message"]
+    assert (await act(rig, "wrong", "resume")).status == 200
+    gone = await delete(rig, "wrong")
+    assert (gone.status, gone.json) == (200, {"id": "wrong", "tenant": "shop", "deleted": True})
+    assert (await get(rig, "/v1/campaigns/wrong")).status == 404
+    assert (await delete(rig, "wrong")).codes == [("id", "not_found")]
+    assert (await get(rig, "/v1/campaigns/wrong", "bank")).status == 200, "a neighbour's of the same id"
+    assert (await delete(rig, "wrong", "ops", "?tenant=bank")).json["tenant"] == "bank"
+
+
+async def test_one_that_had_a_message_stays(rig: Rig) -> None:
+    body = {"id": "had", "text": TEXT, "rate": "5/min", "recipients": [number(1)]}
+    assert (await post(rig, body)).status == 202
+    full = await delete(rig, "had")
+    assert (full.status, full.codes) == (409, [("id", "wrong_state")])
+    assert "has messages or had some, so it stays: cancel it" in full.json["errors"][0]["message"]
+    assert (await act(rig, "had", "cancel")).status == 200
+    cancelled = await delete(rig, "had")
+    assert (cancelled.status, "is cancelled, and stays so" in cancelled.json["errors"][0]["message"]) == (409, True)
+    assert (await get(rig, "/v1/campaigns/had")).json["rate"] == "5/min"
+    lines_ = (await get(rig, "/v1/audit?operation=campaign_delete", "ops")).json["items"]
+    assert [(each["subject"], each["outcome"]) for each in lines_] == [("had", "wrong_state")] * 2
+
+
 async def test_the_fixed_shape(rig: Rig, house: House) -> None:
     """Names, their order and their types as in the document."""
     recorded = json.loads(STATUS.read_text())
@@ -403,6 +439,10 @@ async def test_over_the_socket(client: Client) -> None:
     assert (await client.ask(op="campaign", id="local"))["campaign"]["total"] == 1
     assert (await client.ask(op="campaign_status", id="local"))["metrics"]["queued"] == 1
     assert (await client.ask(op="campaign_cancel", id="none"))["error"]["code"] == "not_found"
+    assert (await client.ask(op="campaign_delete", id="local"))["error"]["code"] == "wrong_state"
+    await client.ask(op="campaign_create", id="wrong")
+    gone = await client.ask(op="campaign_delete", id="wrong", ref=1)
+    assert gone == {"ok": True, "ref": 1, "id": "wrong", "tenant": gone["tenant"], "deleted": True}
 
 
 async def test_all_that_is_wrong_is_told_at_once_over_the_socket(client: Client) -> None:

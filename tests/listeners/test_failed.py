@@ -150,6 +150,7 @@ async def test_one_that_may_have_been_sent_is_not_retried(house: House, rig: Rig
     reply = await ask(rig, "POST", body={"id": id})
     assert (reply.status, reply.json["success"], reply.json["state"]) == (409, False, "failed")
     assert reply.json["error"].startswith("It failed UNCERTAIN")
+    assert "POST /v1/messages/ID/retry with `force`" in reply.json["error"], "a record's retry has no such field"
 
 
 async def test_a_record_is_deleted(house: House, rig: Rig) -> None:
@@ -235,6 +236,16 @@ async def test_one_of_a_cancelled_campaign_stays(house: House, client: Client) -
     alone = await client.ask(op="retry", id=id)
     assert alone["error"]["message"].startswith("Its campaign spring is cancelled")
     assert (await client.ask(op="get", id=id))["message"]["state"] == "failed"
+
+
+async def test_nobody_is_asked_to_force_what_its_campaign_holds(house: House, client: Client, rig: Rig) -> None:
+    [id] = await fail(house, 1, campaign="spring", tenant="shop", category=Category.UNCERTAIN)
+    await house.outbox.desk.campaigns.move("shop", "spring", Move.CANCEL, house.clock.wall())
+    for more in ({}, {"force": True}):
+        alone = await client.ask(op="retry", id=id, **more)
+        assert alone["error"]["message"].startswith("Its campaign spring is cancelled")
+    record = await ask(rig, "POST", body={"id": id})
+    assert (record.status, record.json["error"].partition(":")[0]) == (409, "Its campaign spring is cancelled")
 
 
 async def test_an_unknown_category_is_not_nothing(house: House, client: Client, rig: Rig) -> None:

@@ -176,7 +176,7 @@ def test_statuses_stand_only_where_they_can_happen() -> None:
     campaigns = "/v1/campaigns"
     assert described(409) == {
         *(f"post {campaigns}", f"post {campaigns}/{{id}}/pause", f"post {campaigns}/{{id}}/resume"),
-        f"post {campaigns}/{{id}}/cancel",
+        *(f"post {campaigns}/{{id}}/cancel", f"delete {campaigns}/{{id}}"),
         *("post /v1/messages", f"post {one}/cancel", f"post {one}/reschedule", f"post {one}/retry"),
         *(f"post {records}", f"delete {records}"),
     }

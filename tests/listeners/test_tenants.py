@@ -67,6 +67,7 @@ REQUESTS: dict[str, Build] = {
     "campaign_pause": lambda draw, ids: wire.CampaignPause("spring", draw(_some(TENANTS))),
     "campaign_resume": lambda draw, ids: wire.CampaignResume("spring", draw(_some(TENANTS))),
     "campaign_cancel": lambda draw, ids: wire.CampaignCancel("spring", draw(_some(TENANTS))),
+    "campaign_delete": lambda draw, ids: wire.CampaignDelete("spring", draw(_some(TENANTS))),
     "campaign_status": lambda draw, ids: wire.CampaignStatus("spring", draw(_some(TENANTS))),
     "stats": lambda draw, ids: wire.Stats(),
     "user": lambda draw, ids: wire.User(draw(_some(USERS)), draw(_some(TENANTS))),

@@ -99,10 +99,12 @@ def _faster(history: History, name: str, rate: float, since_us: int, until_us: i
     duty = history.duties[name]
     pace = next(pace for at_us, pace in reversed(duty.paces) if at_us <= since_us)
     pace = pace if pace.windows else _shared(history, name, since_us)
-    calls = [c for c in history.calls if c.provider == name and since_us < c.start_us <= until_us]
+    calls = [c for c in history.calls if c.provider == name and since_us < c.start_us < until_us]
     if not pace.windows or not calls:
         return []
-    if rate >= (1 - 1e-3) * min(window.limit * 60_000_000 / window.span_us for window in pace.windows):
+    ceilings = [window.limit * 60_000_000 / window.span_us for window in pace.windows]
+    ceilings += [60_000_000 / pace.min_gap_us] if pace.min_gap_us else []
+    if rate >= (1 - 1e-3) * min(ceilings):
         return []  # as configured again
     allowed = rate * pace.shortest.span_us / 60_000_000
     cost = [call.segments if pace.unit == "segments" else 1 for call in calls]

@@ -939,6 +939,14 @@ class OutboxContract:
         assert (message.due, message.expires_at) == (SOON, SOON + 9_000)
         assert (await bench.box.feed(message.flow, None, SOON - 1, 10)).next_due == SOON
 
+    async def test_reopened_before_its_send_at_it_waits_for_that(self, bench: Bench) -> None:
+        await bench.stored(draft(1, send_at=SOON, due=SOON, expires_at=LATER))
+        await bench.box.expire(LATER, 1)
+        message = await bench.box.reopen(draft(1).id, None, LATER, LATER + 500, False)
+        assert isinstance(message, Message)
+        assert (message.due, message.expires_at) == (SOON, SOON + 500)
+        await self.check(bench)
+
     async def test_reopen_of_what_may_have_arrived_needs_force(self, bench: Bench) -> None:
         before = await bench.failed_as(Category.UNCERTAIN)
         assert await bench.box.reopen(before.id, None, LATER, SOON, False) == WrongState(before)

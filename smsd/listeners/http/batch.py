@@ -220,7 +220,7 @@ class _Batch:
         self._in_flight += 1
         self._together.change_in_flight(1)
         try:
-            self._intake.submit(submission, self._origin, content_hash, partial(self._submitted, slot), flood=True)
+            self._intake.submit(submission, self._origin, content_hash, partial(self._submitted, slot), flood=self)
         except Exception:
             self._together.change_in_flight(-1)
             raise

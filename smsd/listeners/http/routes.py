@@ -91,6 +91,7 @@ ROUTES: tuple[Route, ...] = (
     _route("POST", "/v1/campaigns/{id}/pause", "campaign_pause", problems=(*_BODY, 404, 409, 507)),
     _route("POST", "/v1/campaigns/{id}/resume", "campaign_resume", problems=(*_BODY, 404, 409, 507)),
     _route("POST", "/v1/campaigns/{id}/cancel", "campaign_cancel", problems=(*_BODY, 404, 409, 507)),
+    _route("DELETE", "/v1/campaigns/{id}", "campaign_delete", performing.delete, problems=(404, 409, 503, 507)),
     _route("GET", "/api/campaigns/{id}/status", "campaign_status", problems=(404, 503)),
     _route("GET", "/v1/users/{user}", "user", problems=(503,)),
     _route("GET", "/v1/recipients/{number}", "recipient", problems=(503,)),
