@@ -96,8 +96,13 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
-def imports(path: Path) -> Iterator[tuple[str, bool]]:
+@cache
+def imports(path: Path) -> tuple[tuple[str, bool], ...]:
     """Every imported module, and whether the import stands inside a function."""
+    return tuple(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[tuple[str, bool]]:
     inside = {
         id(node)
         for function in ast.walk(tree(path))
@@ -128,18 +133,18 @@ def is_allowed(floor: str, target: str, *, lazy: bool) -> bool:
     return any(wanted == each or wanted.startswith(each + ".") for each in MAY_IMPORT[floor])
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_imports_point_downward(path: Path) -> None:
-    floor = floor_of(name_of(path))
-    if floor in EXEMPT:
-        return
-    assert floor in MAY_IMPORT, f"{path.name}: say in MAY_IMPORT which floor this is"
-    wrong = [
-        target
-        for target, lazy in imports(path)
-        if target.split(".")[0] == "smsd" and not is_allowed(floor, target, lazy=lazy)
-    ]
-    assert not wrong, f"{name_of(path)} may not import {wrong}"
+def test_imports_point_downward() -> None:
+    for path in modules():
+        floor = floor_of(name_of(path))
+        if floor in EXEMPT:
+            continue
+        assert floor in MAY_IMPORT, f"{path.name}: say in MAY_IMPORT which floor this is"
+        wrong = [
+            target
+            for target, lazy in imports(path)
+            if target.split(".")[0] == "smsd" and not is_allowed(floor, target, lazy=lazy)
+        ]
+        assert not wrong, f"{name_of(path)} may not import {wrong}"
 
 
 def test_the_direction_check_can_fail() -> None:
@@ -225,26 +230,23 @@ def test_only_a_configuration_with_templates_pays_for_jinja2() -> None:
     assert users == {("smsd.config.templates", True)}
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_every_module_opens_with_what_it_is_for(path: Path) -> None:
-    docstring = ast.get_docstring(tree(path))
-    assert docstring, f"{name_of(path)} has no docstring"
+def test_every_module_opens_with_what_it_is_for() -> None:
+    assert [name_of(path) for path in modules() if not ast.get_docstring(tree(path))] == []
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_no_function_must_be_scrolled(path: Path) -> None:
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
-            length = node.end_lineno - node.lineno + 1
-            assert length <= 60, f"{name_of(path)}:{node.lineno} {node.name} has {length} lines"
+def test_no_function_must_be_scrolled() -> None:
+    for path in modules():
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
+                length = node.end_lineno - node.lineno + 1
+                assert length <= 60, f"{name_of(path)}:{node.lineno} {node.name} has {length} lines"
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_no_module_is_two_rooms(path: Path) -> None:
+def test_no_module_is_two_rooms() -> None:
     """A module answers one question, and whoever mends it reads all of it first. About 350 lines is as much as one
     question takes; beyond 400 a second one has moved in, with a state of its own: give it a module of its own."""
-    lines = len(path.read_text().splitlines())
-    assert lines <= 400, f"{name_of(path)} has {lines} lines: which part of it has its own question and its own state?"
+    lengths = {name_of(path): len(path.read_text().splitlines()) for path in modules()}
+    assert {name: lines for name, lines in lengths.items() if lines > 400} == {}
 
 
 def test_the_package_holds_no_unfinished_word() -> None:

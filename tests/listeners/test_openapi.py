@@ -105,7 +105,7 @@ async def test_schemathesis_finds_no_difference(house: House, tmp_path: Path, re
     async with serving(house, Access((token("ops"),))) as rig:
         host, port = rig.door.addresses[0]
         url = f"http://{host}:{port}/openapi.json"
-        code, said = await explore(tmp_path, url, 200 if long else 6, None if long else 7)
+        code, said = await explore(tmp_path, url, 200 if long else 4, None if long else 7)
     service.snapshots.close()
     assert code == 0, said[-8_000:]
     generated = re.search(r"(\d+) generated, (\d+) passed", said)
