@@ -31,11 +31,10 @@ T = TypeVar("T")
 DONE: Final = "done"
 """The outcome of what was done; every other is the code of an error."""
 
-log = structlog.get_logger("smsd.audit")
-
-
 GOING: Final = 64
 """Acts that go in pieces at the same time; of one more, the oldest's next piece is a line of its own."""
+
+log = structlog.get_logger("smsd.audit")
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,7 +201,7 @@ class Failed:
             except StoreError as error:
                 return Skipped(id, error)
             if isinstance(found, Message):
-                swept.last_due = due
+                swept.last_due = max(found.due, swept.last_due or 0)  # its `send_at` may be later
                 return None
             return Skipped(id, found)
 

@@ -172,6 +172,20 @@ def test_a_retry_tells_whoever_has_to_know(rig: Rig) -> None:
     rig.run(story)
 
 
+def test_the_last_is_due_at_its_own_time_if_that_is_to_come(rig: Rig) -> None:
+    async def story() -> None:
+        await rig.start()
+        await rig.engine.service.pause("main")
+        now = rig.clock.wall()
+        ids = [*await fail(rig, 1, send_at=now + 60_000), *await fail(rig, 2)]
+        swept = await retried(rig, Chosen(Query(), tuple(ids)), Terms(rate="1/s"))
+        assert (swept.done, swept.last_due) == (2, now + 60_000)
+        assert dues(rig) == [now + 1_000, now + 60_000]
+        await rig.stop()
+
+    rig.run(story)
+
+
 def test_each_that_is_skipped_says_why(rig: Rig) -> None:
     async def story() -> None:
         await rig.start()
