@@ -1,7 +1,8 @@
 """How far are campaigns, and who holds one up?
 
-The family `campaign`: list, which is what it does without a word, show, pause, resume, cancel and delete. Its messages
-are handed in by `smsd import`, or by anybody who names it in `send`. What a campaign may do is the daemon's to say.
+The family `campaign`: list, which is what it does without a word, show, create, pause, resume, cancel and delete. Its
+messages are handed in by `smsd import`, or by anybody who names it in `send`. What a campaign may do is the daemon's to
+say.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from smsd.cli.failing import Family
 from smsd.cli.filters import first, more, up_to
 from smsd.cli.frame import EX_USAGE, Out, asks_daemon, complain, examples, exit_code, leave, printable
 from smsd.cli.render import about, facts, table, when
+from smsd.cli.terms import BETWEEN, NAME, RATE, terms_of
 from smsd.client import Client, Document, SmsdError
 
 _TENANT: Final = click.option("--tenant", metavar="TENANT", help="Whose it is (administrators).")
@@ -32,11 +34,11 @@ NOTHING_MORE: Final = "To send nothing more of it: smsd campaign cancel {id}"
 @click.group(
     "campaign",
     cls=Family,
-    short_help="How far campaigns are; pause, resume, cancel, delete them.",
+    short_help="How far campaigns are; create, pause, resume, cancel, delete them.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def campaign_command() -> None:
-    """Campaigns: many messages under one id. `smsd import` makes one of a file.
+    """Campaigns: many messages under one id. `smsd import` makes one of a file, `create` one for messages to come.
 
     Without a command they are listed.
 
@@ -44,6 +46,7 @@ def campaign_command() -> None:
     Examples:
       smsd campaign
       smsd campaign show spring
+      smsd campaign create spring --rate 1000/hour
       smsd campaign pause spring
       smsd campaign cancel spring --yes
     """
@@ -105,6 +108,41 @@ def _done(campaign: Document) -> str:
 def show_command(client: Client, out: Out, *, id: str, tenant: str | None) -> None:
     """One campaign: how many of its messages are in which state, its rate and hours, and when the last will go."""
     _told(out, client.campaign(id, tenant=tenant))
+
+
+@campaign_command.command(
+    "create",
+    short_help="Make one before its messages.",
+    epilog=examples(
+        "smsd campaign create spring --rate 1000/hour",
+        'smsd campaign create spring --name "Spring sale" --between "09:00-18:00 Europe/Berlin"',
+        "smsd campaign create spring && smsd send +14155550123 Hello --campaign spring",
+    ),
+)
+@click.argument("id")
+@NAME
+@RATE
+@BETWEEN
+@_TENANT
+@asks_daemon
+def create_command(client: Client, out: Out, *, id: str, **options: str | None) -> None:
+    """Make a campaign before its messages, so that its rate and hours hold from the first one on.
+
+    Messages come later, by whoever names it: `smsd send --campaign ID`, `smsd import --campaign ID` with the same
+    terms. The same command again changes nothing; one that is there with another name, rate or hours stays as it is,
+    and that is told.
+    """
+    try:
+        made = client.campaign_create(id, **terms_of(options))
+    except SmsdError as error:
+        if error.code in {"wrong_state", "key_conflict"}:
+            error.remedy = AS_IT_STANDS.format(id=shlex.quote(id))
+        raise
+    if out.json:
+        out.document(made)
+    else:
+        told = "made" if made["created"] else f"was there already, {made['status']}, {made['total']} messages"
+        out.line(f"{printable(made['id'])}  {told}")
 
 
 @campaign_command.command(

@@ -8,7 +8,7 @@ twice.
 
 from __future__ import annotations
 
-import re
+import os
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -36,6 +36,7 @@ from smsd.cli.frame import (
 from smsd.cli.progress import progress
 from smsd.cli.refusing import Refusals
 from smsd.cli.sheets import CONVERT, Row, Sheet, SheetError, campaign_of
+from smsd.cli.terms import BETWEEN, NAME, RATE, terms_of
 from smsd.client import Client, Document, SmsdError
 from smsd.client.errors import refusal
 
@@ -50,11 +51,12 @@ UNSURE: Final = frozenset({"unreachable", "outcome_unknown"})
 ANEW: Final = "Run the same command again: it goes on where it was, and nothing is sent twice."
 UP_TO_THERE: Final = "The rows above were handed over. Mend it, then run the same command again: nothing is sent twice."
 OTHER_TERMS: Final = "Give --rate, --between and --name as they were the first time, or make another: --campaign NEW."
+UNWANTED: Final = "How it stands: smsd campaign show {id}. If nobody wants it: smsd campaign delete {id}"
 
 _SHARED: Final = (
     click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path)),
     click.option("--campaign", metavar="ID", help="Its id. Default: the file's name without its ending."),
-    click.option("--name", metavar="NAME", help="Its name, for people."),
+    NAME,
     click.option("--text", metavar="TEXT", help="The same text for everybody."),
     click.option("--template", metavar="NAME", help="A template of the configuration; columns fill its blanks."),
     click.option("--lang", metavar="TAG", help="The template's language, e.g. de."),
@@ -64,8 +66,8 @@ _SHARED: Final = (
     click.option("--ttl", metavar="SPAN", help="Give up this long after acceptance or --send-at, e.g. 2h."),
     click.option("--send-at", metavar="TIME", help="Not before this time (RFC 3339 with offset)."),
     click.option("--tenant", metavar="TENANT", help="On whose behalf (administrators only)."),
-    click.option("--rate", metavar="COUNT/SPAN", help="At most so many in any such span, e.g. 1000/hour."),
-    click.option("--between", metavar="FROM-TO[ ZONE]", help='Only at these hours, e.g. "09:00-18:00 Europe/Berlin".'),
+    RATE,
+    BETWEEN,
     click.option("--skip", "skipped", metavar="COLUMN", multiple=True, help="Pass over this column. Repeatable."),
 )
 
@@ -191,8 +193,10 @@ class Import:
         """Why some rows were not taken now."""
         self._broken: SheetError | None = None
         """Why the file could not be read to its end."""
-        self._is_new = False
-        """This run made the campaign."""
+        self._is_new = self._on_trial = False
+        """This run made the campaign; it stays only if somebody brings it a message."""
+        self._trial = os.urandom(8).hex()
+        """By which this run is known to have a part in that."""
         self._is_sure = True
         """All rows that were handed over are answered: none of them comes later."""
         self._progress = progress(sheet)
@@ -224,30 +228,26 @@ class Import:
         leave(code or self._code() or kept)
 
     def _make(self) -> None:
-        given = {
-            "name": self._options["name"],
-            "tenant": self._options["tenant"],
-            "rate": self._options["rate"],
-            "send_between": hours(self._options["between"]),
-        }
-        fields = {name: value for name, value in given.items() if value is not None}
+        fields = terms_of(self._options)
         try:
-            made = self._feeding.ask("campaign_create", id=self._campaign, **fields)
+            made = self._feeding.ask("campaign_create", id=self._campaign, trial=self._trial, **fields)
         except SmsdError as error:
             raise self._with_remedy(error) from None
-        self._is_new = bool(made["created"])
+        self._is_new, self._on_trial = bool(made["created"]), bool(made.get("on_trial"))
 
     def _take_back(self) -> None:
-        """No campaign of this run's making stays without a message: nobody would ever end it, and its rate and hours
-        would bind the next run. The daemon keeps one that has a message all the same."""
+        """No new campaign stays without a message: nobody would ever end it, and its rate and hours would bind the next
+        run. The daemon keeps one that has a message all the same, or that another run brings messages to; of two such
+        runs the last takes it away."""
         taken = any(self._counts[name] for name in ("accepted", "replayed", "failed"))
-        if taken or not (self._is_new and self._is_sure):
+        if taken or not (self._on_trial and self._is_sure):
             return
         try:
-            self._client.campaign_delete(self._campaign, tenant=self._options["tenant"])
+            self._client.campaign_delete(self._campaign, tenant=self._options["tenant"], trial=self._trial)
         except SmsdError as error:
-            if error.code != "not_found":
-                complain([f"campaign {printable(self._campaign)} stays: {error.message}"], "")
+            if self._is_new and error.code != "not_found":
+                remedy = UNWANTED.format(id=shlex.quote(self._campaign)) if error.code == "wrong_state" else ""
+                complain([f"campaign {printable(self._campaign)} stays: {error.message}"], remedy)
 
     def _with_remedy(self, error: SmsdError) -> SmsdError:
         """What is wrong with the campaign is mended otherwise than what is wrong with a message."""
@@ -337,14 +337,3 @@ WORDS: Final = {
     "refused": "{:,} refused",
     "later": "{:,} not now",
 }
-
-
-def hours(text: str | None) -> Document | None:
-    """`09:00-18:00 Europe/Berlin` as the daemon takes it. Raises click.UsageError."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"([0-9]{1,2}:[0-9]{2})-([0-9]{1,2}:[0-9]{2})(?:\s+(\S+))?", text.strip())
-    if found is None:
-        raise click.UsageError(f'--between {text!r} is not FROM-TO[ ZONE]; write "09:00-18:00 Europe/Berlin".')
-    start, end, zone = found.groups()
-    return {"from": start, "to": end, **({"zone": zone} if zone else {})}

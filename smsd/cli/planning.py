@@ -15,8 +15,9 @@ from typing import Any, Final
 import click
 
 from smsd.cli.frame import EX_DATAERR, Out, asks_daemon, complain, examples, leave, printable
-from smsd.cli.importing import campaign_options, hours, opened, tell_of_sheet
+from smsd.cli.importing import campaign_options, opened, tell_of_sheet
 from smsd.cli.sheets import Sheet, SheetError, campaign_of
+from smsd.cli.terms import hours
 from smsd.client import Client, Document
 
 ERRORS: Final = 100

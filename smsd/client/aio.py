@@ -159,9 +159,9 @@ class AsyncClient:
         """Cancel all of it that waits, for good; see Client.campaign_cancel."""
         return document_at(await self._daemon.ask(given("campaign_cancel", id=id, tenant=tenant)), "campaign")
 
-    async def campaign_delete(self, id: str, *, tenant: str | None = None) -> Document:
+    async def campaign_delete(self, id: str, *, tenant: str | None = None, trial: str | None = None) -> Document:
         """Take away one that never had a message; see Client.campaign_delete."""
-        return await self._daemon.ask(given("campaign_delete", id=id, tenant=tenant))
+        return await self._daemon.ask(given("campaign_delete", id=id, tenant=tenant, trial=trial))
 
     async def stats(self) -> Document:
         """Counts of states, categories, providers; throughput; uptime_s; version."""

@@ -161,7 +161,7 @@ class AsyncChannel:
                 break
             except (LostError, LateError, StrangerError, SmsdError) as error:
                 tries.failed(error, final=self.ended())
-        return result_of(answer)
+        return result_of(answer, request["op"])
 
     async def _connected(self, deadline: float) -> AsyncLink:
         path = self._door.name

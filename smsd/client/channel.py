@@ -84,7 +84,7 @@ class Channel:
             raise time_is_up(self._door.name, seconds, doubtful=False)
         try:
             self._refs += 1
-            return result_of(self._answer(request, seconds, deadline))
+            return result_of(self._answer(request, seconds, deadline), request["op"])
         finally:
             self._lock.release()
             if self.ended():

@@ -34,6 +34,17 @@ _REMEDIES_OF_PROVIDER: Final[Mapping[str, str]] = {
 }
 """With the field `provider`: one that would not let itself be told where to call back."""
 
+_REMEDIES_OF_CAMPAIGN: Final[Mapping[str, str]] = {
+    "backlog_full": "Try again later, with the same `id`; `smsd queue` shows what waits and why.",
+    "outcome_unknown": "Repeat it with the same `id`, which doubles nothing; without one look first: smsd campaign.",
+    "key_conflict": "Its name, rate and hours: smsd campaign show ID.",
+    "wrong_state": "Its state says what can still be done: smsd campaign show ID.",
+}
+"""Of operations on a campaign, and of a message that names one (its field `campaign`)."""
+
+CAMPAIGN: Final = "campaign"
+"""How the operations on campaigns begin, and the field of a message that names one."""
+
 _REMEDIES_OVER_HTTP: Final[Mapping[str, str]] = {
     "not_allowed": "Use a token with the scope it needs, or one without a tenant.",
 }
@@ -128,8 +139,8 @@ KINDS: Final[Mapping[str, type[SmsdError]]] = {
 that a program could do about them."""
 
 
-def refusal(error: Mapping[str, Any]) -> SmsdError:
-    """What to raise for `error`, the object of that name in the daemon's answer.
+def refusal(error: Mapping[str, Any], op: str = "") -> SmsdError:
+    """What to raise for `error`, the object of that name in the daemon's answer to the operation `op`.
 
     One that came over HTTP has `retry_after` beside (answers.py), if only as None; on the socket, and in a batch, it is
     `retry_after_s`.
@@ -138,6 +149,8 @@ def refusal(error: Mapping[str, Any]) -> SmsdError:
     message = str(error.get("message") or "The daemon gave no reason.")
     kind, retry_after = KINDS.get(code, SmsdError), error.get("retry_after", error.get("retry_after_s"))
     remedy = _REMEDIES_OVER_HTTP.get(code) if "retry_after" in error else None
+    if op.startswith(CAMPAIGN) or error.get("field") == CAMPAIGN:
+        remedy = _REMEDIES_OF_CAMPAIGN.get(code, remedy)
     if error.get("field") == "provider":
         remedy = _REMEDIES_OF_PROVIDER.get(code, remedy)
     return kind(code, message, error.get("field"), error.get("errors") or (), remedy, retry_after)

@@ -173,7 +173,8 @@ class Client:
 
         Fields: name, rate ("1000/hour"), send_between ({"from": "09:00", "to": "18:00", "zone": "Europe/Berlin"}),
         recipients (numbers, or dicts with fields of a message), and any field of a message for all of them. They may
-        also come later, with `send(..., campaign=id)`; over the socket all together are at most 64 KiB.
+        also come later, with `send(..., campaign=id)`; over the socket all together are at most 64 KiB. `trial`: a
+        word for `campaign_delete`, if none of these may be taken.
         """
         return self._daemon.ask(given("campaign_create", id=id, **fields))
 
@@ -189,10 +190,10 @@ class Client:
         """Cancel all messages of a campaign that wait, for good; its view. A large one takes a while: see `queued`."""
         return document_at(self._daemon.ask(given("campaign_cancel", id=id, tenant=tenant)), "campaign")
 
-    def campaign_delete(self, id: str, *, tenant: str | None = None) -> Document:
+    def campaign_delete(self, id: str, *, tenant: str | None = None, trial: str | None = None) -> Document:
         """Take away a campaign that never had a message: `{id, tenant, deleted}`. Raises WrongState for any other, and
-        NotFound when it is gone already."""
-        return self._daemon.ask(given("campaign_delete", id=id, tenant=tenant))
+        NotFound when it is gone already. `trial`: the word it was made with; it stays while others try it."""
+        return self._daemon.ask(given("campaign_delete", id=id, tenant=tenant, trial=trial))
 
     def stats(self) -> Document:
         """Counts of states, categories, providers; throughput; uptime_s; version; alerts that are raised."""

@@ -113,11 +113,11 @@ def decode(line: bytes, ref: int) -> Document:
     return answer
 
 
-def result_of(answer: Document) -> Document:
-    """The answer without its envelope. Raises what the daemon's error says."""
+def result_of(answer: Document, op: str = "") -> Document:
+    """The answer to the operation `op` without its envelope. Raises what the daemon's error says."""
     if answer["ok"]:
         return {name: value for name, value in answer.items() if name not in {"ok", "ref"}}
-    raise refusal(answer.get("error") or {})
+    raise refusal(answer.get("error") or {}, op)
 
 
 def document_at(result: Document, name: str) -> Document:

@@ -114,6 +114,11 @@ def step(alarm: Alarm, reading: Reading, now: int) -> Alarm:
     return QUIET if now - since >= HOLD_MS else Alarm(raised=True, calm_since=since)
 
 
+def unread(alarm: Alarm) -> Alarm:
+    """How it stands while nobody knows how what it watches stands: as it did, and what is not known is not calm."""
+    return RAISED if alarm.raised else QUIET
+
+
 @dataclass(frozen=True, slots=True)
 class Notice:
     """What is told of an alert: that it is raised, or that it is over."""

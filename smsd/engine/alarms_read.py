@@ -3,8 +3,9 @@
 Counted from the bus between two looks (what was sent, what failed and why, how often a provider was rested), read off
 the state of things at a look (backlog, halts, room on the disk), and only for the age of what waits asked of the
 outbox: when it may have come to its bound, not before. What was sent and failed before a start is seeded from the kept
-minutes. It refuses to know what is raised by it (`core.alerting`) and when to look; it says when a reading can have
-changed merely because time went by.
+minutes. Each reading fails alone: of one whose question has no answer (`alarms_outbox`) it says that nobody knows it,
+and the others are as they are; halts, rests and room need no outbox at all. It refuses to know what is raised by it
+(`core.alerting`) and when to look; it says when a reading can have changed merely because time went by.
 
 What counts for the error rate: messages that a provider took, and messages that failed, whichever way, but for
 recipients who had opted out before anything was called: nobody made an error there. What is held up by an operator (a
@@ -23,13 +24,15 @@ from smsd.clock import Clock
 from smsd.core.alerting import CALM, AlertRules, Reading, Watch, name_of
 from smsd.core.events import Event, Kind
 from smsd.core.health import Standing
+from smsd.core.message import Instant
 from smsd.core.units import MINUTE, SECOND
 from smsd.core.verdict import Category
 from smsd.core.waiting import Reason
+from smsd.engine.alarms_outbox import Asked, Question, ask
 from smsd.engine.lane import Lane
 from smsd.engine.limits import Limits
 from smsd.engine.tally import Ring, Tally
-from smsd.store import Records
+from smsd.store import MinuteRow, Records
 from smsd.store.operators import Alerts, Longest
 
 TICKS: Final = 60
@@ -46,6 +49,10 @@ PACED_AGAIN_MS: Final = 15 * SECOND
 
 AGE_AGAIN_MS: Final = 15 * SECOND
 """The outbox is asked for the age of what waits no more often than this while that is too great."""
+
+_ERROR_RATE: Final = name_of(Watch.ERROR_RATE)
+_BACKLOG: Final = name_of(Watch.BACKLOG)
+_OLDEST: Final = name_of(Watch.OLDEST_PENDING)
 
 _SENT: Final = frozenset({Kind.MESSAGE_SENT, Kind.MESSAGE_RECONCILED})
 _CATEGORIES: Final = frozenset(each.value for each in Category)
@@ -76,7 +83,7 @@ class ErrorWindow:
 
 
 class Readings:
-    """A sink of the bus. `rule` before `take`."""
+    """A sink of the bus. `rule` before `take`; `close` at the end."""
 
     def __init__(
         self,
@@ -110,6 +117,19 @@ class Readings:
         self._ask_age_at = 0
         self._age_unasked = False
         """At the last look it was too early to ask for the age."""
+        self._raised: Collection[str] = ()
+        """Of the last look, as are the next."""
+        self._unknown: dict[str, Asked] = {}
+        """What could not be read, by the alert's name."""
+        self.settled: Callable[[], None] = lambda: None
+        """Called when a read ends that no look waits for any more; whoever looks sets it."""
+
+        def settled() -> None:
+            self.settled()
+
+        self._minutes = Question("error rate", self._read_minutes, self._seed, clock, settled)
+        self._holders = Question("paced campaigns", self._read_paced, self._learn_paced, clock, settled)
+        self._flows = Question("age of what waits", self._read_flows, self._learn_age, clock, settled)
 
     def rule(self, rules: AlertRules) -> None:
         """These bounds count from the next look on."""
@@ -118,7 +138,14 @@ class Readings:
         if rules.cooldowns_span_ms != self._rules.cooldowns_span_ms:
             self._cooldowns.clear()
         self._ask_age_at = self._ask_paced_at = 0
+        for question in (self._minutes, self._holders, self._flows):
+            question.forget()
         self._rules = rules
+
+    async def close(self) -> None:
+        """End the reads under way. Idempotent."""
+        for question in (self._minutes, self._holders, self._flows):
+            await question.close()
 
     def __call__(self, event: Event) -> None:
         kind = event.kind
@@ -143,23 +170,22 @@ class Readings:
 
     # -- a look ------------------------------------------------------------------------------------------------------
 
-    async def take(self, raised: Collection[str]) -> dict[str, Reading]:
-        """Every reading that is watched, by the alert's name. Raises StoreError, and nothing is lost by it."""
-        rules = self._rules
-        if rules.error_rate:
-            await self._count()
-        if rules.backlog:
-            await self._ask_paced(name_of(Watch.BACKLOG) in raised)
-        if rules.oldest_pending_ms:
-            await self._ask_age(name_of(Watch.OLDEST_PENDING) in raised)
+    async def take(self, raised: Collection[str], until: float) -> dict[str, Reading | None]:
+        """Every reading that is watched, by the alert's name; None: nobody knows it now. The outbox is waited for until
+        then (s of the loop)."""
+        rules, self._raised = self._rules, raised
+        wanted = self._wanted()
+        answers = await ask(wanted.values(), until)
+        self._unknown = {name: wanted[name] for name, known in zip(wanted, answers, strict=True) if not known}
         now = self._now()
-        found: dict[str, Reading] = {}
+        found: dict[str, Reading | None] = {}
         if rules.error_rate:
-            found[name_of(Watch.ERROR_RATE)] = self._error_rate(now)
+            found[_ERROR_RATE] = self._error_rate(now)
         if rules.backlog:
-            found[name_of(Watch.BACKLOG)] = Reading(self._backlog(), rules.backlog)
+            found[_BACKLOG] = Reading(self._backlog(), rules.backlog)
         if rules.oldest_pending_ms:
-            found[name_of(Watch.OLDEST_PENDING)] = Reading(self._age_ms, rules.oldest_pending_ms)
+            found[_OLDEST] = Reading(self._age_ms, rules.oldest_pending_ms)
+        found |= dict.fromkeys(self._unknown)
         if rules.disk:
             found[name_of(Watch.DISK)] = Reading(float(self._full()))
         for name, lane in self._lanes.items():
@@ -173,48 +199,62 @@ class Readings:
                 )
         return found
 
+    def _wanted(self) -> dict[str, Asked]:
+        """What is to be asked of the outbox now, by the name of the alert that needs it."""
+        rules, wanted = self._rules, dict[str, Asked]()
+        if rules.error_rate and self._window is None:
+            wanted[_ERROR_RATE] = self._minutes
+        if rules.backlog and self._wants_paced():
+            wanted[_BACKLOG] = self._holders
+        if rules.oldest_pending_ms and self._wants_age():
+            wanted[_OLDEST] = self._flows
+        return wanted
+
     def changes_at(self, raised: Collection[str]) -> int | None:
         """When a reading can be another merely because time went by (ms of boot time); None: none can."""
         now, rules = self._now(), self._rules
-        times: list[int] = []
+        times: list[int | None] = [question.at(now) for question in self._unknown.values()]
         if rules.error_rate and self._window is not None:
             sent, failed = self._window.totals(now)
             some = sum(failed.values())
-            if some and (sent + some >= rules.error_minimum or name_of(Watch.ERROR_RATE) in raised):
+            if some and (sent + some >= rules.error_minimum or _ERROR_RATE in raised):
                 times.append(_next_tick(now, self._window.tick_ms))
         for name, ring in self._cooldowns.items():
             if name_of(Watch.COOLDOWNS, name) in raised and ring.total(now):
                 times.append(_next_tick(now, rules.cooldowns_span_ms // TICKS))
         if self._paced and self._tally.backlog >= rules.backlog > 0:
-            times.append(max(now, self._ask_paced_at))
+            times.append(self._holders.at(max(now, self._ask_paced_at)))
         # What is too old gets younger only by something that happens.
-        ages = self._age_unasked or name_of(Watch.OLDEST_PENDING) not in raised
+        ages = self._age_unasked or _OLDEST not in raised
         if rules.oldest_pending_ms and self._tally.backlog > 0 and ages:
-            times.append(max(now, self._ask_age_at))
-        return min(times, default=None)
+            times.append(self._flows.at(max(now, self._ask_age_at)))
+        return min((time for time in times if time is not None), default=None)
 
     # -- errors ------------------------------------------------------------------------------------------------------
 
-    async def _count(self) -> None:
-        """What the bus told since the last look goes into the window; a new window begins with the kept minutes."""
-        if self._window is None:
-            wall = self._clock.wall()
-            span_ms = self._rules.error_window_ms
-            totals = await self._records.totals((wall - span_ms) // MINUTE + 1)
-            # What was told up to now was committed before it was told: the kept minutes hold it.
-            self._sent, self._failed = 0, {}
-            self._window, now = ErrorWindow(span_ms), self._now()
-            for row in totals.minutes:
-                if not row.provider:
-                    continue  # no call was made: they had opted out, or met a limit
-                at = now - max(0, wall - row.minute * MINUTE)
-                self._window.add(at, row.sent, {"": row.failed} if row.failed else {})
-        if self._sent or self._failed:
-            self._window.add(self._now(), self._sent, self._failed)
-            self._sent, self._failed = 0, {}
+    async def _read_minutes(self) -> tuple[MinuteRow, ...]:
+        totals = await self._records.totals((self._clock.wall() - self._rules.error_window_ms) // MINUTE + 1)
+        return totals.minutes
 
-    def _error_rate(self, now: int) -> Reading:
-        assert self._window is not None
+    def _seed(self, minutes: Collection[MinuteRow]) -> None:
+        """A new window begins with the kept minutes."""
+        # What was told up to now was committed before it was told: the kept minutes hold it.
+        self._sent, self._failed = 0, {}
+        window, now, wall = ErrorWindow(self._rules.error_window_ms), self._now(), self._clock.wall()
+        for row in minutes:
+            if not row.provider:
+                continue  # no call was made: they had opted out, or met a limit
+            at = now - max(0, wall - row.minute * MINUTE)
+            window.add(at, row.sent, {"": row.failed} if row.failed else {})
+        self._window = window
+
+    def _error_rate(self, now: int) -> Reading | None:
+        """What the bus told since the last look goes into the window."""
+        if self._window is None:
+            return None
+        if self._sent or self._failed:
+            self._window.add(now, self._sent, self._failed)
+            self._sent, self._failed = 0, {}
         sent, failed = self._window.totals(now)
         some = sum(failed.values())
         total = sent + some
@@ -232,30 +272,39 @@ class Readings:
     def _backlog(self) -> int:
         return max(0, self._tally.backlog - self._paced)
 
-    async def _ask_paced(self, raised: bool) -> None:
-        """How much of the backlog waits because somebody said so, if there is enough of it to matter."""
-        now, bound = self._now(), self._rules.backlog
+    def _wants_paced(self) -> bool:
+        """Whether there is enough of the backlog that it matters how much of it waits because somebody said so."""
+        bound = self._rules.backlog
         if self._tally.backlog < CALM * bound:
             self._paced, self._ask_paced_at = 0, 0
-        elif now >= self._ask_paced_at or (not raised and self._backlog() >= bound):
-            self._paced = await self._kept.paced(PACED_FLOWS)
-            self._ask_paced_at = now + PACED_AGAIN_MS
+            return False
+        would = _BACKLOG not in self._raised and self._backlog() >= bound
+        return would or self._now() >= self._ask_paced_at
 
-    async def _ask_age(self, raised: bool) -> None:
-        """For how long the message that has been due longest has been due, if that may have come to its bound."""
-        now, bound = self._now(), self._rules.oldest_pending_ms
+    async def _read_paced(self) -> int:
+        return await self._kept.paced(PACED_FLOWS)
+
+    def _learn_paced(self, paced: int) -> None:
+        self._paced, self._ask_paced_at = paced, self._now() + PACED_AGAIN_MS
+
+    def _wants_age(self) -> bool:
+        """Whether the message that has been due longest may have come to its bound."""
+        now = self._now()
         if self._tally.backlog <= 0:
             # What is accepted from now on is of that age then at the earliest.
-            self._age_ms, self._ask_age_at = 0, now + bound
-            return
+            self._age_ms, self._ask_age_at = 0, now + self._rules.oldest_pending_ms
+            return False
         self._age_unasked = now < self._ask_age_at
-        if self._age_unasked:
-            return
-        wall = self._clock.wall()
-        flows = await self._kept.longest_due(FLOWS)
+        return not self._age_unasked
+
+    async def _read_flows(self) -> tuple[Instant, tuple[Longest, ...]]:
+        return self._clock.wall(), await self._kept.longest_due(FLOWS)
+
+    def _learn_age(self, found: tuple[Instant, tuple[Longest, ...]]) -> None:
+        (wall, flows), now, bound = found, self._now(), self._rules.oldest_pending_ms
         due = next((flow.due for flow in flows if flow.due > wall or not self._is_meant(flow)), wall)
         self._age_ms = max(0, wall - due)
-        if raised or self._age_ms >= bound:
+        if _OLDEST in self._raised or self._age_ms >= bound:
             self._ask_age_at = now + AGE_AGAIN_MS
         else:
             # A call that ends without an answer gives back a message that is older than all that wait.

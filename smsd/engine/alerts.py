@@ -11,11 +11,18 @@ daemon that is killed between a telling and its mark tells it a second time: nei
 repetition, so nothing else can be promised. An end goes the other way round, its row is taken away when it was told;
 killed before that, the next start calls it off again, after a hold.
 
-What cannot be written down is told all the same: the outbox may be what it is about. One task writes, a row at a time;
-a look waits for it for ROW_S altogether, however many alerts it raises, and once that ran out no look waits for that
-task again. So an outbox whose writes hang holds back the first alerts by ROW_S and later ones not at all. The task
-stays with the row it has in hand; when the outbox answers, it writes what is then still to be said, so a hang leaves
-no queue of rows behind. Killed before that, an alert is raised anew if its reason is still there.
+What cannot be written down is told all the same: the outbox may be what it is about. A look waits for the rows of its
+alerts for ROW_S altogether, however many it raises, and for none that is late already (`alarms_rows`). So an outbox
+whose writes hang holds back the first alerts by ROW_S and later ones not at all. Killed before it could be written, an
+alert is raised anew if its reason is still there.
+
+What cannot be read is as it was: neither raised nor cleared, and no calm. Reads are waited for READ_S a look, and if
+one hangs never again until it ends (`alarms_outbox`). The rows of before the start are read in the same way. A start
+gives them READ_S, and if they are not there then TRY_AGAIN_S more, for without them what was told before is told again;
+then halts, the disk and all else are watched and told without them. Rows that come after that: of an alert that was
+told since, nothing is told, whatever its row says. If it is still raised, it goes on as the one of the row, since when
+that says; if it is over, so is the row's. Every other row is taken as one at a start is. So what a row says was told
+is told again only if its reason was found while no row could be read.
 
 It refuses to know what the readings are (`alarms_read`), what follows from them (`core.alerting`), and how a place is
 reached (`alarms`).
@@ -25,6 +32,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -34,19 +42,21 @@ from smsd.clock import Clock
 from smsd.core import alerting
 from smsd.core.alerting import QUIET, RAISED, Alarm, AlertRules, Notice, Reading, Watch
 from smsd.core.events import Event, Kind
+from smsd.engine.alarms_outbox import READ_S, TRY_AGAIN_S, Question, ask
 from smsd.engine.alarms_places import Make, Places, sounder_of
 from smsd.engine.alarms_read import Readings
+from smsd.engine.alarms_rows import Rows
 from smsd.engine.bus import Bus
-from smsd.store import StoreError, operators
+from smsd.store import operators
 from smsd.store.operators import MOST_OVER, Over, Raised
+
+Past = tuple[tuple[Raised, ...], tuple[Over, ...]]
+"""What the outbox says: alerts that are raised, and those that are over, oldest end first."""
 
 log = structlog.get_logger("smsd.alerts")
 
 LOOK_S: Final = 1.0
 """At least so long from one look to the next."""
-
-TRY_AGAIN_S: Final = 5.0
-"""When the outbox could not be read."""
 
 ROW_S: Final = 2.0
 """For so long the alerts of a look wait for their rows before they are told without."""
@@ -89,16 +99,12 @@ class Alerts:
         """Alerts that are raised now, by name."""
         self._over: deque[Over] = deque(maxlen=MOST_OVER)
         """Those that were, oldest end first."""
-        self._unwritten: deque[Over] = deque(maxlen=MOST_OVER)
-        """Of them, those that the outbox does not have yet."""
         self._ending: dict[str, Raised] = {}
         """Alerts that are over, of whose end somebody is still to be told."""
-        self._written: dict[str, Raised | None] = {}
-        """What the outbox says of those that are raised; None: a row may be there, and nobody knows what it says."""
-        self._writing: asyncio.Task[str] | None = None
-        """Brings the outbox up to date; its result is what hindered it, "" if nothing did."""
-        self._late = False
-        """It has been waited for long enough."""
+        self._rows = Rows(kept, self._wanted_rows, self._kick.set)
+        self._past = Question("what was raised", self._read_past, self._recall, clock, self._kick.set)
+        self._recalled = False
+        readings.settled = self._kick.set
         bus.subscribe(self)
 
     def rule(self, settings: AlertSettings) -> None:
@@ -129,7 +135,8 @@ class Alerts:
         while not self._settings.rules.any:
             await self._kick.wait()
             self._kick.clear()
-        await self._recall()
+        if not await self._asked_past(asyncio.get_running_loop().time() + READ_S):
+            await asyncio.sleep(TRY_AGAIN_S + LOOK_S)  # so that the next look asks again
         while True:
             self._kick.clear()
             again = await self._look()
@@ -147,74 +154,90 @@ class Alerts:
 
     async def close(self) -> None:
         """Give the places a moment to tell what they were told, and the outbox ROW_S to say so. Idempotent."""
+        await self._past.close()
+        await self._readings.close()
         await self._places.close()
-        self._late = False
-        await self._write(asyncio.get_running_loop().time() + ROW_S)
-        if self._late and self._writing is not None:
-            self._writing.cancel()
-            await asyncio.gather(self._writing, return_exceptions=True)
-            self._writing = None
+        await self._rows.close(asyncio.get_running_loop().time() + ROW_S)
 
     def _now(self) -> int:
         return self._clock.boot() // 1_000
 
-    # -- a look ------------------------------------------------------------------------------------------------------
+    # -- what was before the start -------------------------------------------------------------------------------------
 
-    async def _recall(self) -> None:
-        """What was raised before the start, and what is over since then."""
-        while True:
-            try:
-                found, over = await self._kept.raised(), await self._kept.over()
-                break
-            except StoreError as error:
-                log.error("raised alerts could not be read; trying again", error=str(error))
-                await asyncio.sleep(TRY_AGAIN_S)
-        self._over.extend(over)
+    async def _asked_past(self, until: float) -> bool:
+        """Whether it is known what was raised before the start, and what is over since then."""
+        if not self._recalled:
+            await ask([self._past], until)
+        return self._recalled
+
+    async def _read_past(self) -> Past:
+        return await self._kept.raised(), await self._kept.over()
+
+    def _recall(self, past: Past) -> None:
+        found, over = past
+        self._recalled = True
+        ended = {each.name for each in self._over}
+        here = {(each.name, each.raised_at) for each in self._over}
+        before = [each for each in over if (each.name, each.raised_at) not in here]
+        self._over = deque([*before, *self._over], MOST_OVER)
         for each in found:
-            self._written[each.name] = each
+            self._rows.found(each)
             try:
                 watch, provider = alerting.parts_of(each.name)
             except ValueError:
                 continue  # another version's; it is taken out of the outbox
-            self.raised[each.name] = each
-            self._alarms[each.name] = RAISED
-            self._tell_again(each)
-            if watch is Watch.COOLDOWNS:
-                # Rests are not kept; but there had been that many when it was raised.
-                ago_ms = max(0, self._clock.wall() - each.raised_at)
-                self._readings.rested(provider, self._now() - ago_ms, self._settings.rules.cooldowns)
+            since = self.raised.get(each.name)
+            if each.name in ended:
+                continue
+            if since is not None and since.announced:
+                self.raised[each.name] = replace(since, raised_at=each.raised_at)
+            else:
+                self._go_on(each, watch, provider)
+
+    def _go_on(self, raised: Raised, watch: Watch, provider: str) -> None:
+        """It is raised since before the start."""
+        self.raised[raised.name] = raised
+        self._alarms[raised.name] = RAISED
+        self._tell_again(raised)
+        if watch is Watch.COOLDOWNS:
+            # Rests are not kept; but there had been that many when it was raised.
+            ago_ms = max(0, self._clock.wall() - raised.raised_at)
+            self._readings.rested(provider, self._now() - ago_ms, self._settings.rules.cooldowns)
 
     def _tell_again(self, raised: Raised) -> None:
         """What its row does not say was told."""
         remedy = alerting.remedy_of(raised.name)
-        notice = Notice(raised.name, True, raised.raised_at, raised.category, raised.text, remedy)
+        at, value, bound = raised.raised_at, raised.value, raised.bound
+        notice = Notice(raised.name, True, at, raised.category, raised.text, remedy, value, bound)
         if not raised.announced:
             self._announce(raised, notice)
         elif not raised.told:
             self._places.tell_again(notice)
 
+    # -- a look ------------------------------------------------------------------------------------------------------
+
     async def _look(self) -> int | None:
         """Raise and clear; when to look again if nothing happens (ms of boot time)."""
-        try:
-            readings = await self._readings.take(self.raised)
-        except StoreError as error:
-            log.error("what alerts watch could not be read; trying again", error=str(error))
-            return self._now() + int(TRY_AGAIN_S * 1e3)
+        until = asyncio.get_running_loop().time() + READ_S
+        recalled = await self._asked_past(until)
+        readings = await self._readings.take(self.raised, until)
         now = self._now()
         names = [*readings, *(name for name in self._alarms if name not in readings)]
-        followed = [self._follow(name, readings.get(name), now) for name in names]
+        followed = [self._follow(name, readings, now) for name in names]
         until = asyncio.get_running_loop().time() + ROW_S
         await self._tell_raised([each for each in followed if each is not None], until)
-        hindered = await self._write(until)
-        # The end of a write that is merely late is an event of its own.
-        again = now + int(TRY_AGAIN_S * 1e3) if hindered and not self._late else None
+        hindered = await self._rows.write(until)
+        again = now + int(TRY_AGAIN_S * 1e3) if hindered and not self._rows.late else None
         times = [alarm.clears_at for alarm in self._alarms.values()]
-        times += [self._readings.changes_at(self.raised), again]
+        times += [self._readings.changes_at(self.raised), again, None if recalled else self._past.at(now)]
         return min((time for time in times if time is not None), default=None)
 
-    def _follow(self, name: str, reading: Reading | None, now: int) -> Notice | None:
+    def _follow(self, name: str, readings: Mapping[str, Reading | None], now: int) -> Notice | None:
         """The notice of a raise, of which nobody has been told yet."""
-        before = self._alarms.get(name, QUIET)
+        before, reading = self._alarms.get(name, QUIET), readings.get(name)
+        if reading is None and name in readings:
+            self._alarms[name] = alerting.unread(before)
+            return None
         if reading is None:
             del self._alarms[name]
         else:
@@ -229,18 +252,21 @@ class Alerts:
 
     def _raise(self, name: str, reading: Reading) -> Notice:
         text = alerting.raised_text(name, reading, self._settings.rules)
-        raised = Raised(name, self._clock.wall(), alerting.category_of(name, reading), text)
+        category, value, bound = alerting.category_of(name, reading), reading.value, reading.bound
+        raised = Raised(name, self._clock.wall(), category, text, value=value, bound=bound)
         self.raised[name] = raised
         self._ending.pop(name, None)
         remedy = alerting.remedy_of(name)
-        return Notice(name, True, raised.raised_at, raised.category, text, remedy, reading.value, reading.bound)
+        return Notice(name, True, raised.raised_at, category, text, remedy, value, bound)
 
     async def _tell_raised(self, notices: list[Notice], until: float) -> None:
         """Tell everybody of these raises when their rows are there, at `until` (s of the loop) at the latest."""
-        hindered = await self._write(until) if notices else ""
+        hindered = await self._rows.write(until) if notices else ""
         for notice in notices:
             raised = self.raised[notice.name]
-            if self._written.get(notice.name) != raised:
+            if raised.announced:
+                continue  # so says its row of before the start, which came meanwhile
+            if not self._rows.say(raised):
                 log.error("an alert is told before it could be written down", alert=notice.name, error=hindered)
             self._announce(raised, notice)
 
@@ -258,14 +284,14 @@ class Alerts:
         notice = Notice(name, False, now, raised.category, text, "", value, bound)
         self._publish(Kind.ALERT_CLEARED, notice)
         self._places.tell(notice)
-        self._remember(Over(name, raised.raised_at, now, raised.category, raised.text))
+        self._remember(Over(name, raised.raised_at, now, raised.category, raised.text, raised.value, raised.bound))
 
     def _remember(self, over: Over) -> None:
         """One that a start called off again has one line all the same."""
         for each in [each for each in self._over if (each.name, each.raised_at) == (over.name, over.raised_at)]:
             self._over.remove(each)
         self._over.append(over)
-        self._unwritten.append(over)
+        self._rows.ended(over)
 
     def _publish(self, kind: Kind, notice: Notice) -> None:
         fields: dict[str, object] = {"alert": notice.name, "category": notice.category, "about": notice.text}
@@ -274,71 +300,11 @@ class Alerts:
             fields["remedy"] = notice.remedy
         self._bus.publish(kind, notice.at, **fields)
 
-    def _rows(self) -> dict[str, Raised]:
+    def _wanted_rows(self) -> dict[str, Raised]:
         """What the outbox is to say."""
         untold = self._places.untold
-        raises = {(notice.name, notice.at) for notice in untold if notice.raised}
+        raises = {notice.name for notice in untold if notice.raised}
         ends = {notice.name for notice in untold if not notice.raised}
         self._ending = {name: each for name, each in self._ending.items() if name in ends}
         rows = [*self._ending.values(), *self.raised.values()]
-        return {
-            each.name: replace(each, told=each.announced and (each.name, each.raised_at) not in raises) for each in rows
-        }
-
-    # -- what the outbox says -----------------------------------------------------------------------------------------
-
-    async def _write(self, until: float) -> str:
-        """Have the outbox say what is raised, and wait for that until then (s of the loop), unless it is late already.
-        What hinders it; "": it says so."""
-        loop = asyncio.get_running_loop()
-        if self._writing is None or self._writing.done():
-            if self._writing is not None:
-                self._writing.result()  # a fault in it that nobody waited for
-            self._writing, self._late = loop.create_task(self._bring(), name="alerts: rows"), False
-        writing = self._writing
-        if not self._late:
-            await asyncio.wait({writing}, timeout=max(0.0, until - loop.time()))
-            self._late = not writing.done()
-            if self._late:
-                log.error("which alerts are raised is not written down yet; not waiting for it any more")
-                writing.add_done_callback(lambda _: self._kick.set())
-        return f"no answer within {ROW_S:g} s" if self._late else writing.result()
-
-    async def _bring(self) -> str:
-        """Write until nothing is left to be written. What hindered it; "": nothing."""
-        try:
-            while await self._write_one():
-                pass
-        except StoreError as error:
-            log.error("which alerts are raised could not be written down; trying again", error=str(error))
-            return str(error)
-        return ""
-
-    async def _write_one(self) -> bool:
-        """The next of what the outbox does not say yet; False: nothing. Whose row is waited for comes first."""
-        rows = self._rows()
-        other = [raised for name, raised in rows.items() if self._written.get(name) != raised]
-        new = [raised for raised in other if not raised.announced]
-        gone = [name for name in self._written if name not in rows]
-        if new:
-            await self._keep(new[0])
-        elif self._unwritten:
-            over = self._unwritten[0]
-            await self._kept.end(over)
-            # Meanwhile a later one may have pushed it out.
-            if self._unwritten[0] is over:
-                self._unwritten.popleft()
-        elif gone:
-            self._written[gone[0]] = None
-            await self._kept.clear(gone[0])
-            del self._written[gone[0]]
-        elif other:
-            await self._keep(other[0])
-        else:
-            return False
-        return True
-
-    async def _keep(self, raised: Raised) -> None:
-        self._written[raised.name] = None
-        await self._kept.keep(raised)
-        self._written[raised.name] = raised
+        return {each.name: replace(each, told=each.announced and each.name not in raises) for each in rows}

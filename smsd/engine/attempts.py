@@ -98,7 +98,7 @@ class Attempts:
             # Turned away; or its end of life came while it waited for its slot, and the janitor expires it.
             settlement = release(message, wall) if rested is None else hold_back(message, rested, wall)
             return settlement if await self._settler.write(None, settlement, None) else None
-        probe = lane.begin_call(message, started)
+        probe, era = lane.begin_call(message, started), lane.era
         self._retries.called(wall)
         try:
             if lane.provider is not provider or wall - prepared_at > STALE_MS:
@@ -108,7 +108,7 @@ class Attempts:
             answer = await self._send(provider, lane, message, request)
             left = started + answer.left_after_us
             lane.gate.left(started, left)
-            return await self._learn(provider, lane, message, answer, wall, left, probe=probe)
+            return await self._learn(provider, lane, message, answer, wall, left, era, probe=probe)
         finally:
             lane.end_call(message)
 
@@ -137,7 +137,16 @@ class Attempts:
             return Answer(NoAnswer("smsd's own exchange failed; see the log"), 0, request)
 
     async def _learn(
-        self, provider: Provider, lane: Lane, message: Message, answer: Answer, wall: Instant, boot: int, *, probe: bool
+        self,
+        provider: Provider,
+        lane: Lane,
+        message: Message,
+        answer: Answer,
+        wall: Instant,
+        boot: int,
+        era: int,
+        *,
+        probe: bool,
     ) -> Settlement | None:
         verdict = without_private(_verdict(provider, lane.name, message, answer), answer.request)
         status = answer.outcome.status if isinstance(answer.outcome, Response) else None
@@ -158,7 +167,7 @@ class Attempts:
             provider_message_id=verdict.provider_message_id,
             trace=answer.brief if verdict.fate is Fate.ACCEPTED else answer.trace,
         )
-        return await self._settle(lane, message, verdict, record, around)
+        return await self._settle(lane, message, verdict, record, around, era)
 
     def _judge(
         self, lane: Lane, message: Message, verdict: Verdict, status: int | None, wall: Instant, *, probe: bool
@@ -202,7 +211,13 @@ class Attempts:
         return next_route(message.route, lane.name, standings, pinned=message.pinned, rules=self._routing)
 
     async def _settle(
-        self, lane: Lane, message: Message, verdict: Verdict, record: Attempt | None, around: Around = ALONE
+        self,
+        lane: Lane,
+        message: Message,
+        verdict: Verdict,
+        record: Attempt | None,
+        around: Around = ALONE,
+        era: int | None = None,
     ) -> Settlement | None:
         retry = self._retries.rules_for(message, lane.rules)
         now = self._clock.wall()
@@ -210,7 +225,7 @@ class Attempts:
         settlement = self._retries.paced(message, settlement, now)
         heard = Heard(verdict, settlement.effect, now, None)
         if record is not None:
-            heard = Heard(verdict, settlement.effect, record.started_at, record.started_boot, message.segments)
+            heard = Heard(verdict, settlement.effect, record.started_at, record.started_boot, message.segments, era)
         return settlement if await self._settler.write(lane, settlement, record, heard) else None
 
     def _call(self, lane: Lane, message: Message) -> Call:

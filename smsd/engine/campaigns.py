@@ -172,10 +172,13 @@ class Campaigns:
             self._work.set()
         return found
 
-    async def delete(self, campaign: Campaign) -> bool:
+    async def delete(self, campaign: Campaign, word: str | None = None) -> bool:
         """Take it away if it never had a message, nothing holds it up and nobody hands messages to it now: these are
-        to find its rate and hours. False: it is another, or not there."""
+        to find its rate and hours. `word`: and only if all others who joined its trial have left, too. False: it is
+        another, or not there."""
         tenant, id = campaign.tenant, campaign.id
+        if word is not None and not self.trials.leave(tenant, id, word):
+            return False
         if self.trials.is_tried(tenant, id) or not await self._kept.unmake(tenant, id):
             return False
         self._tell(Kind.CAMPAIGN_DELETED, campaign)

@@ -96,6 +96,11 @@ class Lane:
         """Its own ceiling, as configured."""
         return self.gate.pacer
 
+    @property
+    def era(self) -> int:
+        """To be noted when a call begins, and given back with what is heard of it (Heard.era)."""
+        return self._learning.era
+
     def rate_now(self) -> float | None:
         """Units a minute that it may be called at now, in the long run; None: unlimited."""
         shared = None if self.gate.shared is None else self.gate.shared.rate_per_minute()
@@ -185,7 +190,7 @@ class Lane:
         fingerprint = setting.fingerprint()
         if fingerprint != self._fingerprint:
             self._fingerprint = fingerprint
-            self._learning.renewed()
+            self._learning.begin_era()
         self.provider, self.rules, self.needs_sender = setting.provider, setting.rules, setting.needs_sender
         self.expected_s = setting.expected_s
         self.status_url, self.webhook_secrets = setting.status_url, setting.webhook_secrets
@@ -290,6 +295,7 @@ class Lane:
         """An operator's word; lifts pause, halt, cooldown, an open breaker and the rests of pairs. Raises StoreError as
         `pause` does."""
         self.rests.clear()
+        self._learning.begin_era()
         if self.health.standing(self.condition.now()) is not Standing.OPEN:
             self.experience.begin_slowly()
         news: list[News] = [(Kind.PROVIDER_RESUMED, {"by": by})]

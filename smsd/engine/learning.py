@@ -40,6 +40,8 @@ class Heard:
     """Boot time, us; None: no call was made, it is known just now."""
     segments: int = 1
     """Of the message: what a rate is charged for it depends on the rate's unit."""
+    era: int | None = None
+    """Learning.era when the call began; None: no call was made."""
 
 
 @dataclass(slots=True)
@@ -61,14 +63,16 @@ class Learning:
         self._clock = clock
         self._strikes = 0
         """What the last suspect refusal made of the count; it counts once its rest begins."""
-        self._renewed_us = -1
-        """When the credentials were last changed while it was running."""
+        self.era = 0
+        """Grows whenever an operator resumes it or its credentials are changed: a refusal of a call begun before says
+        nothing of how it is since. Counted, because times cannot tell: a call may begin in the very instant of the
+        change, and what was made ready before it may leave the machine after."""
         self._out_of_order_us = clock.boot()
         """Since when it is broken or halted: calls begun before say nothing of how it is since."""
 
-    def renewed(self) -> None:
-        """Its credentials were changed."""
-        self._renewed_us = self._clock.boot()
+    def begin_era(self) -> None:
+        """Somebody says that the cause of a halt, if there was one, is mended."""
+        self.era += 1
 
     def weigh(self, verdict: Verdict, health: Health, started_at: Instant, now: Instant, load: float) -> Verdict:
         """What a suspect verdict means; `now` by the clock of its cooldown, `load` of its ceiling."""
@@ -126,13 +130,11 @@ class Learning:
             self._new_rate(lesson)
 
     def _halt(self, lesson: Lesson, heard: Heard, effect: Halt) -> None:
-        # A refusal of what was configured when the call began says nothing of what is configured now.
-        of_today = heard.started_boot is None or heard.started_boot > self._renewed_us
         health = lesson.health
         if health.halted is not None and heard.started_boot is None and health.probe_at is not None:
             # It was to be tried, and no call could even be made.
             lesson.health = health.probed(self._clock.wall() + HALT_PROBE_MS)
-        if health.halted is not None or not of_today:
+        if health.halted is not None or heard.era not in {None, self.era}:
             return
         lesson.health = self.halted(health, effect.reason)
         lesson.news.append((Kind.PROVIDER_HALTED, {"reason": effect.reason}))

@@ -85,6 +85,7 @@ class Repeats:
         # While it waited, a reload may have brought other credentials.
         setting = self._askable.for_message(message) or setting
         self._retries.called(wall)
+        era = lane.era
         called = await self._call(lane, setting, message, started, rules.timeout_ms)
         if called is None:
             return self._uncalled(message, Finding.UNANSWERED, rules)
@@ -92,7 +93,7 @@ class Repeats:
         left = started + answer.left_after_us
         lane.gate.left(started, left)
         record = _record(lane, message, answer, verdict, wall, left)
-        return self._judge(lane, setting, message, verdict, record, rules)
+        return self._judge(lane, setting, message, verdict, record, rules, era)
 
     def _uncalled(self, message: Message, finding: Finding, rules: ProviderRules) -> Resolved:
         return Resolved(self._concluding.settle(message, finding, "key", rules))
@@ -120,6 +121,7 @@ class Repeats:
         verdict: Verdict,
         record: Attempt,
         rules: ProviderRules,
+        era: int,
     ) -> Resolved:
         refused = verdict.fate is Fate.REFUSE and not verdict.guessed
         rule = rule_for(verdict, record.http_status, rules.codes)
@@ -128,7 +130,7 @@ class Repeats:
         verdict = lane.weigh(verdict, record.started_at)
         retry = self._retries.rules_for(message, rules)
         settlement = decide(message, verdict, rules, retry, self._clock.wall(), self._dice())
-        heard = Heard(verdict, settlement.effect, record.started_at, record.started_boot, message.segments)
+        heard = Heard(verdict, settlement.effect, record.started_at, record.started_boot, message.segments, era)
         if verdict.fate is Fate.ACCEPTED or settlement.event is not Event.FAIL or not refused:
             settlement = self._of_second_answer(setting, message, verdict)
         elif verdict.category is Category.CONFIG_ERROR:

@@ -4,17 +4,22 @@ Then nobody would ever end it: it would stand there as one that is being sent. S
 trial, and when all who do so have left without a message it is taken away again. The outbox has the last word: it keeps
 one that something happened to meanwhile. That it was made is told all the same, for that comes before its first
 message. Whoever goes away while it is made or taken away stops neither: what is asked of the outbox is done all the
-same, and nobody else would know that it is to be undone. It refuses to know how messages are handed in, and what a
-campaign is.
+same, and nobody else would know that it is to be undone.
+
+Who brings messages in requests of their own (an import) joins a trial under a word of its own and says when it leaves
+without one. It is taken away only when all who joined have said so: one that still brings messages is to find its rate
+and hours. Who joined is known to this process only: after a restart such a campaign stays, as it does when one of them
+never says that it leaves. It refuses to know how messages are handed in, and what a campaign is.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
@@ -24,6 +29,12 @@ from smsd.store.operators import Campaigns
 
 log = structlog.get_logger("smsd.campaigns")
 
+JOINED: Final = 1_000
+"""Campaigns whose trial somebody joined under a word. Of more, the oldest is forgotten: it stays."""
+
+WORDS: Final = 100
+"""Who join one trial. One more, and it is none any longer: the campaign stays."""
+
 Name = tuple[str, str]
 """Tenant and id."""
 
@@ -32,7 +43,7 @@ Make = Callable[[str, str, Terms], Awaitable[tuple[Campaign, bool]]]
 
 @dataclass(slots=True)
 class Trial:
-    """A campaign that somebody hands messages to. `used`: it has one, or is wanted without."""
+    """A campaign that somebody hands messages to. `used`: it has one, or is wanted without for now."""
 
     campaign: Campaign
     is_new: bool
@@ -51,12 +62,49 @@ class Trials:
         """How many hand messages to each of them."""
         self._unused: set[Name] = set()
         """Those that are new and have none."""
+        self._joined: OrderedDict[Name, set[str]] = OrderedDict()
+        """The words of those who bring messages to a new campaign in requests of their own."""
         self._leaving: set[asyncio.Task[bool]] = set()
         """As many as there are who leave."""
 
     def is_tried(self, tenant: str, id: str) -> bool:
         """Whether messages are handed to it now."""
         return (tenant, id) in self._trying
+
+    def join(self, tenant: str, id: str, trial: Trial, word: str | None) -> bool:
+        """Messages of it come in other requests: to be called while it is tried. True: it is on trial until all who
+        joined have left. `word` None: it is wanted without any, and no longer on trial."""
+        name = (tenant, id)
+        if trial.is_new:
+            self._joined.pop(name, None)  # another of that id was taken away
+        if word is None:
+            self._joined.pop(name, None)
+            return False
+        if not (trial.is_new or name in self._unused or name in self._joined):
+            return False
+        words = self._joined.setdefault(name, set())
+        words.add(word)
+        if len(words) > WORDS:
+            del self._joined[name]
+        elif len(self._joined) > JOINED:
+            self._joined.popitem(last=False)
+        return name in self._joined
+
+    def leave(self, tenant: str, id: str, word: str) -> bool:
+        """Who joined under that word brings no more, and none was taken. True: that was the last of all who try it, so
+        that it may be taken away. Those who try it now decide when they leave."""
+        name = (tenant, id)
+        words = self._joined.get(name)
+        if words is None:
+            return False
+        words.discard(word)
+        if words:
+            return False
+        del self._joined[name]
+        if name in self._trying:
+            self._unused.add(name)
+            return False
+        return True
 
     @asynccontextmanager
     async def trying(self, tenant: str, id: str, terms: Terms) -> AsyncIterator[Trial]:

@@ -12,7 +12,7 @@ import structlog
 from smsd import wire
 from smsd.engine.service import Service
 from smsd.listeners.callers import INTERNAL, Caller, ProblemError, all_faults, store_fault
-from smsd.listeners.campaign_terms import faults_of
+from smsd.listeners.campaign_terms import first_faults_of
 from smsd.listeners.operations import Operation
 from smsd.store import StoreError
 
@@ -36,7 +36,8 @@ class Slot:
 def unreadable(service: Service, caller: Caller, error: wire.WireError) -> bytes:
     """All that is wrong with a line, also with what could be read of it, with its newline."""
     if isinstance(error.partial, wire.CampaignCreate):
-        faults = error.joined(faults_of(service, caller, error.partial))
+        unread = {fault.field for fault in error.faults}
+        faults = error.joined(first_faults_of(service, caller, error.partial, unread))
     else:
         faults = all_faults(error, service.intake, caller.origin)
     return wire.encode_error(error.ref, faults)

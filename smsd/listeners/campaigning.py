@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
+
+from msgspec import UNSET
 
 from smsd import wire
 from smsd.core.acceptance import MAX_CAMPAIGN, Fault, Origin
@@ -21,7 +23,7 @@ from smsd.engine.service import Service
 from smsd.engine.trials import Trial
 from smsd.listeners import showing
 from smsd.listeners.callers import Caller, ProblemError
-from smsd.listeners.campaign_terms import as_repeated, faults_of, terms_of
+from smsd.listeners.campaign_terms import all_faults_of, as_repeated, terms_of
 from smsd.listeners.handing import BrokenOffError, Handing, Recipients, behind, first_taken, hand_in
 from smsd.listeners.plan_views import plan_view
 
@@ -87,14 +89,14 @@ async def cancel(service: Service, caller: Caller, request: wire.CampaignCancel)
 async def delete(service: Service, caller: Caller, request: wire.CampaignDelete) -> wire.CampaignDeleted:
     """Take a campaign away that never had a message."""
     named = await _one(service, caller, request)
-    if not await service.office.campaigns.delete(named):
+    if not await service.office.campaigns.delete(named, request.trial):
         for found in await service.office.campaigns.find(named.id, named.tenant):
-            raise _stays(found)
+            raise _stays(found, request)
         raise _not_found(request.id)
     return wire.CampaignDeleted(named.id, named.tenant)
 
 
-def _stays(found: Campaign) -> ProblemError:
+def _stays(found: Campaign, request: wire.CampaignDelete) -> ProblemError:
     """Why it was not taken away, and what can be done."""
     if found.cancelled_at is not None:
         why = "is cancelled, and stays so: nothing of it will be sent"
@@ -102,6 +104,8 @@ def _stays(found: Campaign) -> ProblemError:
         why = "has messages or had some, so it stays: cancel it if some wait that are not to be sent"
     elif found.paused_at is not None:
         why = "is paused: resume it first"
+    elif request.trial is not None:
+        why = "is being given messages by others or was made to stay; without `trial` it is deleted all the same"
     else:
         why = "is being given messages just now, so it stays: cancel it if they are not to be sent"
     return ProblemError.of("wrong_state", f"Campaign {found.id} {why}.", "id")
@@ -138,17 +142,20 @@ def _cancelled(id: str) -> ProblemError:
 
 async def create(service: Service, caller: Caller, request: wire.CampaignCreate) -> wire.CampaignMade | wire.PlanView:
     """Make a campaign and hand its messages in."""
-    if request.recipients is None and request.id is None:
-        raise _nobody()
+    nobody = NOBODY if request.recipients is None and request.id is None else None
     if request.recipients is not None and not request.recipients:
         text = "`recipients` is empty: name them, or leave it out to make a campaign before its messages"
-        raise ProblemError.of("invalid_value", text, "recipients")
+        nobody = Fault("recipients", "invalid_value", text)
+    if nobody is not None:
+        raise ProblemError(*await all_faults_of(service, caller, request), nobody)
     return await created(service, caller, request, _listed(request.recipients or ()))
 
 
-def _nobody() -> ProblemError:
-    text = "`recipients` is missing; without them a campaign needs an `id`, which its messages name later"
-    return ProblemError.of("missing_field", text, "recipients")
+NOBODY: Final = Fault(
+    "recipients",
+    "missing_field",
+    "`recipients` is missing; without them a campaign needs an `id`, which its messages name later",
+)
 
 
 async def _listed(recipients: Iterable[object]) -> Recipients:
@@ -159,9 +166,10 @@ async def _listed(recipients: Iterable[object]) -> Recipients:
 async def created(
     service: Service, caller: Caller, request: wire.CampaignCreate, recipients: Recipients
 ) -> wire.CampaignMade | wire.PlanView:
-    """The same with recipients from wherever they come."""
+    """The same with recipients from wherever they come. Where the campaign has a fault, those that come behind it are
+    not read: there may be no end of them."""
     async with aclosing(recipients):
-        faults = faults_of(service, caller, request)
+        faults = await all_faults_of(service, caller, request)
         if faults:
             raise ProblemError(*faults)
         id, tenant, terms = terms_of(service, caller, request)
@@ -172,10 +180,13 @@ async def created(
         handing = Handing(service.intake, kept.room, caller.origin)
         if not await kept.find(id, tenant):
             recipients = await _begun(service, caller, request, common, recipients, handing)
+        on_trial = False
         async with kept.trials.trying(tenant, id, terms) as trial:
             made = trial.campaign
             _check(made, request, terms)
             await _handed_in(recipients, common, handing, trial)
+            if trial.used and not _there(handing):
+                on_trial = kept.trials.join(tenant, id, trial, request.trial)
         if handing.ended is not None:
             raise _ended(id, handing)
         if not trial.used and (trial.is_new or trial.gone):
@@ -192,6 +203,7 @@ async def created(
             refused=handing.refused,
             errors=handing.errors,
             total=made.counts.total,
+            on_trial=UNSET if request.trial is None else on_trial,
         )
 
 
@@ -240,7 +252,7 @@ async def _begun(
     if handing.refused:
         raise _none_taken(handing)
     if request.id is None:
-        raise _nobody()
+        raise ProblemError(NOBODY)
     return recipients
 
 

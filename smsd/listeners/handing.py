@@ -139,7 +139,7 @@ async def first_taken(
     BrokenOffError."""
     index = 0
     async for own in recipients:
-        faults = _faults(own, common, index, intake, origin)
+        faults = judged(own, common, index, intake, origin)
         if not faults:
             return own
         handing.refuse(index, faults)
@@ -149,7 +149,8 @@ async def first_taken(
     return None
 
 
-def _faults(own: object, common: Mapping[str, Any], index: int, intake: Intake, origin: Origin) -> Sequence[Fault]:
+def judged(own: object, common: Mapping[str, Any], index: int, intake: Intake, origin: Origin) -> Sequence[Fault]:
+    """All that is wrong with one recipient; nothing is handed in."""
     try:
         if isinstance(own, Unreadable):
             return own.faults

@@ -9,6 +9,7 @@ raised, and who is told.
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from typing import Final
 
 from smsd.store.connection import Handle
@@ -16,18 +17,25 @@ from smsd.store.hands import Hands
 from smsd.store.operators import MOST_OVER, Longest, Over, Raised
 
 _KEEP: Final = (
-    "INSERT INTO alerts (name, raised_at, category, text, announced, told) VALUES (?, ?, ?, ?, ?, ?) "
+    "INSERT INTO alerts (name, raised_at, category, text, announced, told, value, bound) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (name) DO UPDATE SET raised_at = excluded.raised_at, category = excluded.category, "
-    "text = excluded.text, announced = excluded.announced, told = excluded.told"
+    "text = excluded.text, announced = excluded.announced, told = excluded.told, "
+    "value = excluded.value, bound = excluded.bound"
 )
 _CLEAR: Final = "DELETE FROM alerts WHERE name = ?"
-_RAISED: Final = "SELECT name, raised_at, category, text, announced, told FROM alerts ORDER BY name"
-_END: Final = "INSERT OR REPLACE INTO alerts_over (name, raised_at, cleared_at, category, text) VALUES (?, ?, ?, ?, ?)"
+_RAISED: Final = "SELECT name, raised_at, category, text, announced, told, value, bound FROM alerts ORDER BY name"
+_END: Final = (
+    "INSERT OR REPLACE INTO alerts_over (name, raised_at, cleared_at, category, text, value, bound) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
 _TRIM: Final = (
     "DELETE FROM alerts_over WHERE (name, raised_at) NOT IN "
     "(SELECT name, raised_at FROM alerts_over ORDER BY cleared_at DESC, name LIMIT ?)"
 )
-_OVER: Final = "SELECT name, raised_at, cleared_at, category, text FROM alerts_over ORDER BY cleared_at, name DESC"
+_OVER: Final = (
+    "SELECT name, raised_at, cleared_at, category, text, value, bound FROM alerts_over ORDER BY cleared_at, name DESC"
+)
 
 _LIVE: Final = (
     "(SELECT route, tenant, campaign, pending, next_due FROM flows INDEXED BY flows_live "
@@ -55,13 +63,14 @@ class SqliteAlerts:
         """See Alerts.raised."""
         rows = await self._hands.read(lambda db: db.execute(_RAISED).fetchall())
         return tuple(
-            Raised(name, at, category, text, bool(announced), bool(told))
-            for name, at, category, text, announced, told in rows
+            Raised(name, at, category, text, bool(announced), bool(told), value, bound)
+            for name, at, category, text, announced, told, value, bound in rows
         )
 
     async def keep(self, alert: Raised) -> None:
         """See Alerts.keep."""
-        row = (alert.name, alert.raised_at, alert.category, alert.text, int(alert.announced), int(alert.told))
+        marks = (int(alert.announced), int(alert.told))
+        row = (alert.name, alert.raised_at, alert.category, alert.text, *marks, alert.value, alert.bound)
         await self._hands.change(lambda db, _: _run(db, _KEEP, row))
 
     async def clear(self, name: str) -> None:
@@ -70,7 +79,7 @@ class SqliteAlerts:
 
     async def end(self, over: Over) -> None:
         """See Alerts.end."""
-        row = (over.name, over.raised_at, over.cleared_at, over.category, over.text)
+        row = astuple(over)
 
         def ended(db: Handle) -> None:
             db.execute(_END, row)

@@ -168,6 +168,9 @@ class Raised:
     """The log and whoever does not say what arrived were told."""
     told: bool = False
     """So was every place that says so."""
+    value: float | None = None
+    """As it was read then (a share, a count, ms); None: an older smsd raised it."""
+    bound: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +183,9 @@ class Over:
     category: str
     text: str
     """What was wrong."""
+    value: float | None = None
+    """As it was read when it was raised; None: an older smsd raised it."""
+    bound: float | None = None
 
 
 MOST_OVER = 50

@@ -16,7 +16,9 @@ class Alerts(Request):
 
 class AlertView(msgspec.Struct):
     """One alert. `name`: `backlog`, `auth_halt:main` ...; `state`: `raised` or `cleared`; `category`: an error category
-    where one stands behind it, else what is watched; `text`: what is, or was, wrong; `remedy`: null when it is over."""
+    where one stands behind it, else what is watched; `text`: what is, or was, wrong; `remedy`: null when it is over.
+    `value`: what was read when it was raised (a share, a count, or ms), and the `bound` it came to: null if an smsd
+    raised it that did not keep them."""
 
     name: str
     state: str
@@ -25,6 +27,8 @@ class AlertView(msgspec.Struct):
     cleared_at: str | None
     text: str
     remedy: str | None
+    value: float | None
+    bound: float | None
 
 
 class AlertList(msgspec.Struct):

@@ -44,6 +44,9 @@ class CampaignCreate(Request, rename={"from_": "from"}):
     """Numbers, or objects with fields of a message."""
     dry_run: bool = False
     """Store nothing; say what would become of it."""
+    trial: str | None = None
+    """A word of the caller's own, where `recipients` come in other requests: a new campaign is on trial, and deleted by
+    `campaign_delete` with that word, unless it has a message or others try it under words of theirs."""
     text: str | None = None
     template: str | None = None
     vars: dict[str, object] | None = None
@@ -87,6 +90,9 @@ class CampaignCancel(CampaignNamed):
 class CampaignDelete(CampaignNamed):
     """Take away one that has no message and never had any."""
 
+    trial: str | None = None
+    """The word it was made with: it stays while others try it."""
+
 
 class CampaignStatus(CampaignNamed):
     """How far it is."""
@@ -112,7 +118,7 @@ class CampaignFault(msgspec.Struct):
 class CampaignMade(msgspec.Struct):
     """What became of the recipients that were handed in: accepted, accepted before (`replayed`), accepted and failed at
     once because they opted out (`failed`), refused (`errors`: the first 100). `created`: the campaign was not there
-    before; `total`: all messages of it."""
+    before; `total`: all messages of it; `on_trial`: given when `trial` was, whether it is."""
 
     id: str
     tenant: str
@@ -124,6 +130,7 @@ class CampaignMade(msgspec.Struct):
     refused: int
     errors: list[CampaignFault]
     total: int
+    on_trial: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class CampaignDeleted(msgspec.Struct):
@@ -241,7 +248,7 @@ def campaign_status(campaign: Campaign) -> CampaignStatusView:
 
 # -- messages of a campaign -------------------------------------------------------------------------------------------
 
-_OF_ALL: Final = frozenset({"id", "name", "rate", "send_between", "recipients", "dry_run"})
+_OF_ALL: Final = frozenset({"id", "name", "rate", "send_between", "recipients", "dry_run", "trial"})
 _COMMON: Final = ("tenant", "campaign")
 """Fields of a message in which those of a campaign cannot differ."""
 

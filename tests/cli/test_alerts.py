@@ -14,6 +14,7 @@ HALT: dict[str, Any] = {
     **{"name": "auth_halt:main", "state": "raised", "category": "AUTH_FAILED"},
     **{"raised_at": "2026-01-02T03:04:05.000Z", "cleared_at": None},
     **{"text": "Provider main is halted: 401 \x1b[2J.", "remedy": "Mend the account; then `smsd resume main`."},
+    **{"value": 1.0, "bound": 1.0},
 }
 OVER = {**HALT, "name": "backlog", "state": "cleared", "cleared_at": "2026-01-02T03:14:05.000Z", "remedy": None}
 TOLD = """\

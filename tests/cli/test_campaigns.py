@@ -135,3 +135,31 @@ def test_what_cannot_be_done_names_the_command_that_shows_a_campaign(
     fake.refuse[f"campaign_{act}"] = RefusedError("wrong_state", "Campaign autumn is completed.", "id")
     done = smsd("campaign", act, "autumn", *(("--yes",) if act == "cancel" else ()))
     assert (done.code, "smsd campaign show autumn" in done.err, "smsd show" in done.err) == (65, True, False)
+
+
+def test_made_before_its_messages(smsd: Run, fake: Fake) -> None:
+    answer = {"id": "spring", "tenant": "shop", "created": True, "status": "sending", "total": 0}
+    fake.__dict__["_campaign_create"] = lambda request: answer
+    terms = ("--name", "Spring sale", "--rate", "1000/hour", "--tenant", "shop")
+    for option in ("--between", "--send-between"):
+        done = smsd("campaign", "create", "spring", *terms, option, "09:00-18:00 Europe/Berlin")
+        assert done == (0, "spring  made\n", "")
+        assert fake.requests[-1] == {
+            **{"op": "campaign_create", "ref": fake.requests[-1]["ref"], "id": "spring", "tenant": "shop"},
+            **{"name": "Spring sale", "rate": "1000/hour"},
+            "send_between": {"from": "09:00", "to": "18:00", "zone": "Europe/Berlin"},
+        }
+    answer.update(created=False, total=7)
+    assert smsd("campaign", "create", "spring") == (0, "spring  was there already, sending, 7 messages\n", "")
+    assert smsd("campaign", "create", "spring", "--json").documents == [answer]
+
+
+def test_one_that_cannot_be_made_as_asked(smsd: Run, fake: Fake) -> None:
+    for code in ("key_conflict", "wrong_state"):
+        fake.refuse["campaign_create"] = RefusedError(code, "Campaign spring is there with another rate.", "id")
+        done = smsd("campaign", "create", "spring", "--rate", "5/min")
+        assert (done.code, done.out) == (65, "")
+        assert "another rate" in done.err
+        assert "smsd campaign show spring" in done.err
+    assert smsd("campaign", "create", "spring", "--between", "nine to five").code == 64
+    assert smsd("campaign", "create").code == 64

@@ -16,8 +16,8 @@ import pytest
 
 from smsd.cli import feeding
 from smsd.cli.feeding import Feeding, GaveUpError
-from smsd.cli.importing import hours
 from smsd.cli.sheets import Sheet, harmless, meant
+from smsd.cli.terms import hours
 from smsd.client import Client, QueueUnavailable
 from tests.cli.fake import Fake
 from tests.cli.helpers import Run, process
@@ -38,7 +38,7 @@ class Carrying(Fake):
     def _campaign_create(self, request: Document) -> Document:
         is_new = request["id"] not in self.campaigns
         self.campaigns.add(request["id"])
-        return {"id": request["id"], "created": is_new, "accepted": 0}
+        return {"id": request["id"], "created": is_new, "accepted": 0, "on_trial": is_new and bool(request["trial"])}
 
     def _campaign_delete(self, request: Document) -> Document:
         self.campaigns.remove(request["id"])
@@ -398,6 +398,15 @@ def test_one_row_is_enough_and_one_that_was_there_stays(smsd: Run, fake: Carryin
     assert "campaign_delete" not in {request["op"] for request in fake.requests}
 
 
+def test_each_run_says_under_its_own_word_that_it_brings_nothing(smsd: Run, fake: Carrying, tmp_path: Path) -> None:
+    """So the daemon knows that another run is still at it."""
+    (tmp_path / "bad.csv").write_text("to,text\nnobody,Hi\n")
+    for _ in range(2):
+        assert smsd("import", str(tmp_path / "bad.csv")).code == 65
+    words = [request["trial"] for request in fake.requests if request["op"].startswith("campaign_")]
+    assert (words[0], words[2], len({*words})) == (words[1], words[3], 2)
+
+
 def test_one_that_cannot_be_taken_back_is_told_in_a_line(smsd: Run, fake: Carrying, tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("to,text\n")
     fake.refuse["campaign_delete"] = RefusedError("disk_full", "No room.")
@@ -406,6 +415,9 @@ def test_one_that_cannot_be_taken_back_is_told_in_a_line(smsd: Run, fake: Carryi
         "campaign bad: 0 accepted\n",
         "smsd: campaign bad stays: No room.\n",
     )
+    fake.campaigns.clear()
+    fake.refuse["campaign_delete"] = RefusedError("wrong_state", "Others try it.", "id")
+    assert "smsd campaign delete bad" in smsd("import", str(tmp_path / "bad.csv")).err
     fake.refuse["campaign_delete"] = RefusedError("not_found", "There is no campaign bad.", "id")
     fake.campaigns.clear()
     assert smsd("import", str(tmp_path / "bad.csv")).err == ""

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from smsd.client import Client
 from tests.daemon.harness import Site, free_port, short_directory, until
 
 TO = "+12015550100"
@@ -126,6 +127,48 @@ def test_all_that_a_filter_finds(shell: Shell) -> None:
         assert shell("cancel", other).out == f"{other}  cancelled\n"
     finally:
         assert shell("resume", "main").code == 0
+
+
+def begun(shell: Shell, client: Client, campaign: str) -> subprocess.Popen[str]:
+    """An import that has asked for its campaign and waits for its next row."""
+    before = len([*client.audit(operation="campaign_create")])
+    words = ("import", "-", "--campaign", campaign, "--rate", "5/min", "--text", "quagga")
+    found = subprocess.Popen(
+        [sys.executable, "-m", "smsd", *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=shell.environ,
+    )
+    assert found.stdin is not None
+    found.stdin.write("to\nnobody\n")
+    found.stdin.flush()
+    until(lambda: len([*client.audit(operation="campaign_create")]) > before, "it asked for its campaign")
+    return found
+
+
+@pytest.mark.parametrize("brings", ["maker", "other", "neither"])
+def test_of_two_imports_at_once_none_takes_the_rate_of_the_other_away(site: Site, brings: str) -> None:
+    """One ends without a row that was taken while the other has not handed its own in."""
+    with Client(str(site.socket)) as client:
+        shell = Shell(site, {"SMSD_SOCKET": str(site.socket)})
+        runs = {who: begun(shell, client, f"twice-{brings}") for who in ("maker", "other")}
+        for who in sorted(runs, key=lambda who: who == brings):
+            out, _ = runs[who].communicate(f"{TO}\n" if who == brings else "")
+            assert ("1 accepted" in out, runs[who].returncode) == (who == brings, 65)
+        found = [(one["rate"], one["total"]) for one in client.campaigns() if one["id"] == f"twice-{brings}"]
+        assert found == ([] if brings == "neither" else [("5/min", 1)])
+
+
+def test_a_campaign_before_its_messages(shell: Shell) -> None:
+    id = "early-" + ("url" if "SMSD_URL" in shell.environ else "socket")
+    terms = ("--rate", "5/min", "--send-between", "09:00-18:00 Europe/Berlin")
+    assert shell("campaign", "create", id, *terms).out == f"{id}  made\n"
+    assert shell("campaign", "create", id, *terms).out == f"{id}  was there already, sending, 0 messages\n"
+    other = shell("campaign", "create", id, "--rate", "6/min")
+    assert (other.code, "another name, rate or hours" in other.err, id in other.err) == (65, True, True)
+    assert shell("campaign", "delete", id).code == 0
 
 
 def test_figures(shell: Shell) -> None:

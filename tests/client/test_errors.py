@@ -86,3 +86,24 @@ def test_when_a_limit_has_room_again_is_known_at_every_door(make: Any, fake: Fak
     with pytest.raises(WrongState) as other:
         client.send(TO, "Hello")
     assert (other.value.retry_after, "retry_after_s" in other.value.document()) == (None, False)
+
+
+def test_what_is_wrong_with_a_campaign_names_the_command_that_shows_one(make: Any, fake: FakeDaemon) -> None:
+    """Not the one that shows a message."""
+    client = make()
+    for code, shown in (("wrong_state", WrongState), ("key_conflict", KeyConflict)):
+        fake.refuse["campaign_create"] = RefusedError(code, "No.", "id")
+        with pytest.raises(shown) as caught:
+            client.campaign_create("spring")
+        assert "smsd campaign show ID" in caught.value.remedy
+    fake.refuse["campaign_pause"] = RefusedError("wrong_state", "It is cancelled.", "id")
+    fake.refuse["send"] = RefusedError("wrong_state", "Campaign spring is cancelled.", "campaign")
+    with pytest.raises(WrongState) as paused:
+        client.campaign_pause("spring")
+    with pytest.raises(WrongState) as sent:
+        client.send(TO, "Hi", campaign="spring")
+    assert all("smsd campaign show ID" in refused.value.remedy for refused in (paused, sent))
+    fake.refuse["cancel"] = RefusedError("wrong_state", "It is sent.", "id")
+    with pytest.raises(WrongState) as of_message:
+        client.cancel("x")
+    assert "smsd show ID" in of_message.value.remedy

@@ -25,6 +25,7 @@ from smsd.core.alerting import (
     raised_text,
     remedy_of,
     step,
+    unread,
 )
 from smsd.core.units import HOUR, MINUTE
 
@@ -50,6 +51,16 @@ def test_a_swing_begins_the_hold_anew() -> None:
     alarm = step(alarm, Reading(90, 100), HOLD_MS - 1)
     assert alarm == RAISED
     assert step(alarm, Reading(0, 100), HOLD_MS).raised
+
+
+def test_what_is_not_known_is_as_it_was_and_not_calm() -> None:
+    assert unread(QUIET) == QUIET
+    assert unread(RAISED) == RAISED
+    alarm = unread(step(RAISED, Reading(0, 100), 0))
+    assert alarm == RAISED
+    alarm = step(alarm, Reading(0, 100), HOLD_MS)
+    assert alarm.raised
+    assert step(alarm, Reading(0, 100), 2 * HOLD_MS) == QUIET
 
 
 def test_too_few_raise_nothing_and_still_keep_it_raised() -> None:

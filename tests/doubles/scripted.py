@@ -23,6 +23,8 @@ class ScriptedExchange:
     script: Script | None = None
     latency_ms: int = 0
     """For outcomes whose script names no latency."""
+    left_after_ms: int = 0
+    """How long after its start a request leaves, at the latest when it ends: it waits for a connection."""
     requests: list[Request] = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
@@ -46,7 +48,7 @@ class ScriptedExchange:
             await asyncio.sleep(latency_ms / 1_000)
         finally:
             self.in_flight -= 1
-        return Answer(outcome, latency_ms, request)
+        return Answer(outcome, latency_ms, request, min(self.left_after_ms, latency_ms) * 1_000)
 
     def _outcome(self, provider: Provider, request: Request, n: int, draw: float) -> tuple[Outcome, int]:
         if self.script is not None:

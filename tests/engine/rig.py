@@ -141,6 +141,8 @@ class Rig:
         self.carrier = Carrier(self.clock)
         self.script: Script | None = None
         """Stands in for the carrier, if set before the start."""
+        self.left_after_ms = 0
+        """How long every call waits for a connection."""
         self.events: list[Event] = []
         self.providers: list[tuple[Provider, ProviderRules]] = [(twilio(), self.rules())]
         self.settings: tuple[Setting, ...] = ()
@@ -197,7 +199,7 @@ class Rig:
         self.engine = kind(
             self.plan(),
             self.store,
-            ScriptedExchange(self.script or self.carrier),
+            ScriptedExchange(self.script or self.carrier, left_after_ms=self.left_after_ms),
             self.clock,
             bus,
             lambda: 0.5,

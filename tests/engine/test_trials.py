@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from smsd.core.campaign import Campaign, Terms
+from smsd.engine import trials as module
 from smsd.engine.trials import Trials
 from tests.engine.rig import SHOP, Rig
 
@@ -121,6 +122,33 @@ def test_who_leaves_last_is_told_whether_it_is_gone(rig: Rig) -> None:
         async with trials.trying(SHOP.tenant, ID, Terms()) as kept:
             await rig.accepted(campaign=ID)
         assert not kept.gone
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_of_very_many_who_join_some_are_forgotten_and_their_campaigns_stay(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "JOINED", 2)
+    monkeypatch.setattr(module, "WORDS", 2)
+
+    async def story() -> None:
+        await rig.start()
+        campaigns = rig.engine.office.campaigns
+
+        async def join(id: str, word: str) -> bool:
+            async with campaigns.trials.trying(SHOP.tenant, id, Terms()) as trial:
+                trial.used = True
+                return campaigns.trials.join(SHOP.tenant, id, trial, word)
+
+        async def leave(id: str, word: str) -> bool:
+            (found,) = await campaigns.find(id, SHOP.tenant)
+            return await campaigns.delete(found, word)
+
+        assert [await join(id, "a") for id in ("one", "two", "three")] == [True] * 3
+        assert [await join("two", word) for word in "bc"] == [True, False]
+        assert [await leave(id, "a") for id in ("one", "two", "three")] == [False, False, True]
         await rig.stop()
 
     rig.run(story)

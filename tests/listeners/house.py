@@ -31,6 +31,7 @@ from smsd.providers.sandbox import Sandbox
 from smsd.store import AcceptResult, Blocked, Claim, StoreError, WrongState
 from smsd.store.sqlite import SqliteOutbox
 from tests.doubles.clock import ManualClock
+from tests.doubles.laid import lay
 from tests.doubles.scripted import ScriptedExchange
 
 T = TypeVar("T")
@@ -48,6 +49,7 @@ class Outbox(SqliteOutbox):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, on_fatal=lambda error: None)
+        self.path = path
         self.fault: StoreError | None = None
         """What acceptances and changes meet instead of a commit."""
         self.held: list[tuple[Draft, Callable[[AcceptResult], None]]] | None = None
@@ -203,6 +205,7 @@ class House:
 
     async def open(self, mode: int) -> None:
         """Start, and listen on `path`."""
+        lay(self.outbox.path)
         await self.engine.start()
         await self.engine.service.pause("main", "for the test")
         self.door = UnixDoor(self.engine.service, self._peers, self._limits)

@@ -39,6 +39,8 @@ async def test_what_is_raised_and_what_was(house: House, client: Client) -> None
         "cleared_at": None,
         "text": "1 messages wait; the bound is 1.",
         "remedy": "See `smsd providers` and `smsd queue`: is a provider at rest, or is more submitted than its rate?",
+        "value": 1,
+        "bound": 1,
     }
     assert (await client.ask(op="stats"))["alerts"] == [item]
     async with serving(house, ACCESS) as rig:
@@ -52,6 +54,7 @@ async def test_what_is_raised_and_what_was(house: House, client: Client) -> None
     (item,) = (await client.ask(op="alerts"))["items"]
     assert item["cleared_at"] > item["raised_at"] == at
     assert (item["state"], item["remedy"]) == ("cleared", None)
+    assert (item["value"], item["bound"]) == (1, 1)
     assert (await client.ask(op="stats"))["alerts"] == []
 
 

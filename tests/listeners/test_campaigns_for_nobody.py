@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from msgspec import UNSET
 
 from smsd import wire
-from smsd.listeners import campaigning
-from smsd.listeners.callers import Caller, Scope
+from smsd.listeners import campaigning, handlers
+from smsd.listeners.callers import Caller, ProblemError, Scope
 from tests.listeners.house import House, running, until
 from tests.listeners.http_rig import Reply, Rig, serving
 from tests.listeners.test_campaigns import ACCESS, TEXT, act, auth, get, lines, number, post
@@ -147,3 +149,70 @@ async def test_one_that_is_asked_for_without_messages_stays(house: House) -> Non
     assert isinstance(made, wire.CampaignMade)
     assert made.created
     assert await house.engine.office.campaigns.find("later", "shop")
+
+
+STEPS = ("create", "send", "delete")
+"""What an import does; it deletes only when nothing was taken."""
+
+
+async def step(house: House, what: str, id: str, who: str, brings: bool) -> None:
+    service = house.engine.service
+    match what:
+        case "create":
+            await campaigning.create(service, SHOP, wire.CampaignCreate(id=id, rate="5/min", trial=who))
+        case "send" if brings:
+            await handlers.send(service, SHOP, wire.Submission(to=number(1), text=TEXT, campaign=id))
+        case "delete" if not brings:
+            try:
+                await campaigning.delete(service, SHOP, wire.CampaignDelete(id, trial=who))
+            except ProblemError as error:
+                assert {fault.code for fault in error.faults} <= {"wrong_state", "not_found"}
+
+
+@pytest.mark.parametrize(("maker", "other"), [(True, True), (True, False), (False, True), (False, False)])
+async def test_of_two_imports_at_once_neither_takes_the_terms_of_the_other_away(
+    house: House, maker: bool, other: bool
+) -> None:
+    """Every order of the steps of two that bring messages, or of whose rows none is taken."""
+    for run, places in enumerate(combinations(range(2 * len(STEPS)), len(STEPS))):
+        id, steps = f"c{run}", {"maker": iter(STEPS), "other": iter(STEPS)}
+        for place in range(2 * len(STEPS)):
+            who, brings = ("maker", maker) if place in places else ("other", other)
+            await step(house, next(steps[who]), id, who, brings)
+        found = await house.engine.office.campaigns.find(id, "shop")
+        assert [one.terms.rate for one in found] == ([(5, 60_000)] if maker or other else []), places
+
+
+async def test_one_on_trial_stays_when_it_is_wanted_without_messages(house: House) -> None:
+    service = house.engine.service
+    made = [
+        await campaigning.create(service, SHOP, wire.CampaignCreate(id="c", rate="5/min", trial=trial))
+        for trial in ("a", "b", None, "d")
+    ]
+    assert [one.on_trial for one in made if isinstance(one, wire.CampaignMade)] == [True, True, UNSET, False]
+    for word in "abd":
+        with pytest.raises(ProblemError, match="without `trial`"):
+            await campaigning.delete(service, SHOP, wire.CampaignDelete("c", trial=word))
+    assert (await campaigning.delete(service, SHOP, wire.CampaignDelete("c"))).deleted
+
+
+async def test_who_hands_messages_in_decides_when_the_last_import_leaves(house: House) -> None:
+    service, campaigns = house.engine.service, house.engine.office.campaigns
+    await campaigning.create(service, SHOP, wire.CampaignCreate(id="c", rate="5/min", trial="a"))
+    campaigns.room = room = NoRoom()
+    request = wire.CampaignCreate(id="c", rate="5/min", text=TEXT, recipients=[number(1)])
+    handing = asyncio.create_task(campaigning.create(service, SHOP, request))
+    async with asyncio.timeout(5):
+        await room.asked.wait()
+    with pytest.raises(ProblemError):
+        await campaigning.delete(service, SHOP, wire.CampaignDelete("c", trial="a"))
+    assert await campaigns.find("c", "shop")
+    handing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await handing
+    assert not await campaigns.find("c", "shop")
+
+
+@pytest.mark.parametrize("trial", ["", "x" * 65])
+async def test_words_of_a_trial_are_bounded(rig: Rig, trial: str) -> None:
+    assert (await post(rig, {"id": "c", "trial": trial})).codes == [("trial", "invalid_value")]

@@ -205,7 +205,8 @@ class Network:
             return
         duty, wall, now_us = self.history.duties[call.provider], self.clock.wall(), self.loop.now_us
         duty.believe(health, wall, now_us, suspect=suspect)
-        if suspect and not call.again and health.halted is None and duty.rules.on_auth_failure == "halt":
+        suspect = suspect and not call.again and duty.is_told_by(call)
+        if suspect and health.halted is None and duty.rules.on_auth_failure == "halt":
             left_ms = (health.cooling_until or 0) - wall
             if left_ms <= 0 or (health.cooling_since == wall and left_ms < 60_000):
                 self.history.judged.append(f"call {call.n} was refused without a reason, and {call.provider} goes on")
@@ -290,7 +291,7 @@ class Line:
             wait = _by_rule(rule, self._place(call)) or duty.rest_ms(verdict.retry_after_ms)
             duty.throttled(call.wall, network.clock.wall(), now_us, wait)
         elif call.answer == "unauthorized":
-            duty.refused(call.start_us, now_us, halt=rule is not None and rule.fate == "halt")
+            duty.refused(call, now_us, halt=rule is not None and rule.fate == "halt")
         duty.answered(call, verdict, now_us)
         network.loop.call_soon(partial(network.believe, call))
         return outcome

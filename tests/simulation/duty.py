@@ -47,8 +47,9 @@ class Duty:
         self.rules = rules
         self.paces = [(-1, rules.pace)]
         """The ceilings in force, each with the true time from which on (us)."""
-        self.renewed_us = -1
-        """When a reload brought other credentials, by true time."""
+        self.mended_at = 0
+        """How many calls there had been when an operator last resumed it, or a reload brought other credentials. Not
+        when that was: a call may begin in the same instant, before it or after."""
         self.disabled = False
         """A reload has taken it out of service."""
         self.paused = False
@@ -119,11 +120,14 @@ class Duty:
         believed = min(max(asked_ms, MIN_WAIT_MS), MAX_WAIT_MS)
         return believed if rules.retry_after == "honour" else max(believed, rules.cooldown_ms)
 
-    def refused(self, began_us: int, now_us: int, *, halt: bool) -> None:
-        """Credentials or set-up were refused to a call begun then. Those of before a reload say nothing of today's.
-        `halt`: whatever `on_auth_failure` says."""
+    def is_told_by(self, call: Call) -> bool:
+        """Whether a refusal of the call says how it is now."""
+        return call.n >= self.mended_at
+
+    def refused(self, call: Call, now_us: int, *, halt: bool) -> None:
+        """Credentials or set-up were refused to the call. `halt`: whatever `on_auth_failure` says."""
         self._learnt_us = now_us
-        if (self.rules.on_auth_failure == "halt" or halt) and began_us > self.renewed_us and not self.halted:
+        if (self.rules.on_auth_failure == "halt" or halt) and self.is_told_by(call) and not self.halted:
             self._halt(now_us)
 
     def reported(self, now_us: int) -> None:
@@ -164,13 +168,15 @@ class Duty:
             self.cooling = (now, health.cooling_until)
             self.cool_until_us = now_us + (health.cooling_until - now) * 1_000
 
-    def resumed(self) -> None:
-        """An operator lifted everything."""
+    def resumed(self, calls: int) -> None:
+        """An operator lifted everything, after so many calls of all providers."""
+        self.mended_at = calls
         self.paused, self.halted, self.cooling, self.broken, self.probe_from_us = False, False, None, False, None
         self.kept = Kept()
 
-    def mended(self) -> None:
-        """The credentials were changed: a halt ends."""
+    def mended(self, calls: int) -> None:
+        """The credentials were changed, after so many calls of all providers: a halt ends."""
+        self.mended_at = calls
         if self.halted:
             self.halted, self.probe_from_us = False, None
         if self.kept.halted:

@@ -37,6 +37,10 @@ CREATE TEMP TABLE entered (seq INTEGER, at_us INTEGER);
 CREATE TEMP TRIGGER enter AFTER INSERT ON main.messages BEGIN
     INSERT INTO entered VALUES (new.seq, now_us());
 END;
+CREATE TEMP TABLE parted (seq INTEGER, at_us INTEGER, flow INTEGER);
+CREATE TEMP TRIGGER part AFTER UPDATE OF flow ON main.messages WHEN old.flow IS NOT new.flow BEGIN
+    INSERT INTO parted VALUES (new.seq, now_us(), old.flow);
+END;
 CREATE TEMP TABLE charged (kind INTEGER, key TEXT, seq INTEGER);
 CREATE TEMP TRIGGER charge AFTER INSERT ON main.charges BEGIN
     INSERT INTO charged VALUES (new.kind, new.key, new.seq);
@@ -204,4 +208,5 @@ def watched(database: sqlite3.Connection, history: History) -> None:
     history.moves += moves(database)
     history.claims += [Claimed(*row) for row in database.execute("SELECT * FROM claims ORDER BY rowid")]
     history.entered += database.execute("SELECT * FROM entered ORDER BY rowid").fetchall()
+    history.parted += database.execute("SELECT * FROM parted ORDER BY rowid").fetchall()
     history.charges += database.execute("SELECT * FROM charged ORDER BY rowid").fetchall()

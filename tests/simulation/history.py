@@ -199,10 +199,14 @@ class History:
     claims: list[Claimed] = field(default_factory=list)
     entered: list[tuple[int, int]] = field(default_factory=list)
     """(message, true time) of every acceptance."""
+    parted: list[tuple[int, int, int]] = field(default_factory=list)
+    """(message, true time, flow) of every time that one left its flow for another, because it goes another way."""
     charges: list[tuple[int, str, int]] = field(default_factory=list)
     """(kind, key, message) of everything that was ever charged."""
     deleted: list[Message] = field(default_factory=list)
     """Messages whose time to be kept was over, as they were then."""
+    gone: dict[int, int] = field(default_factory=dict)
+    """Message -> true time at which it was deleted."""
     step_times: list[int] = field(default_factory=list)
     """True times at which the wall clock was stepped."""
     stalled: list[str] = field(default_factory=list)

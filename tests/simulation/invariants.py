@@ -351,12 +351,17 @@ def in_order(history: History) -> list[str]:
     for call in history.calls:
         first.setdefault(call.id, call)
     flows: dict[tuple[int, str, str | None], list[Message]] = defaultdict(list)
+    parted: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for seq, at_us, flow in history.parted:
+        parted[seq].append((at_us, flow))
     for message in history.outbox:
-        start = first.get(message.id)
-        # One that was claimed before (given back, or cut off by a crash) has had its turn. One that goes another way
-        # now (it was sent again, and its recipient had opted out of the first) was in another flow then.
-        if start is not None and start.attempt == 1 and start.provider in message.route.split(","):
-            flows[message.flow, message.recipient, history.by_id[message.id].sender].append(message)
+        start, changes = first.get(message.id), parted[message.seq]
+        # One that was claimed before (given back, or cut off by a crash) has had its turn. One that came from another
+        # flow (its recipient had opted out of a provider on its way) stood in that one's order while it waited.
+        if start is None or start.attempt != 1 or (changes and changes[0][0] <= start.start_us):
+            continue
+        flow = changes[0][1] if changes else message.flow
+        flows[flow, message.recipient, history.by_id[message.id].sender].append(message)
     for members in flows.values():
         for place, later in enumerate(members):
             found += [

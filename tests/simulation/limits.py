@@ -7,10 +7,11 @@ claims; the ledger is not asked.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 
 from smsd.core.admission import kind_of
-from smsd.core.limits import AT_ACCEPTANCE, OF_FLOWS, Per, Rule, Subject, key_of
+from smsd.core.limits import AT_ACCEPTANCE, OF_FLOWS, Action, Per, Rule, Subject, key_of
 from smsd.core.message import Message, Priority, State
 from tests.simulation.history import Claimed, History
 
@@ -20,6 +21,8 @@ is busy."""
 
 COMMIT_US = 100_000
 """How much later that is when nothing is wrong."""
+
+FOREVER = 1 << 62
 
 BOUND_ANEW = frozenset({*OF_FLOWS, Per.SENDER})
 """What binds a message that an operator sends again as any other."""
@@ -81,14 +84,26 @@ def _first_claims(history: History) -> Iterator[Claimed]:
 
 
 def _accepted(history: History, rule: Rule) -> dict[str, list[int]]:
-    """When each key was charged at an acceptance; those that were cancelled while they would count are left out."""
-    events: dict[str, list[int]] = defaultdict(list)
+    """When each key was charged at an acceptance; those that were cancelled while they would count are left out. So
+    are, where a repeat is answered with the first message, those that were deleted by then: there is no answer."""
+    events: dict[str, list[tuple[int, int]]] = defaultdict(list)
     entered = dict(history.entered)
     for message in history.outbox:
         key = _key(rule, message, message.asked_sender) if _bound(rule, message) else None
         if key is not None and message.state is not State.CANCELLED:
-            events[key].append(entered[message.seq])
-    return {key: sorted(times) for key, times in events.items()}
+            events[key].append((entered[message.seq], message.seq))
+    gone = history.gone if rule.action is Action.REPLAY else {}
+    return {key: _not_gone(sorted(each), gone) for key, each in events.items()}
+
+
+def _not_gone(events: list[tuple[int, int]], gone: Mapping[int, int]) -> list[int]:
+    """The times of those that were there when the next one came."""
+    later = [at_us for at_us, _ in events[1:]]
+    return [
+        at_us
+        for (at_us, seq), next_us in zip_longest(events, later)
+        if next_us is None or gone.get(seq, FOREVER) > next_us
+    ]
 
 
 SENDERS = kind_of(Rule(Per.SENDER, 1, 1))

@@ -147,10 +147,14 @@ class Run:
         self.down_us = 0
         """How long the daemon was down on purpose: the script waits for it."""
         self._ids = 0
+        self._fair_us = 0
+        """Since when nothing hinders it."""
         self._overdue: dict[str, int] = {}
         self._stalled: dict[str, int] = {}
         self._clients: set[asyncio.Task[None]] = set()
         self._reloading = asyncio.Lock()
+        self._credentials: dict[str, int] = {}
+        """Those that each provider was last called with."""
         self.network.health = self._health
         self.network.taken = self._taken
         self.network.disabled = self._disabled
@@ -279,6 +283,7 @@ class Run:
         line = self.network.line(n, lambda: links.alive)
         kind = telling(self.parts.engine, self.application)
         engine = kind(self.config.plan(), store, line, self.clock, bus, self.random.random, self._new_id, self._died)
+        self._trust()
         for each in self.history.duties.values():
             each.restarted(self.clock.wall(), self.loop.now_us)
         self._count()
@@ -369,10 +374,11 @@ class Run:
 
     async def _bury(self, links: Links) -> None:
         links.alive = False
-        doomed = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in doomed:
-            task.cancel()
-        await asyncio.gather(*doomed, return_exceptions=True)
+        # Again and again: the end of one task may begin another, which a process that is dead does not.
+        while doomed := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in doomed:
+                task.cancel()
+            await asyncio.gather(*doomed, return_exceptions=True)
         links.cut()
         await self._store._release()  # the files are closed already; this lets the lock file go
 
@@ -572,7 +578,7 @@ class Run:
             self._client(partial(self._resume, self._service(), self._some_provider()))
 
     async def _resume(self, service: Service, name: str) -> None:
-        self.history.duties[name].resumed()
+        self.history.duties[name].resumed(len(self.history.calls))
         self.history.resumes.append((name, self.loop.now_us))
         await service.resume(name)
 
@@ -652,7 +658,7 @@ class Run:
             slowed = self.config.shared_slowed
             self._edit()
             try:
-                await life.engine.reconfigure(self.config.plan())
+                await life.engine.reconfigure(self.config.plan(), self._trust)
             except StoreError as error:
                 self.note(f"  not reloaded: {error}")
                 for name, each in self._providers():
@@ -660,9 +666,6 @@ class Run:
                 self.config.shared_slowed = slowed
                 return
             self._count()
-            for name, each in self._providers():
-                if each.credentials != before[name][1]:
-                    self.history.duties[name].renewed_us = self.loop.now_us
 
     def _providers(self) -> list[tuple[str, config.Provider]]:
         return [*self.config.providers.items()]
@@ -677,6 +680,13 @@ class Run:
             self.note(f"  {name}: slowed={each.slowed}")
         else:
             self._reconfigure()
+
+    def _trust(self) -> None:
+        """Calls are made with the configured credentials from now on."""
+        for name, each in self._providers():
+            if each.credentials != self._credentials.get(name, each.credentials):
+                self.history.duties[name].mended(len(self.history.calls))
+            self._credentials[name] = each.credentials
 
     def _count(self) -> None:
         """What is configured is in force."""
@@ -743,7 +753,9 @@ class Run:
     async def _act_delete(self, act: Act) -> None:
         """Messages whose time to be kept is over are deleted; what was charged for them is not."""
         if self.life is not None:
-            self.history.deleted += look.delete(self.life.links.database, self.more)
+            deleted = look.delete(self.life.links.database, self.more)
+            self.history.deleted += deleted
+            self.history.gone |= {each.seq: self.loop.now_us for each in deleted}
 
     async def _act_full(self, act: Act) -> None:
         await self._moment()
@@ -805,7 +817,6 @@ class Run:
             each.enabled = not each.enabled
         else:
             each.credentials += 1
-            self.history.duties[name].mended()
         self.note(f"  {name}: enabled={each.enabled} credentials={each.credentials}")
 
     # -- the end -----------------------------------------------------------------------------------------------------
@@ -830,7 +841,8 @@ class Run:
 
     async def _come_to_rest(self) -> None:
         """Until nothing is left that could end."""
-        end = self.loop.now_us + self.parts.patience_s * 1_000_000
+        self._fair_us = self.loop.now_us
+        end = self._fair_us + self.parts.patience_s * 1_000_000
         while self.loop.now_us < end:
             await self._until(self.loop.now_us + 20_000_000)
             self._audit()
@@ -849,10 +861,8 @@ class Run:
 
     def _audit_forgotten(self) -> None:
         """Note what is due since long although its provider has nothing else to do and nothing hinders it."""
-        calls = self.history.calls
-        if self.config.governed.quiet is not None or (
-            calls and self.loop.now_us - calls[-1].start_us < IDLE_MS * 1_000
-        ):
+        last_us = max([self._fair_us, *(call.start_us for call in self.history.calls[-1:])])
+        if self.config.governed.quiet is not None or self.loop.now_us - last_us < IDLE_MS * 1_000:
             return
         assert self.life is not None
         query = "SELECT id FROM messages WHERE state = 0 AND due <= ? AND held IS NULL"

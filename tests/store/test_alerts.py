@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,19 +18,33 @@ from tests.store.test_sqlite_contract import end_in_a_crash
 
 
 def over(n: int) -> Over:
-    return Over("backlog", NOW + 2 * n, NOW + 2 * n + 1, "backlog", f"{n} messages wait.")
+    return Over("backlog", NOW + 2 * n, NOW + 2 * n + 1, "backlog", f"{n} messages wait.", n, 0.5)
 
 
 async def test_what_was_told_of_whom_is_there_after_a_crash(opening: Opening, path: Path) -> None:
     box = (await opening()).box
     for announced, told in ((False, False), (True, False), (True, True)):
-        raised = Raised("disk", NOW, "disk", "No room.", announced, told)
+        raised = Raised("disk", NOW, "disk", "No room.", announced, told, value=7, bound=0.5)
         await box.desk.alerts.keep(raised)
         await end_in_a_crash(box, path)
         box = (await opening()).box
         assert await box.desk.alerts.raised() == (raised,)
+        assert [type(each.value) for each in await box.desk.alerts.raised()] == [int]  # told again, 7 is not 7.0
     await box.desk.alerts.clear("disk")
     assert await box.desk.alerts.raised() == ()
+
+
+async def test_of_rows_of_an_older_smsd_nobody_knows_the_value(opening: Opening, path: Path) -> None:
+    box = (await opening()).box
+    await box.close()
+    columns = ("name, raised_at, category, text, announced, told", "name, raised_at, cleared_at, category, text")
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"INSERT INTO alerts ({columns[0]}) VALUES ('disk', 1, 'disk', 'No room.', 1, 0)")
+        db.execute(f"INSERT INTO alerts_over ({columns[1]}) VALUES ('disk', 0, 1, 'disk', 'No room.')")
+        db.commit()
+    kept = (await opening()).box.desk.alerts
+    assert await kept.raised() == (Raised("disk", 1, "disk", "No room.", announced=True),)
+    assert await kept.over() == (Over("disk", 0, 1, "disk", "No room."),)
 
 
 async def test_of_those_that_are_over_the_newest_stay_each_once(opening: Opening) -> None:

@@ -3,7 +3,9 @@
 `POST /v1/campaigns`: one JSON object with its recipients in it, bounded as any body is; or lines (NDJSON), the first of
 them that object and each further one a recipient, which are read as the intake has room for them and are as many as the
 client likes. The answer comes when all were handed in. What comes too late (a client that stands still, a daemon that
-stops) is told with how far it came. What becomes of a recipient is known by `campaigning`.
+stops) is told with how far it came. A list is answered with all that is wrong with the campaign and with its
+recipients; of lines that begin with a wrong one no other is read, for they may go on for hours and would be read in
+vain. What becomes of a recipient is known by `campaigning`.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ async def create(desk: Desk, call: Call) -> web.StreamResponse:
         made = await _streamed(desk, call, given, faults)
     else:
         check_json(call.request)
-        request = _request(desk, call, await desk.bodies.read(call.request), given, faults)
+        request = await _request(desk, call, await desk.bodies.read(call.request), given, faults)
         made = await call.operation.handler(desk.service, call.caller, request)
     is_new = isinstance(made, wire.CampaignMade) and (made.accepted or made.failed or made.created)
     return reply(wire.encode(made), 202 if is_new else 200)
@@ -66,7 +68,9 @@ def _sends_lines(request: web.Request) -> bool:
     return request.content_type in LINES and charset in {"utf-8", "utf8", "us-ascii"}
 
 
-def _request(desk: Desk, call: Call, body: bytes, given: dict[str, object], faults: list[Fault]) -> wire.CampaignCreate:
+async def _request(
+    desk: Desk, call: Call, body: bytes, given: dict[str, object], faults: list[Fault]
+) -> wire.CampaignCreate:
     """The object, and what the query says. Raises ProblemError, wire.WireError with all that is wrong, also with what
     could be read beside it."""
     fields = {**(wire.decode_object(body) if body else {}), **given}
@@ -79,7 +83,8 @@ def _request(desk: Desk, call: Call, body: bytes, given: dict[str, object], faul
         if len(error.faults) >= wire.MAX_FAULTS:
             raise
         partial = wire.build(wire.CampaignCreate, left)
-        raise ProblemError(*error.joined(campaign_terms.faults_of(desk.service, call.caller, partial))) from error
+        others = await campaign_terms.all_faults_of(desk.service, call.caller, partial, wrong)
+        raise ProblemError(*error.joined(others)) from error
 
 
 async def _streamed(desk: Desk, call: Call, given: dict[str, object], faults: list[Fault]) -> msgspec.Struct:
@@ -118,7 +123,7 @@ async def _first(
         raise ProblemError.of("malformed", text)
     if isinstance(piece, Fault):
         raise ProblemError(piece)
-    request = _request(desk, call, piece, given, faults)
+    request = await _request(desk, call, piece, given, faults)
     if request.recipients is not None:
         text = "`recipients` stand behind this line, one a line: remove it, or send all as application/json"
         raise ProblemError.of("invalid_value", text, "recipients")

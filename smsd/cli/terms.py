@@ -1,0 +1,47 @@
+"""What does the command line say of a campaign as a whole?
+
+Its name, rate and hours, in the words that `smsd import`, `smsd plan` and `smsd campaign create` share, and what they
+are to the daemon. Which of them a campaign may have is the daemon's to say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+
+from smsd.client import Document
+
+NAME: Final = click.option("--name", metavar="NAME", help="Its name, for people.")
+RATE: Final = click.option("--rate", metavar="COUNT/SPAN", help="At most so many in any such span, e.g. 1000/hour.")
+BETWEEN: Final = click.option(
+    "--between",
+    "--send-between",
+    "between",
+    metavar="FROM-TO[ ZONE]",
+    help='Only at these hours, e.g. "09:00-18:00 Europe/Berlin".',
+)
+
+
+def terms_of(options: Mapping[str, Any]) -> Document:
+    """Tenant and terms as fields of `campaign_create`. Raises click.UsageError."""
+    given = {
+        "name": options["name"],
+        "tenant": options["tenant"],
+        "rate": options["rate"],
+        "send_between": hours(options["between"]),
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def hours(text: str | None) -> Document | None:
+    """`09:00-18:00 Europe/Berlin` as the daemon takes it. Raises click.UsageError."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,2}:[0-9]{2})-([0-9]{1,2}:[0-9]{2})(?:\s+(\S+))?", text.strip())
+    if found is None:
+        raise click.UsageError(f'--between {text!r} is not FROM-TO[ ZONE]; write "09:00-18:00 Europe/Berlin".')
+    start, end, zone = found.groups()
+    return {"from": start, "to": end, **({"zone": zone} if zone else {})}
