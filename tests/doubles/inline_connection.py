@@ -1,8 +1,8 @@
 """A database connection without a thread: the work is done inside the event loop.
 
 For simulations in virtual time, where a thread would bring real time and chance back in. Everything else is the real
-store: the same SQL on a real file. Other tasks run between a hand-in and its answer, as they do with a thread; `delay`
-lets virtual time pass as well.
+store: the same SQL on a real file, which begins as a migrated one (`laid`). Other tasks run between a hand-in and its
+answer, as they do with a thread; `delay` lets virtual time pass as well.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from smsd.store.connection import Connection, ConnectionFactory, Handle, open_private
+from tests.doubles.laid import lay
 
 T = TypeVar("T")
 
@@ -50,6 +51,7 @@ def inline(delay: Callable[[], float] | None = None) -> ConnectionFactory:
     """A ConnectionFactory of InlineConnections on real SQLite files. `delay`: seconds of loop time one run takes."""
 
     async def connect(path: Path) -> Connection:
+        lay(path)
         database = open_private(path)
         return InlineConnection(database, database.close, delay=delay)
 

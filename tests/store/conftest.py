@@ -15,6 +15,14 @@ from smsd.store import Recovery, StoreError
 from smsd.store.rows import HEALTH_COLUMNS
 from smsd.store.sqlite import SqliteOutbox
 from tests.doubles.builders import NOW
+from tests.doubles.laid import lay
+
+FROM_NOTHING = tuple(
+    f"test_{name}.py"
+    for name in ("carry", "connection", "disk_faults", "guard", "migrate", "residue", "restore", "snapshot", "writer")
+)
+"""Files of tests for which the first start is part of the story, or the file and its -wal as smsd makes them: their
+outboxes are migrated. All others begin with a copy of one that was (tests/doubles/laid.py)."""
 
 Opening = Callable[..., Awaitable["Opened"]]
 
@@ -36,7 +44,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def opening(path: Path) -> AsyncIterator[Opening]:
+async def opening(path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Opening]:
     """Opens outboxes at `path`: `await opening(now=..., by_segments=..., **SqliteOutbox's keywords)`."""
     boxes: list[SqliteOutbox] = []
 
@@ -46,6 +54,8 @@ async def opening(path: Path) -> AsyncIterator[Opening]:
         settings = {"boot_token": "boot", "boot_us": lambda: 77_000, **settings}
         box = SqliteOutbox(path, on_fatal=fatal.append, on_full=full.append, **settings)
         boxes.append(box)
+        if request.path.name not in FROM_NOTHING:
+            lay(path)
         return Opened(box, await box.open(now, by_segments), fatal, full)
 
     yield open_box

@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -244,20 +245,35 @@ async def test_the_outbox_is_not_its_own_backup(opening: Opening, path: Path) ->
 
 
 CUT = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
 from smsd.store.restore import restore
-steps = 0
-def hook(event, args):
-    global steps
-    if event in ("os.link", "os.rename", "os.remove", "os.mkdir") or (event == "open" and "state" in str(args[0])):
-        steps += 1
-        if steps == int(sys.argv[3]):
-            os._exit(77)
-sys.addaudithook(hook)
-restore(Path(sys.argv[1]), Path(sys.argv[2]), pending="hold")
+
+def begin(backup, place, last):
+    steps = 0
+    def hook(event, args):
+        nonlocal steps
+        if event in ("os.link", "os.rename", "os.remove", "os.mkdir") or (event == "open" and "state" in str(args[0])):
+            steps += 1
+            if steps == last:
+                os._exit(77)
+    sys.addaudithook(hook)
+    restore(Path(backup), Path(place), pending="hold")
+
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        code = 1
+        try:
+            begin(*line.split()[:2], int(line.split()[2]))
+            code = 0
+        finally:
+            os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
-"""Restores and dies right before its n-th step."""
+"""For each line of a backup, a directory and n: a process that restores and dies right before its n-th step. They are
+forked because the imports take longer than all else."""
 
 
 def messages_in(path: Path) -> int:
@@ -280,11 +296,21 @@ async def test_dying_at_any_step_loses_neither(opening: Opening, path: Path, tmp
     shutil.copytree(path.parent, state, ignore=shutil.ignore_patterns("*-shm", "*.lock"))
     await box.close()
     seen = Counter[str]()
+    with subprocess.Popen([sys.executable, "-c", CUT], stdin=PIPE, stdout=PIPE, text=True, bufsize=1) as process:
+        die_at_each_step(process, state, tmp_path, seen)
+    assert seen["old"] > 5
+    assert seen["new"] > 1
+
+
+def die_at_each_step(process: subprocess.Popen[str], state: Path, tmp_path: Path, seen: Counter[str]) -> None:
+    """Until one came to its end; which outbox each of them left."""
+    assert process.stdin is not None
+    assert process.stdout is not None
     for step in range(1, 40):
         place = tmp_path / "state" / str(step)
         shutil.copytree(state, place)
-        command = [sys.executable, "-c", CUT, str(tmp_path / "backup.db"), str(place), str(step)]
-        code = subprocess.run(command, check=False, timeout=30).returncode
+        process.stdin.write(f"{tmp_path / 'backup.db'} {place} {step}\n")
+        code = int(process.stdout.readline())
         inside = messages_in(place / "outbox.db")
         replaced = [p for p in place.iterdir() if ".replaced-" in p.name and not p.name.endswith(("-wal", "-shm"))]
         assert inside in (9, 10)
@@ -294,12 +320,9 @@ async def test_dying_at_any_step_loses_neither(opening: Opening, path: Path, tmp
             assert restore(tmp_path / "backup.db", place, pending="hold").messages == 9, "cannot be done again"
         seen["new" if inside == 9 else "old"] += 1
         if code == 0:
-            break
+            return
         assert code == 77
-    else:
-        pytest.fail("it never came to an end")
-    assert seen["old"] > 5
-    assert seen["new"] > 1
+    pytest.fail("it never came to an end")
 
 
 @pytest.mark.parametrize("spoilt", [b"", b"rubbish"], ids=["its -wal is sound", "its -wal is not"])
