@@ -233,13 +233,14 @@ class Readings:
     # -- errors ------------------------------------------------------------------------------------------------------
 
     async def _read_minutes(self) -> tuple[MinuteRow, ...]:
+        # What was told up to now was committed before it was told: the kept minutes hold it. What is told until they
+        # are there may be counted twice; better than not at all, for an answer may be long under way.
+        self._sent, self._failed = 0, {}
         totals = await self._records.totals((self._clock.wall() - self._rules.error_window_ms) // MINUTE + 1)
         return totals.minutes
 
     def _seed(self, minutes: Collection[MinuteRow]) -> None:
         """A new window begins with the kept minutes."""
-        # What was told up to now was committed before it was told: the kept minutes hold it.
-        self._sent, self._failed = 0, {}
         window, now, wall = ErrorWindow(self._rules.error_window_ms), self._now(), self._clock.wall()
         for row in minutes:
             if not row.provider:

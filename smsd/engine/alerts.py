@@ -17,12 +17,12 @@ whose writes hang holds back the first alerts by ROW_S and later ones not at all
 alert is raised anew if its reason is still there.
 
 What cannot be read is as it was: neither raised nor cleared, and no calm. Reads are waited for READ_S a look, and if
-one hangs never again until it ends (`alarms_outbox`). The rows of before the start are read in the same way. A start
-gives them READ_S, and if they are not there then TRY_AGAIN_S more, for without them what was told before is told again;
-then halts, the disk and all else are watched and told without them. Rows that come after that: of an alert that was
-told since, nothing is told, whatever its row says. If it is still raised, it goes on as the one of the row, since when
-that says; if it is over, so is the row's. Every other row is taken as one at a start is. So what a row says was told
-is told again only if its reason was found while no row could be read.
+one hangs never again until it ends (`alarms_outbox`). The rows of before the start are read in the same way, by
+themselves. A start gives them READ_S, and if they are not there then TRY_AGAIN_S and LOOK_S more, for without them what
+was told before is told again; then halts, the disk and all else are watched and told without them. Rows that come after
+that: of an alert that was told since, nothing is told, whatever its row says. If it is still raised, it goes on as the
+one of the row, since when that says; if it is over, so is the row's. Every other row is taken as one at a start is. So
+what a row says was told is told again only if its reason was found while no row could be read.
 
 It refuses to know what the readings are (`alarms_read`), what follows from them (`core.alerting`), and how a place is
 reached (`alarms`).
@@ -218,13 +218,13 @@ class Alerts:
 
     async def _look(self) -> int | None:
         """Raise and clear; when to look again if nothing happens (ms of boot time)."""
-        until = asyncio.get_running_loop().time() + READ_S
-        recalled = await self._asked_past(until)
-        readings = await self._readings.take(self.raised, until)
+        loop = asyncio.get_running_loop()
+        recalled = await self._asked_past(loop.time() + READ_S)
+        readings = await self._readings.take(self.raised, loop.time() + READ_S)
         now = self._now()
         names = [*readings, *(name for name in self._alarms if name not in readings)]
         followed = [self._follow(name, readings, now) for name in names]
-        until = asyncio.get_running_loop().time() + ROW_S
+        until = loop.time() + ROW_S
         await self._tell_raised([each for each in followed if each is not None], until)
         hindered = await self._rows.write(until)
         again = now + int(TRY_AGAIN_S * 1e3) if hindered and not self._rows.late else None

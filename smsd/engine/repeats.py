@@ -21,7 +21,7 @@ from smsd.core.message import Attempt, Instant, Message
 from smsd.core.policy import decide
 from smsd.core.settlement import Settlement
 from smsd.core.verdict import Category, Fate, Verdict
-from smsd.engine.askable import Askable, as_called
+from smsd.engine.askable import Askable, account_of, as_called
 from smsd.engine.carrier import Carrier
 from smsd.engine.concluding import Concluding
 from smsd.engine.exchange import Answer
@@ -85,7 +85,8 @@ class Repeats:
         # While it waited, a reload may have brought other credentials.
         setting = self._askable.for_message(message) or setting
         self._retries.called(wall)
-        era = lane.era
+        # What another account answers says nothing of the one that the lane has now.
+        era = lane.era if account_of(setting.provider) == account_of(lane.provider) else None
         called = await self._call(lane, setting, message, started, rules.timeout_ms)
         if called is None:
             return self._uncalled(message, Finding.UNANSWERED, rules)
@@ -121,8 +122,9 @@ class Repeats:
         verdict: Verdict,
         record: Attempt,
         rules: ProviderRules,
-        era: int,
+        era: int | None,
     ) -> Resolved:
+        """`era`: of the lane when the call began; None: the lane is to hear nothing of it."""
         refused = verdict.fate is Fate.REFUSE and not verdict.guessed
         rule = rule_for(verdict, record.http_status, rules.codes)
         if rule is not None:
@@ -130,7 +132,9 @@ class Repeats:
         verdict = lane.weigh(verdict, record.started_at)
         retry = self._retries.rules_for(message, rules)
         settlement = decide(message, verdict, rules, retry, self._clock.wall(), self._dice())
-        heard = Heard(verdict, settlement.effect, record.started_at, record.started_boot, message.segments, era)
+        heard = None
+        if era is not None:
+            heard = Heard(verdict, settlement.effect, record.started_at, record.started_boot, message.segments, era)
         if verdict.fate is Fate.ACCEPTED or settlement.event is not Event.FAIL or not refused:
             settlement = self._of_second_answer(setting, message, verdict)
         elif verdict.category is Category.CONFIG_ERROR:

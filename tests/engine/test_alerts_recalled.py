@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from smsd.core.alerting import AlertRules
 from smsd.core.events import Kind
@@ -308,6 +309,25 @@ def test_what_is_told_again_is_what_was_told_first(rig: Watched, place: Place) -
         assert sorted(place.taken, key=lambda each: each.name) == sorted(first, key=lambda each: each.name)
         assert {each.name: repr((each.value, each.bound)) for each in place.taken} == values
         assert len([each for each in rig.events if each.kind is Kind.ALERT_RAISED]) == 3
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_rows_that_hang_take_no_time_from_the_other_reads(rig: Watched) -> None:
+    rig.alerts = AlertRules(error_rate=0.1, error_minimum=100, disk=True)
+
+    async def story() -> None:
+        mute = Mute()
+        mute.fault, mute.faults = StoreError("busy"), 1
+        mute.from_the_start(rig)
+        with capture_logs() as lines:
+            await rig.start()
+            await rig.seconds(READ_S)
+            mute.fault = None  # the second read of the rows hangs
+            await rig.seconds(TRY_AGAIN_S + LOOK_S + READ_S)
+        assert mute.asked == ["raised", "raised"]
+        assert {line["what"] for line in lines if "alerts need" in line["event"]} == {"what was raised"}
         await rig.stop()
 
     rig.run(story)

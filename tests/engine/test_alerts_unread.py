@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -172,7 +173,7 @@ def test_an_answer_to_what_other_bounds_asked_does_not_count(rig: Watched) -> No
     rig.run(story)
 
 
-def test_a_read_that_hangs_does_not_hold_up_the_end(rig: Watched) -> None:
+def test_alerts_end_at_once_while_a_read_of_theirs_hangs(rig: Watched) -> None:
     rig.alerts = AlertRules(backlog=50)
 
     async def story() -> None:
@@ -184,6 +185,31 @@ def test_a_read_that_hangs_does_not_hold_up_the_end(rig: Watched) -> None:
         await rig.engine.office.close()
         assert rig.clock.wall() - began < 100
         assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("alerts: ")]
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_what_fails_while_the_kept_minutes_are_being_read_counts(rig: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.alerts = AlertRules(disk=True)
+
+    async def story() -> None:
+        await rig.start()
+        totals = rig.store.totals
+
+        async def slow(*values: Any) -> Any:
+            found = await totals(*values)
+            await asyncio.sleep(FRESH_S - 1)
+            return found
+
+        monkeypatch.setattr(rig.store, "totals", slow)  # a reader that is slow
+        rig.alerts = AlertRules(error_rate=0.5, error_minimum=100, disk=True)
+        await rig.engine.reconfigure(rig.plan())
+        await rig.seconds(2)
+        rig.carrier.script = [BAD_NUMBER] * 100
+        await rig.texts(100)
+        await rig.seconds(FRESH_S + 2)
+        assert rig.told == ["+error_rate"]
         await rig.stop()
 
     rig.run(story)

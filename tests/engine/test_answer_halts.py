@@ -125,3 +125,27 @@ def test_a_call_repeated_by_its_key_is_judged_alike(rig: Rig, before: bool, expe
         await rig.stop()
 
     rig.run(story)
+
+
+def test_a_refusal_by_the_account_of_before_says_nothing_of_the_one_of_now(rig: Rig) -> None:
+    """The call is repeated where it was made, and nowhere else; nothing is called with the new account."""
+
+    def keyed(sid: str) -> Keyed:
+        base = twilio()
+        return Keyed(base.name, account_sid=sid, auth_token=base.auth_token, base_url=base.base_url)
+
+    rig.providers = [(keyed("AC" + "1" * 32), rig.rules(reconcile_after_ms=5_000))]
+    rig.carrier.script = [LOST, UNAUTHORIZED]
+
+    async def story() -> None:
+        await rig.start()
+        await rig.accepted()
+        await rig.seconds(2)
+        rig.providers = [(keyed("AC" + "2" * 32), rig.rules(reconcile_after_ms=5_000))]
+        await rig.engine.reconfigure(rig.plan())
+        await rig.seconds(10)
+        assert len(rig.carrier.sends) == 2, "it was sent again"
+        assert standing(rig) is Standing.OPEN
+        await rig.stop()
+
+    rig.run(story)

@@ -511,7 +511,12 @@ async def test_a_client_that_never_reads_is_read_no_further_then_dropped(tmp_pat
 async def test_a_bound_for_all_holds_only_those_who_do_not_read(tmp_path: Path) -> None:
     together = Together(unread=30_000)
     limits = BatchLimits(unread_least=10_000, together=together)
-    async with running(tmp_path) as house, door(house, limits, small=True) as found, raw(found) as deaf, raw(found) as other:
+    async with (
+        running(tmp_path) as house,
+        door(house, limits, small=True) as found,
+        raw(found) as deaf,
+        raw(found) as other,
+    ):
         await other.head()
         deaf.transport.pause_reading()
         flooding = asyncio.ensure_future(flood(deaf))
