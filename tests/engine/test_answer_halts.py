@@ -139,13 +139,14 @@ def test_a_refusal_by_the_account_of_before_says_nothing_of_the_one_of_now(rig: 
 
     async def story() -> None:
         await rig.start()
-        await rig.accepted()
+        id = await rig.accepted()
         await rig.seconds(2)
         rig.providers = [(keyed("AC" + "2" * 32), rig.rules(reconcile_after_ms=5_000))]
         await rig.engine.reconfigure(rig.plan())
         await rig.seconds(10)
-        assert len(rig.carrier.sends) == 2, "it was sent again"
-        assert standing(rig) is Standing.OPEN
+        assert len(rig.carrier.sends) == 3, "refused, and asked again"
+        assert (standing(rig), await rig.state(id)) == (Standing.OPEN, "sent")
+        assert Kind.PROVIDER_HALTED not in rig.kinds()
         await rig.stop()
 
     rig.run(story)
