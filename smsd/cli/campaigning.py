@@ -7,7 +7,6 @@ say.
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from smsd.cli.failing import Family
 from smsd.cli.filters import first, more, up_to
 from smsd.cli.frame import EX_USAGE, Out, asks_daemon, complain, examples, exit_code, leave, printable
 from smsd.cli.render import about, facts, table, when
-from smsd.cli.terms import BETWEEN, NAME, RATE, terms_of
+from smsd.cli.terms import BETWEEN, NAME, RATE, named, terms_of
 from smsd.client import Client, Document, SmsdError
 
 _TENANT: Final = click.option("--tenant", metavar="TENANT", help="Whose it is (administrators).")
@@ -136,12 +135,13 @@ def create_command(client: Client, out: Out, *, id: str, **options: str | None) 
         made = client.campaign_create(id, **terms_of(options))
     except SmsdError as error:
         if error.code in {"wrong_state", "key_conflict"}:
-            error.remedy = AS_IT_STANDS.format(id=shlex.quote(id))
+            error.remedy = AS_IT_STANDS.format(id=named(id, options["tenant"]))
         raise
     if out.json:
         out.document(made)
     else:
-        told = "made" if made["created"] else f"was there already, {made['status']}, {made['total']} messages"
+        messages = f"{made['total']} message{'' if made['total'] == 1 else 's'}"
+        told = "made" if made["created"] else f"was there already, {made['status']}, {messages}"
         out.line(f"{printable(made['id'])}  {told}")
 
 
@@ -153,7 +153,7 @@ def create_command(client: Client, out: Out, *, id: str, **options: str | None) 
 @asks_daemon
 def pause_command(client: Client, out: Out, *, ids: tuple[str, ...], tenant: str | None) -> None:
     """Send nothing of these campaigns until they are resumed. A call that has begun runs on."""
-    _each(out, ids, partial(client.campaign_pause, tenant=tenant))
+    _each(out, ids, partial(client.campaign_pause, tenant=tenant), tenant)
 
 
 @campaign_command.command("resume", short_help="Send it on.", epilog=examples("smsd campaign resume spring"))
@@ -162,7 +162,7 @@ def pause_command(client: Client, out: Out, *, ids: tuple[str, ...], tenant: str
 @asks_daemon
 def resume_command(client: Client, out: Out, *, ids: tuple[str, ...], tenant: str | None) -> None:
     """Send these campaigns on."""
-    _each(out, ids, partial(client.campaign_resume, tenant=tenant))
+    _each(out, ids, partial(client.campaign_resume, tenant=tenant), tenant)
 
 
 @campaign_command.command(
@@ -181,7 +181,7 @@ def cancel_command(client: Client, out: Out, *, ids: tuple[str, ...], tenant: st
     """
     if not yes:
         _confirm([client.campaign(id, tenant=tenant) for id in ids])
-    _each(out, ids, partial(client.campaign_cancel, tenant=tenant))
+    _each(out, ids, partial(client.campaign_cancel, tenant=tenant), tenant)
 
 
 @campaign_command.command(
@@ -197,7 +197,7 @@ def delete_command(client: Client, out: Out, *, ids: tuple[str, ...], tenant: st
 
     Any other stays, with its counts: cancel it. One that is paused must be resumed first.
     """
-    _each(out, ids, partial(client.campaign_delete, tenant=tenant), f"{AS_IT_STANDS}. {NOTHING_MORE}")
+    _each(out, ids, partial(client.campaign_delete, tenant=tenant), tenant, f"{AS_IT_STANDS}. {NOTHING_MORE}")
 
 
 def _confirm(chosen: list[Document]) -> None:
@@ -211,7 +211,9 @@ def _confirm(chosen: list[Document]) -> None:
     click.confirm("Go on?", abort=True, err=True)
 
 
-def _each(out: Out, ids: tuple[str, ...], act: Callable[[str], Document], remedy: str = AS_IT_STANDS) -> None:
+def _each(
+    out: Out, ids: tuple[str, ...], act: Callable[[str], Document], tenant: str | None, remedy: str = AS_IT_STANDS
+) -> None:
     """Do it to every one; those that cannot be done are told, and the exit code is that of the first of them.
     `remedy`: where the state of `{id}` does not allow it."""
     code = 0
@@ -220,7 +222,7 @@ def _each(out: Out, ids: tuple[str, ...], act: Callable[[str], Document], remedy
             found = act(id)
         except SmsdError as error:
             if error.code == "wrong_state":
-                error.remedy = remedy.format(id=shlex.quote(id))
+                error.remedy = remedy.format(id=named(id, tenant))
             out.problem(error, id)
             code = code or exit_code(error)
             continue

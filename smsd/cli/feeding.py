@@ -56,11 +56,14 @@ class Feeding:
         tell: Callable[[str], None],
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        ready: Callable[[], None] = lambda: None,
     ) -> None:
-        """`tell` is given a sentence for a person whenever something has to be waited for."""
+        """`tell` is given a sentence for a person whenever something has to be waited for. `ready` is called whenever
+        rows are about to be handed over; they wait for what it cannot do now. Raises SmsdError."""
         self._client = client
         self._patience_s = patience_s
         self._tell = tell
+        self._ready = ready
         self._now = now
         self._sleep = sleep
         self._again: deque[Row] = deque()
@@ -73,6 +76,13 @@ class Feeding:
         self._pause_s = FIRST_PAUSE_S
         self._moved = now()
         self._ended = False
+        self._is_doubtful = False
+        """Rows were lost on the way, or their answers."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether every row that was handed over is answered: none of them comes later."""
+        return not self._under_way and not self._is_doubtful
 
     def ask(self, op: str, **fields: object) -> Document:
         """One request that may be repeated, for as long as there is patience. The first must find a daemon."""
@@ -93,6 +103,7 @@ class Feeding:
         while not self._ended or self._again or self._late:
             self._hurdles.clear()
             yield from self._round(rows)
+            self._is_doubtful |= bool(self._under_way)
             self._again.extendleft(reversed(self._under_way))
             self._under_way.clear()
             if self._hurdles:
@@ -115,9 +126,11 @@ class Feeding:
     def _feed(self, rows: Iterator[Row]) -> Iterator[Document]:
         while not self._hurdles:
             row = self._next(rows)
+            if row is not None:
+                self._under_way.append(row)
+            self._ready()
             if row is None:
                 return
-            self._under_way.append(row)
             yield row.fields
 
     def _next(self, rows: Iterator[Row]) -> Row | None:
@@ -139,6 +152,7 @@ class Feeding:
         error = refusal(answer["error"])
         if error.code in NOT_NOW:
             self._hurdles.append(error)
+            self._is_doubtful |= error.code == "outcome_unknown"
             self._again.append(row)
             return False
         if (error.code in NOBODYS and not error.field) or (error.code == "wrong_state" and error.field == "campaign"):

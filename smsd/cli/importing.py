@@ -3,13 +3,11 @@
 `smsd import`: what the command line says of all messages, what is told while it runs, and what is said in the end. Rows
 are read by `sheets`, handed over by `feeding`, and kept by `refusing` when they are refused. Each has a key made of the
 campaign and its number, so the same command, run again after whatever happened, goes on where it was and sends nothing
-twice.
+twice. Whether a campaign stays that has no message is the affair of `trying`.
 """
 
 from __future__ import annotations
 
-import os
-import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -36,7 +34,8 @@ from smsd.cli.frame import (
 from smsd.cli.progress import progress
 from smsd.cli.refusing import Refusals
 from smsd.cli.sheets import CONVERT, Row, Sheet, SheetError, campaign_of
-from smsd.cli.terms import BETWEEN, NAME, RATE, terms_of
+from smsd.cli.terms import BETWEEN, NAME, RATE
+from smsd.cli.trying import Trying
 from smsd.client import Client, Document, SmsdError
 from smsd.client.errors import refusal
 
@@ -50,8 +49,6 @@ UNSURE: Final = frozenset({"unreachable", "outcome_unknown"})
 
 ANEW: Final = "Run the same command again: it goes on where it was, and nothing is sent twice."
 UP_TO_THERE: Final = "The rows above were handed over. Mend it, then run the same command again: nothing is sent twice."
-OTHER_TERMS: Final = "Give --rate, --between and --name as they were the first time, or make another: --campaign NEW."
-UNWANTED: Final = "How it stands: smsd campaign show {id}. If nobody wants it: smsd campaign delete {id}"
 
 _SHARED: Final = (
     click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path)),
@@ -115,8 +112,8 @@ def import_command(client: Client, out: Out, *, file: Path, campaign: str | None
     not sent twice. A row that was changed since is refused (key_conflict); another --campaign sends it.
 
     --errors has refused rows with reasons in front; mend the rows, leave these columns, and import it into the same
-    campaign. What stood there before is set aside as FILE.1, FILE.2 ... A campaign that this run made is deleted when
-    none of its rows was taken.
+    campaign. What stood there before is set aside as FILE.1, FILE.2 ... A new campaign is deleted when none of its rows
+    was taken and no other import is bringing it messages.
 
     Exit codes: 0 all rows are taken, 65 some are refused, 75 not now: run it again.
     """
@@ -193,69 +190,43 @@ class Import:
         """Why some rows were not taken now."""
         self._broken: SheetError | None = None
         """Why the file could not be read to its end."""
-        self._is_new = self._on_trial = False
-        """This run made the campaign; it stays only if somebody brings it a message."""
-        self._trial = os.urandom(8).hex()
-        """By which this run is known to have a part in that."""
         self._is_sure = True
         """All rows that were handed over are answered: none of them comes later."""
         self._progress = progress(sheet)
-        self._client = client
-        self._feeding = Feeding(client, options["patience"], self._progress.say)
+        self._trying = Trying(client, campaign, options)
+        self._feeding = Feeding(client, options["patience"], self._progress.say, ready=self._renew)
 
     def run(self) -> None:
         """Ends the command with its exit code unless all rows were taken. Raises SmsdError when nothing was begun."""
-        self._make()
+        self._trying.begin(self._feeding.ask)
         code = 0
         try:
             with self._progress:
                 self._feed()
         except GaveUpError as error:
-            self._out.problem(self._with_remedy(error.error))
+            self._out.problem(self._trying.with_remedy(error.error))
             code = exit_code(error.error) if error.for_good else EX_TEMPFAIL
             self._is_sure = error.error.code not in UNSURE
         except KeyboardInterrupt:
             complain(["interrupted"], ANEW)
             code = INTERRUPTED
-            self._is_sure = False
+            self._is_sure = self._feeding.settled
         if self._broken is not None:
             tell_of_sheet(self._broken, self._sheet.path)
             complain([], "" if code else UP_TO_THERE)
             code = code or EX_DATAERR
         kept = self._keep()
         self._summary()
-        self._take_back()
+        if self._is_sure and not self._is_used():
+            self._trying.leave()
         leave(code or self._code() or kept)
 
-    def _make(self) -> None:
-        fields = terms_of(self._options)
-        try:
-            made = self._feeding.ask("campaign_create", id=self._campaign, trial=self._trial, **fields)
-        except SmsdError as error:
-            raise self._with_remedy(error) from None
-        self._is_new, self._on_trial = bool(made["created"]), bool(made.get("on_trial"))
+    def _is_used(self) -> bool:
+        return any(self._counts[name] for name in ("accepted", "replayed", "failed"))
 
-    def _take_back(self) -> None:
-        """No new campaign stays without a message: nobody would ever end it, and its rate and hours would bind the next
-        run. The daemon keeps one that has a message all the same, or that another run brings messages to; of two such
-        runs the last takes it away."""
-        taken = any(self._counts[name] for name in ("accepted", "replayed", "failed"))
-        if taken or not (self._on_trial and self._is_sure):
-            return
-        try:
-            self._client.campaign_delete(self._campaign, tenant=self._options["tenant"], trial=self._trial)
-        except SmsdError as error:
-            if self._is_new and error.code != "not_found":
-                remedy = UNWANTED.format(id=shlex.quote(self._campaign)) if error.code == "wrong_state" else ""
-                complain([f"campaign {printable(self._campaign)} stays: {error.message}"], remedy)
-
-    def _with_remedy(self, error: SmsdError) -> SmsdError:
-        """What is wrong with the campaign is mended otherwise than what is wrong with a message."""
-        if error.code == "wrong_state":
-            error.remedy = f"How it stands: smsd campaign show {shlex.quote(self._campaign)}"
-        elif error.code == "key_conflict":
-            error.remedy = OTHER_TERMS
-        return error
+    def _renew(self) -> None:
+        if not self._is_used():
+            self._trying.renew()
 
     def _keep(self) -> int:
         """The refused rows, in their place; the exit code if that cannot be."""

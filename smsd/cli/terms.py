@@ -1,12 +1,13 @@
 """What does the command line say of a campaign as a whole?
 
-Its name, rate and hours, in the words that `smsd import`, `smsd plan` and `smsd campaign create` share, and what they
-are to the daemon. Which of them a campaign may have is the daemon's to say.
+Its name, rate and hours, in the words that `smsd import`, `smsd plan` and `smsd campaign create` share, what they are
+to the daemon, and how it is named in a command. Which of them a campaign may have is the daemon's to say.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -34,6 +35,12 @@ def terms_of(options: Mapping[str, Any]) -> Document:
         "send_between": hours(options["between"]),
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def named(id: str, tenant: str | None = None) -> str:
+    """A campaign as a command of the family `campaign` takes it. `tenant`: an administrator needs it where several have
+    one of that id."""
+    return shlex.quote(id) + ("" if tenant is None else f" --tenant {shlex.quote(tenant)}")
 
 
 def hours(text: str | None) -> Document | None:

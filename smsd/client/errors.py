@@ -139,6 +139,11 @@ KINDS: Final[Mapping[str, type[SmsdError]]] = {
 that a program could do about them."""
 
 
+def remedy_of(code: str, op: str) -> str | None:
+    """What to do about `code` where the operation `op` has a remedy of its own for it."""
+    return _REMEDIES_OF_CAMPAIGN.get(code) if op.startswith(CAMPAIGN) else None
+
+
 def refusal(error: Mapping[str, Any], op: str = "") -> SmsdError:
     """What to raise for `error`, the object of that name in the daemon's answer to the operation `op`.
 
@@ -149,8 +154,7 @@ def refusal(error: Mapping[str, Any], op: str = "") -> SmsdError:
     message = str(error.get("message") or "The daemon gave no reason.")
     kind, retry_after = KINDS.get(code, SmsdError), error.get("retry_after", error.get("retry_after_s"))
     remedy = _REMEDIES_OVER_HTTP.get(code) if "retry_after" in error else None
-    if op.startswith(CAMPAIGN) or error.get("field") == CAMPAIGN:
-        remedy = _REMEDIES_OF_CAMPAIGN.get(code, remedy)
+    remedy = remedy_of(code, CAMPAIGN if error.get("field") == CAMPAIGN else op) or remedy
     if error.get("field") == "provider":
         remedy = _REMEDIES_OF_PROVIDER.get(code, remedy)
     return kind(code, message, error.get("field"), error.get("errors") or (), remedy, retry_after)

@@ -16,6 +16,7 @@ class Tries:
     """What is known of one request. `name`: where the daemon is; `seconds`: what the call may take, for the message."""
 
     def __init__(self, request: Document, name: str, seconds: float) -> None:
+        self._op = str(request["op"])
         self._name = name
         self._seconds = seconds
         self._acts = acts(request)
@@ -33,14 +34,14 @@ class Tries:
             case LostError():
                 self._doubtful = self._doubtful or (error.written and self._acts)
                 if final or self._repeated or (error.written and not self._repeatable):
-                    raise connection_lost(self._name, self._doubtful) from None
+                    raise connection_lost(self._name, self._doubtful, self._op) from None
                 self._repeated = True
             case LateError():
                 doubtful = self._doubtful or (error.written and self._acts)
-                raise time_is_up(self._name, self._seconds, doubtful) from None
+                raise time_is_up(self._name, self._seconds, doubtful, self._op) from None
             case StrangerError():
-                raise not_smsd(self._name, error, self._acts) from None
+                raise not_smsd(self._name, error, self._acts, self._op) from None
             case SmsdError() if self._doubtful:  # it left on the first connection, and there is no second one
-                raise connection_lost(self._name, doubtful=True) from None
+                raise connection_lost(self._name, True, self._op) from None
             case _:
                 raise error

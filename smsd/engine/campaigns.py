@@ -106,7 +106,7 @@ class Campaigns:
         self._bus = bus
         self._clock = clock
         self._changed = changed
-        self.trials = Trials(self.make, kept)
+        self.trials = Trials(self.make, kept, clock)
         self.room = asyncio.Semaphore(IN_FLIGHT)
         """Of all that hand messages of campaigns in."""
         self.zone = str(UTC)
@@ -175,12 +175,14 @@ class Campaigns:
     async def delete(self, campaign: Campaign, word: str | None = None) -> bool:
         """Take it away if it never had a message, nothing holds it up and nobody hands messages to it now: these are
         to find its rate and hours. `word`: and only if all others who joined its trial have left, too. False: it is
-        another, or not there."""
+        another, or not there. What was not done, also for a StoreError, is done when it is asked for again."""
         tenant, id = campaign.tenant, campaign.id
         if word is not None and not self.trials.leave(tenant, id, word):
             return False
         if self.trials.is_tried(tenant, id) or not await self._kept.unmake(tenant, id):
             return False
+        if word is not None:
+            self.trials.left(tenant, id, word)
         self._tell(Kind.CAMPAIGN_DELETED, campaign)
         return True
 

@@ -8,8 +8,9 @@ same, and nobody else would know that it is to be undone.
 
 Who brings messages in requests of their own (an import) joins a trial under a word of its own and says when it leaves
 without one. It is taken away only when all who joined have said so: one that still brings messages is to find its rate
-and hours. Who joined is known to this process only: after a restart such a campaign stays, as it does when one of them
-never says that it leaves. It refuses to know how messages are handed in, and what a campaign is.
+and hours. Whoever says nothing for a while counts as gone (it was killed), so that the next one who leaves takes it
+away; nobody does when none comes. Who joined is known to this process only: after a restart such a campaign stays. It
+refuses to know how messages are handed in, and what a campaign is.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Final
 
 import structlog
 
+from smsd.clock import Clock
 from smsd.core.campaign import Campaign, Terms
 from smsd.store import StoreError
 from smsd.store.operators import Campaigns
@@ -30,10 +32,15 @@ from smsd.store.operators import Campaigns
 log = structlog.get_logger("smsd.campaigns")
 
 JOINED: Final = 1_000
-"""Campaigns whose trial somebody joined under a word. Of more, the oldest is forgotten: it stays."""
+"""Campaigns whose trial somebody joined under a word. Of more, the one that was longest without is forgotten: it
+stays."""
 
 WORDS: Final = 100
 """Who join one trial. One more, and it is none any longer: the campaign stays."""
+
+LASTS_US: Final = 15 * 60 * 1_000_000
+"""A word lasts so long after it was said (boot time, microseconds). Who brings messages says it again before the first
+of them; an import does so every five minutes until one is taken (cli.importing.RENEW_S), so two may be lost."""
 
 Name = tuple[str, str]
 """Tenant and id."""
@@ -55,15 +62,16 @@ class Trial:
 class Trials:
     """Campaigns that messages are handed to now: as many as there are such requests."""
 
-    def __init__(self, make: Make, kept: Campaigns) -> None:
+    def __init__(self, make: Make, kept: Campaigns, clock: Clock) -> None:
         self._make = make
         self._kept = kept
+        self._clock = clock
         self._trying: Counter[Name] = Counter()
         """How many hand messages to each of them."""
         self._unused: set[Name] = set()
         """Those that are new and have none."""
-        self._joined: OrderedDict[Name, set[str]] = OrderedDict()
-        """The words of those who bring messages to a new campaign in requests of their own."""
+        self._joined: OrderedDict[Name, dict[str, int]] = OrderedDict()
+        """The words of those who bring messages to a new campaign in requests of their own, and when they were said."""
         self._leaving: set[asyncio.Task[bool]] = set()
         """As many as there are who leave."""
 
@@ -72,18 +80,19 @@ class Trials:
         return (tenant, id) in self._trying
 
     def join(self, tenant: str, id: str, trial: Trial, word: str | None) -> bool:
-        """Messages of it come in other requests: to be called while it is tried. True: it is on trial until all who
-        joined have left. `word` None: it is wanted without any, and no longer on trial."""
+        """Messages of it come in other requests: to be called while it is tried, and again before the word has lasted
+        LASTS_US. True: it is on trial until all who joined have left. `word` None: it is wanted without any, and no
+        longer on trial."""
         name = (tenant, id)
-        if trial.is_new:
-            self._joined.pop(name, None)  # another of that id was taken away
         if word is None:
             self._joined.pop(name, None)
             return False
         if not (trial.is_new or name in self._unused or name in self._joined):
             return False
-        words = self._joined.setdefault(name, set())
-        words.add(word)
+        words = self._lasting(name)
+        words[word] = self._clock.boot()
+        self._joined[name] = words
+        self._joined.move_to_end(name)
         if len(words) > WORDS:
             del self._joined[name]
         elif len(self._joined) > JOINED:
@@ -91,20 +100,33 @@ class Trials:
         return name in self._joined
 
     def leave(self, tenant: str, id: str, word: str) -> bool:
-        """Who joined under that word brings no more, and none was taken. True: that was the last of all who try it, so
-        that it may be taken away. Those who try it now decide when they leave."""
+        """Who joined under that word brings no more, and none was taken. True: that is the last of all who try it, so
+        that it may be taken away; the word is kept until `left` says that it was, so that it can be said again. Those
+        who try it now decide when they leave."""
         name = (tenant, id)
-        words = self._joined.get(name)
-        if words is None:
+        if name not in self._joined:
             return False
-        words.discard(word)
-        if words:
+        words = self._joined[name] = self._lasting(name)
+        if words.keys() - {word}:
+            words.pop(word, None)
             return False
-        del self._joined[name]
         if name in self._trying:
+            del self._joined[name]
             self._unused.add(name)
             return False
         return True
+
+    def left(self, tenant: str, id: str, word: str) -> None:
+        """It was taken away."""
+        words = self._joined.get((tenant, id), {})
+        words.pop(word, None)
+        if not words:
+            self._joined.pop((tenant, id), None)
+
+    def _lasting(self, name: Name) -> dict[str, int]:
+        """The words that were said lately."""
+        since = self._clock.boot() - LASTS_US
+        return {word: said for word, said in self._joined.get(name, {}).items() if said > since}
 
     @asynccontextmanager
     async def trying(self, tenant: str, id: str, terms: Terms) -> AsyncIterator[Trial]:
@@ -131,6 +153,7 @@ class Trials:
     async def _begun(self, name: Name, terms: Terms) -> Trial:
         trial = Trial(*await self._make(*name, terms))
         if trial.is_new:
+            self._joined.pop(name, None)  # another of that id was taken away; who joins this one comes later
             self._unused.add(name)
         return trial
 

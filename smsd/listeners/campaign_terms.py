@@ -2,8 +2,9 @@
 
 Its id, tenant, name, rate and hours are read here, and what holds for all its messages is judged once, whoever gets
 them: all that is wrong is told together, also when something else of the request could not be read at all. What depends
-on the configuration is left to each message. Where that has a fault, recipients that stand in the same object are
-judged, too, so that one answer tells of all that is to be mended. It refuses to know what is done with a campaign.
+on the configuration is left to each message. Where that has a fault, the first of the recipients that stand in the same
+object are judged, too, so that one answer tells of what else is to be mended. It refuses to know what is done with a
+campaign.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ from smsd.listeners.handing import ERRORS, SLICE, judged
 
 MAX_NAME: Final = 128
 MAX_TRIAL: Final = 64
+
+LOOKED_AT: Final = 1_000
+"""Recipients that are judged beside a campaign that has a fault: some 50 milliseconds of work, and nobody needs more of
+a request that is refused anyway."""
 
 SOMEBODY: Final = "+14155550123"
 """A number that could be texted."""
@@ -87,12 +92,13 @@ def faults_of(service: Service, caller: Caller, request: wire.CampaignCreate) ->
 async def all_faults_of(
     service: Service, caller: Caller, request: wire.CampaignCreate, unread: Collection[str] = ()
 ) -> tuple[Fault, ...]:
-    """The same, and where there is some, behind it what is wrong with the first hundred recipients of a list that have
-    a fault, as `recipients[N]`. `unread`: fields that could not be read."""
+    """The same, and where there is some, behind it what is wrong with the first of the recipients of a list, as
+    `recipients[N]`: LOOKED_AT are judged, in slices between which others have their turn, and the first hundred of them
+    that have a fault are told. `unread`: fields that could not be read."""
     found = faults_of(service, caller, request)
     wrong = {*unread, *(fault.field for fault in found)}
-    recipients, each = request.recipients or [], list[Fault]()
-    for start in range(0, len(recipients) if wrong else 0, SLICE):
+    recipients, each = (request.recipients or [])[:LOOKED_AT] if wrong else [], list[Fault]()
+    for start in range(0, len(recipients), SLICE):
         each += _faults_of_some(service, caller, request, recipients[start : start + SLICE], start, wrong)
         if len(each) >= ERRORS:
             break

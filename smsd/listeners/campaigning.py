@@ -203,7 +203,7 @@ async def created(
             refused=handing.refused,
             errors=handing.errors,
             total=made.counts.total,
-            on_trial=UNSET if request.trial is None else on_trial,
+            on_trial=UNSET if request.trial is None else on_trial and not made.counts.total,
         )
 
 

@@ -46,7 +46,8 @@ class CampaignCreate(Request, rename={"from_": "from"}):
     """Store nothing; say what would become of it."""
     trial: str | None = None
     """A word of the caller's own, where `recipients` come in other requests: a new campaign is on trial, and deleted by
-    `campaign_delete` with that word, unless it has a message or others try it under words of theirs."""
+    `campaign_delete` with that word, unless it has a message or others try it under words of theirs. A word that was
+    not said for 15 minutes counts as one that left."""
     text: str | None = None
     template: str | None = None
     vars: dict[str, object] | None = None
@@ -118,7 +119,8 @@ class CampaignFault(msgspec.Struct):
 class CampaignMade(msgspec.Struct):
     """What became of the recipients that were handed in: accepted, accepted before (`replayed`), accepted and failed at
     once because they opted out (`failed`), refused (`errors`: the first 100). `created`: the campaign was not there
-    before; `total`: all messages of it; `on_trial`: given when `trial` was, whether it is."""
+    before; `total`: all messages of it; `on_trial`: given when `trial` was, whether it is
+    (it has no message yet, and whoever made it said a word, too)."""
 
     id: str
     tenant: str

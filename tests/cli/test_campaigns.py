@@ -152,6 +152,8 @@ def test_made_before_its_messages(smsd: Run, fake: Fake) -> None:
     answer.update(created=False, total=7)
     assert smsd("campaign", "create", "spring") == (0, "spring  was there already, sending, 7 messages\n", "")
     assert smsd("campaign", "create", "spring", "--json").documents == [answer]
+    answer.update(total=1)
+    assert smsd("campaign", "create", "spring").out.endswith(" 1 message\n")
 
 
 def test_one_that_cannot_be_made_as_asked(smsd: Run, fake: Fake) -> None:
@@ -160,6 +162,8 @@ def test_one_that_cannot_be_made_as_asked(smsd: Run, fake: Fake) -> None:
         done = smsd("campaign", "create", "spring", "--rate", "5/min")
         assert (done.code, done.out) == (65, "")
         assert "another rate" in done.err
-        assert "smsd campaign show spring" in done.err
+        assert done.err.endswith("smsd campaign show spring\n")
+        whose = smsd("campaign", "create", "spring", "--tenant", "a b")
+        assert whose.err.endswith("smsd campaign show spring --tenant 'a b'\n")
     assert smsd("campaign", "create", "spring", "--between", "nine to five").code == 64
     assert smsd("campaign", "create").code == 64

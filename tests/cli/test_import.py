@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -19,36 +19,12 @@ from smsd.cli.feeding import Feeding, GaveUpError
 from smsd.cli.sheets import Sheet, harmless, meant
 from smsd.cli.terms import hours
 from smsd.client import Client, QueueUnavailable
-from tests.cli.fake import Fake
+from tests.cli.carrying import HI, Carrying, sends
 from tests.cli.helpers import Run, process
 from tests.daemon.harness import until
 from tests.doubles.fake_daemon import Do, Document, RefusedError
 
 BAD = "+15550100999"
-
-
-class Carrying(Fake):
-    """Makes campaigns; `refusing`: by recipient, what is said to its next submissions."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.refusing: dict[str, list[RefusedError]] = {}
-        self.campaigns: set[str] = set()
-
-    def _campaign_create(self, request: Document) -> Document:
-        is_new = request["id"] not in self.campaigns
-        self.campaigns.add(request["id"])
-        return {"id": request["id"], "created": is_new, "accepted": 0, "on_trial": is_new and bool(request["trial"])}
-
-    def _campaign_delete(self, request: Document) -> Document:
-        self.campaigns.remove(request["id"])
-        return {"id": request["id"], "tenant": request.get("tenant", "default"), "deleted": True}
-
-    def _send(self, request: Document) -> Document:
-        waiting = self.refusing.get(request["to"]) or self.refusing.get("*")
-        if waiting:
-            raise waiting.pop(0)
-        return super()._send(request)
 
 
 @pytest.fixture
@@ -65,13 +41,6 @@ def file(tmp_path: Path) -> Path:
     path = tmp_path / "spring.csv"
     path.write_text("phone,name\n" + "".join(f"+1555010{n:04d},Ann {n}\n" for n in range(10)))
     return path
-
-
-HI = ("--text", "Hi")
-
-
-def sends(fake: Carrying) -> list[Document]:
-    return [request for request in fake.requests if request["op"] == "send"]
 
 
 def test_all_rows_are_taken_and_a_second_run_takes_none(smsd: Run, fake: Carrying, file: Path) -> None:
@@ -352,72 +321,3 @@ def test_a_file_in_another_encoding_is_found_before_its_first_row(smsd: Run, fak
     assert (done.code, done.out, fake.requests) == (65, "", [])
     assert "Line 20002 has the byte 0xFC, which is not UTF-8; nothing was sent." in done.err
     assert "Convert the file: iconv -f WINDOWS-1252 -t UTF-8. Or keep such rows for later: --errors" in done.err
-
-
-NOBODY = {
-    "all refused": ("to,text\nnobody,a\nnone,b\n", 65),
-    "a header only": ("to,text\n", 0),
-    "a bad quote in the first row": ('to,text\n+1,"a"b"\n+2,Hi\n', 65),
-}
-
-
-@pytest.mark.parametrize(("rows", "code"), NOBODY.values(), ids=NOBODY)
-def test_no_campaign_without_a_message_is_left_behind(
-    smsd: Run, fake: Carrying, tmp_path: Path, rows: str, code: int
-) -> None:
-    (tmp_path / "bad.csv").write_text(rows)
-    done = smsd("import", str(tmp_path / "bad.csv"), "--tenant", "shop")
-    assert (done.code, "stays" in done.err) == (code, False)
-    assert fake.campaigns == set()
-    assert fake.requests[-1].items() >= {"op": "campaign_delete", "id": "bad", "tenant": "shop"}.items()
-
-
-def test_nor_when_it_gives_up(smsd: Run, fake: Carrying, file: Path) -> None:
-    fake.refuse["send"] = RefusedError("disk_full", "No room.")
-    assert smsd("import", str(file), *HI, "--patience", "50ms").code == 75
-    assert fake.campaigns == set()
-
-
-@pytest.mark.parametrize("do", [Do.HANG_UP, Do.ACT_AND_HANG_UP])
-def test_it_stays_where_rows_may_still_come(smsd: Run, fake: Carrying, file: Path, do: Do) -> None:
-    fake.script.extend([Do.PROPERLY] + [do] * 200)
-    assert smsd("import", str(file), *HI, "--patience", "0s").code == 75
-    assert fake.campaigns == {"spring"}
-
-
-def test_one_row_is_enough_and_one_that_was_there_stays(smsd: Run, fake: Carrying, tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text("to,text\nnobody,Hi\n+15550100001,Hi\n")
-    assert smsd("import", str(path)).code == 65
-    assert fake.campaigns == {"a"}
-    path.write_text("to,text\nnobody,Hi\n")
-    assert smsd("import", str(path)).code == 65
-    fake.campaigns.add("b")
-    assert smsd("import", str(path), "--campaign", "b").code == 65
-    assert fake.campaigns == {"a", "b"}
-    assert "campaign_delete" not in {request["op"] for request in fake.requests}
-
-
-def test_each_run_says_under_its_own_word_that_it_brings_nothing(smsd: Run, fake: Carrying, tmp_path: Path) -> None:
-    """So the daemon knows that another run is still at it."""
-    (tmp_path / "bad.csv").write_text("to,text\nnobody,Hi\n")
-    for _ in range(2):
-        assert smsd("import", str(tmp_path / "bad.csv")).code == 65
-    words = [request["trial"] for request in fake.requests if request["op"].startswith("campaign_")]
-    assert (words[0], words[2], len({*words})) == (words[1], words[3], 2)
-
-
-def test_one_that_cannot_be_taken_back_is_told_in_a_line(smsd: Run, fake: Carrying, tmp_path: Path) -> None:
-    (tmp_path / "bad.csv").write_text("to,text\n")
-    fake.refuse["campaign_delete"] = RefusedError("disk_full", "No room.")
-    assert smsd("import", str(tmp_path / "bad.csv")) == (
-        0,
-        "campaign bad: 0 accepted\n",
-        "smsd: campaign bad stays: No room.\n",
-    )
-    fake.campaigns.clear()
-    fake.refuse["campaign_delete"] = RefusedError("wrong_state", "Others try it.", "id")
-    assert "smsd campaign delete bad" in smsd("import", str(tmp_path / "bad.csv")).err
-    fake.refuse["campaign_delete"] = RefusedError("not_found", "There is no campaign bad.", "id")
-    fake.campaigns.clear()
-    assert smsd("import", str(tmp_path / "bad.csv")).err == ""

@@ -161,6 +161,15 @@ def test_of_two_imports_at_once_none_takes_the_rate_of_the_other_away(site: Site
         assert found == ([] if brings == "neither" else [("5/min", 1)])
 
 
+def test_an_import_of_nobody_leaves_the_campaign_of_another_tenant_alone(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "both.csv").write_text("to,text\nnobody,quagga\n")
+    with Client(str(site.socket)) as client:
+        client.campaign_create("both", tenant="bank")
+        done = Shell(site, {"SMSD_SOCKET": str(site.socket)})("import", str(tmp_path / "both.csv"))
+        assert (done.code, "stays" in done.err) == (65, False)
+        assert [one["tenant"] for one in client.campaigns() if one["id"] == "both"] == ["bank"]
+
+
 def test_a_campaign_before_its_messages(shell: Shell) -> None:
     id = "early-" + ("url" if "SMSD_URL" in shell.environ else "socket")
     terms = ("--rate", "5/min", "--send-between", "09:00-18:00 Europe/Berlin")

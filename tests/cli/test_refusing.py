@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from smsd.cli import feeding
 from smsd.cli.refusing import Refusals
 from smsd.cli.sheets import OUR_OWN, Sheet
+from tests.cli.carrying import Carrying
 from tests.cli.fake import Fake
 from tests.cli.helpers import Run
-from tests.cli.test_import import Carrying
 
 CELLS = st.text(st.one_of(st.sampled_from("'=+-@\t\r\n ,;|\"\ufeff09"), st.characters(exclude_categories=["Cs"])))
 ROWS = st.lists(st.lists(CELLS, min_size=3, max_size=5).filter(any), min_size=1, max_size=3)

@@ -18,7 +18,7 @@ from smsd.client import (
     WrongState,
 )
 from tests.client.conftest import TO
-from tests.doubles.fake_daemon import FakeDaemon, RefusedError
+from tests.doubles.fake_daemon import Do, FakeDaemon, RefusedError
 
 
 @pytest.mark.parametrize(
@@ -107,3 +107,16 @@ def test_what_is_wrong_with_a_campaign_names_the_command_that_shows_one(make: An
     with pytest.raises(WrongState) as of_message:
         client.cancel("x")
     assert "smsd show ID" in of_message.value.remedy
+
+
+def test_of_a_campaign_whose_answer_was_lost_nobody_is_told_of_keys(make: Any, fake: FakeDaemon) -> None:
+    """They are of messages."""
+    client = make(timeout=0.2)
+    for op in ("campaign_create", "campaign_cancel"):
+        for script in ([Do.HANG_UP, Do.HANG_UP], [Do.STALL]):
+            fake.script.extend(script)
+            with pytest.raises(QueueUnavailable) as caught:
+                client.call(op, id="spring")
+            assert caught.value.maybe_taken
+            assert caught.value.remedy.endswith("look first: smsd campaign.")
+            fake.script.clear()

@@ -110,6 +110,10 @@ class TestAnswers:
             with pytest.raises(QueueUnavailable, match="A proxy on the way") as caught:
                 call()
             assert (caught.value.code, caught.value.retry_after) == (code, 7)
+        front.raw.append(answer("502 Bad Gateway", b"<html>", ["Content-Type: text/html"]))
+        with pytest.raises(QueueUnavailable) as of_campaign:
+            client.campaign_pause("spring")
+        assert of_campaign.value.remedy.endswith("smsd campaign.")
 
 
 class TestConnections:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from smsd.core.campaign import Campaign, Terms
+from smsd.core.campaign import Campaign, Move, Terms
 from smsd.engine import trials as module
-from smsd.engine.trials import Trials
+from smsd.engine.trials import LASTS_US, Trials
+from smsd.store import StoreError
 from tests.engine.rig import SHOP, Rig
 
 ID = "spring"
@@ -18,6 +19,19 @@ ID = "spring"
 @pytest.fixture
 def rig(tmp_path: Path) -> Rig:
     return Rig(tmp_path)
+
+
+async def join(rig: Rig, word: str, id: str = ID) -> bool:
+    trials = rig.engine.office.campaigns.trials
+    async with trials.trying(SHOP.tenant, id, Terms()) as trial:
+        trial.used = True
+        return trials.join(SHOP.tenant, id, trial, word)
+
+
+async def leave(rig: Rig, word: str, id: str = ID) -> bool:
+    campaigns = rig.engine.office.campaigns
+    (found,) = await campaigns.find(id, SHOP.tenant)
+    return await campaigns.delete(found, word)
 
 
 @pytest.mark.parametrize("first_out", ["the maker", "the other"])
@@ -90,7 +104,7 @@ def test_one_that_is_made_for_somebody_who_went_away_does_not_stay(rig: Rig, tim
             await told.wait()
             return made
 
-        trials = Trials(make, rig.store.desk.campaigns)
+        trials = Trials(make, rig.store.desk.campaigns, rig.clock)
 
         async def hand_in() -> None:
             async with trials.trying(SHOP.tenant, ID, Terms(rate=(1, 1_000))):
@@ -135,20 +149,84 @@ def test_of_very_many_who_join_some_are_forgotten_and_their_campaigns_stay(
 
     async def story() -> None:
         await rig.start()
-        campaigns = rig.engine.office.campaigns
+        assert [await join(rig, "a", id) for id in ("one", "two", "three")] == [True] * 3
+        assert [await join(rig, word, "two") for word in "bc"] == [True, False]
+        assert [await leave(rig, "a", id) for id in ("one", "two", "three")] == [False, False, True]
+        await rig.stop()
 
-        async def join(id: str, word: str) -> bool:
-            async with campaigns.trials.trying(SHOP.tenant, id, Terms()) as trial:
-                trial.used = True
-                return campaigns.trials.join(SHOP.tenant, id, trial, word)
+    rig.run(story)
 
-        async def leave(id: str, word: str) -> bool:
-            (found,) = await campaigns.find(id, SHOP.tenant)
-            return await campaigns.delete(found, word)
 
-        assert [await join(id, "a") for id in ("one", "two", "three")] == [True] * 3
-        assert [await join("two", word) for word in "bc"] == [True, False]
-        assert [await leave(id, "a") for id in ("one", "two", "three")] == [False, False, True]
+async def paused(rig: Rig, move: Move) -> None:
+    assert await rig.engine.office.campaigns.move(SHOP.tenant, ID, move)
+
+
+def test_what_the_outbox_did_not_do_is_done_when_it_is_asked_for_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def busy(tenant: str, id: str) -> bool:
+        raise StoreError("busy")
+
+    async def story() -> None:
+        await rig.start()
+        assert await join(rig, "a")
+        await paused(rig, Move.PAUSE)
+        assert not await leave(rig, "a")
+        await paused(rig, Move.RESUME)
+        with monkeypatch.context() as broken, pytest.raises(StoreError):
+            broken.setattr(rig.store.desk.campaigns, "unmake", busy)
+            await leave(rig, "a")
+        assert await leave(rig, "a")
+        assert not await rig.engine.office.campaigns.find(ID, SHOP.tenant)
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_who_joins_before_its_maker_is_not_forgotten(rig: Rig) -> None:
+    async def story() -> None:
+        await rig.start()
+        trials = rig.engine.office.campaigns.trials
+        async with trials.trying(SHOP.tenant, ID, Terms()) as made:
+            assert await join(rig, "other")
+            made.used = True
+            assert trials.join(SHOP.tenant, ID, made, "maker")
+        assert [await leave(rig, word) for word in ("maker", "other")] == [False, True]
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_words_of_one_that_was_taken_away_do_not_bind_the_next_of_that_id(rig: Rig) -> None:
+    async def story() -> None:
+        await rig.start()
+        assert await join(rig, "of the first")
+        (first,) = await rig.engine.office.campaigns.find(ID, SHOP.tenant)
+        assert await rig.engine.office.campaigns.delete(first)
+        assert await join(rig, "of the second")
+        assert await leave(rig, "of the second")
+        await rig.stop()
+
+    rig.run(story)
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_who_says_nothing_for_long_counts_as_gone(rig: Rig, killed: bool) -> None:
+    """One that says its word again in time does not."""
+    lasts_s = LASTS_US / 1e6
+
+    async def story() -> None:
+        await rig.start()
+        assert await join(rig, "one")
+        await rig.seconds(lasts_s / 2)
+        assert await join(rig, "killed" if killed else "one")
+        rig.clock.step(3_600_000)
+        await rig.seconds(lasts_s / 2 + 1)
+        assert await join(rig, "other")
+        assert not await leave(rig, "other"), "the one of half the time ago is still there"
+        assert await join(rig, "other")
+        await rig.seconds(lasts_s / 2)
+        assert await leave(rig, "other")
         await rig.stop()
 
     rig.run(story)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from smsd.listeners.campaign_terms import LOOKED_AT
 from tests.listeners.batch_rig import stored
 from tests.listeners.house import Client, House
 from tests.listeners.http_rig import HOST, Rig, serving
@@ -59,6 +60,13 @@ async def test_the_first_hundred_recipients_are_named(rig: Rig) -> None:
     reply = await post(rig, {"text": TEXT, "rate": "fast", "recipients": [number(1), *["1"] * 150]})
     fields = [field for field, _ in reply.codes]
     assert (len(fields), fields[0], fields[1], fields[-1]) == (101, "rate", "recipients[1]", "recipients[100]")
+
+
+async def test_of_very_many_the_first_are_judged(rig: Rig) -> None:
+    """Nobody waits for a judgement of all of them; those behind are told of when the campaign is mended."""
+    rows = [number(1)] * LOOKED_AT
+    last = await post(rig, {"text": TEXT, "rate": "fast", "recipients": [*rows[:-1], "12", "12"]})
+    assert last.codes == [("rate", "invalid_value"), (f"recipients[{LOOKED_AT - 1}]", "invalid_recipient")]
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,25 @@ async def test_one_on_trial_stays_when_it_is_wanted_without_messages(house: Hous
     assert (await campaigning.delete(service, SHOP, wire.CampaignDelete("c"))).deleted
 
 
+async def test_one_with_a_message_is_on_trial_no_longer(house: House) -> None:
+    service, tried = house.engine.service, list[object]()
+    for who in ("a", "b", "c"):
+        made = await campaigning.create(service, SHOP, wire.CampaignCreate(id="c", rate="5/min", trial=who))
+        assert isinstance(made, wire.CampaignMade)
+        tried.append(made.on_trial)
+        if who == "b":
+            await handlers.send(service, SHOP, wire.Submission(to=number(1), text=TEXT, campaign="c"))
+    assert tried == [True, True, False]
+
+
+async def test_a_trial_over_http(rig: Rig) -> None:
+    body = {"id": "c", "rate": "5/min", "trial": "a"}
+    assert [(await post(rig, {**body, "trial": word})).json["on_trial"] for word in "ab"] == [True, True]
+    client = await rig.client()
+    left = [await client.ask("DELETE", f"/v1/campaigns/c?trial={word}", None, auth("shop")) for word in "ab"]
+    assert [reply.status for reply in left] == [409, 200]
+
+
 async def test_who_hands_messages_in_decides_when_the_last_import_leaves(house: House) -> None:
     service, campaigns = house.engine.service, house.engine.office.campaigns
     await campaigning.create(service, SHOP, wire.CampaignCreate(id="c", rate="5/min", trial="a"))
