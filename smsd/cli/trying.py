@@ -83,5 +83,5 @@ class Trying:
 
 
 def _now_s() -> float:
-    """Since the machine started, the time it was suspended included."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    """Since the machine started, the time it was suspended included where the system (Linux) can tell."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
