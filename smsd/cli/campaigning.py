@@ -27,7 +27,6 @@ _IDS: Final = click.argument("ids", metavar="ID...", nargs=-1, required=True)
 _SPARE: Final = ("SENT", "FAILED", "QUEUED", "TOTAL", "NAME", "TENANT", "MADE")
 
 AS_IT_STANDS: Final = "How it stands: smsd campaign show {id}"
-NOTHING_MORE: Final = "To send nothing more of it: smsd campaign cancel {id}"
 
 
 @click.group(
@@ -195,9 +194,9 @@ def cancel_command(client: Client, out: Out, *, ids: tuple[str, ...], tenant: st
 def delete_command(client: Client, out: Out, *, ids: tuple[str, ...], tenant: str | None) -> None:
     """Delete campaigns that have no message and never had one, such as one that was made under a wrong id.
 
-    Any other stays, with its counts: cancel it. One that is paused must be resumed first.
+    Any other stays, with its counts: cancel it. One that is paused must be resumed first; one that is cancelled stays.
     """
-    _each(out, ids, partial(client.campaign_delete, tenant=tenant), tenant, f"{AS_IT_STANDS}. {NOTHING_MORE}")
+    _each(out, ids, partial(client.campaign_delete, tenant=tenant), tenant)
 
 
 def _confirm(chosen: list[Document]) -> None:
@@ -211,18 +210,15 @@ def _confirm(chosen: list[Document]) -> None:
     click.confirm("Go on?", abort=True, err=True)
 
 
-def _each(
-    out: Out, ids: tuple[str, ...], act: Callable[[str], Document], tenant: str | None, remedy: str = AS_IT_STANDS
-) -> None:
-    """Do it to every one; those that cannot be done are told, and the exit code is that of the first of them.
-    `remedy`: where the state of `{id}` does not allow it."""
+def _each(out: Out, ids: tuple[str, ...], act: Callable[[str], Document], tenant: str | None) -> None:
+    """Do it to every one; those that cannot be done are told, and the exit code is that of the first of them."""
     code = 0
     for id in ids:
         try:
             found = act(id)
         except SmsdError as error:
             if error.code == "wrong_state":
-                error.remedy = remedy.format(id=named(id, tenant))
+                error.remedy = AS_IT_STANDS.format(id=named(id, tenant))
             out.problem(error, id)
             code = code or exit_code(error)
             continue

@@ -32,6 +32,8 @@ AFTER_A_LIMIT_S: Final = 5.0
 """When a limit does not say when it has room."""
 
 NOT_NOW: Final = frozenset({"unreachable", "outcome_unknown", "backlog_full", "disk_full", "shutting_down"})
+AWAY: Final = frozenset({"unreachable", "outcome_unknown", "shutting_down"})
+"""Of these, those after which it may be another process."""
 LIMIT: Final = "limit_exceeded"
 NOBODYS: Final = frozenset({"not_allowed", "unauthenticated", "unknown_op"})
 """Of no single row unless they name a field: no row would be taken."""
@@ -78,6 +80,8 @@ class Feeding:
         self._ended = False
         self._is_doubtful = False
         """Rows were lost on the way, or their answers."""
+        self.absences = 0
+        """How often the daemon was away, or may have been."""
 
     @property
     def settled(self) -> bool:
@@ -178,6 +182,7 @@ class Feeding:
 
     def _wait(self, error: SmsdError) -> None:
         """Raises GaveUpError."""
+        self.absences += error.code in AWAY
         if self._now() - self._moved > self._patience_s:
             raise GaveUpError(error, for_good=False)
         seconds = max(self._pause_s, min(error.retry_after or 0.0, LONGEST_PAUSE_S))

@@ -198,15 +198,15 @@ class Import:
 
     def run(self) -> None:
         """Ends the command with its exit code unless all rows were taken. Raises SmsdError when nothing was begun."""
-        self._trying.begin(self._feeding.ask)
         code = 0
         try:
+            self._trying.begin(self._feeding.ask)
             with self._progress:
                 self._feed()
         except GaveUpError as error:
             self._out.problem(self._trying.with_remedy(error.error))
             code = exit_code(error.error) if error.for_good else EX_TEMPFAIL
-            self._is_sure = error.error.code not in UNSURE
+            self._is_sure = error.error.code not in UNSURE or self._feeding.settled
         except KeyboardInterrupt:
             complain(["interrupted"], ANEW)
             code = INTERRUPTED
@@ -226,7 +226,7 @@ class Import:
 
     def _renew(self) -> None:
         if not self._is_used():
-            self._trying.renew()
+            self._trying.renew(self._feeding.absences)
 
     def _keep(self) -> int:
         """The refused rows, in their place; the exit code if that cannot be."""

@@ -174,7 +174,7 @@ class Client:
         Fields: name, rate ("1000/hour"), send_between ({"from": "09:00", "to": "18:00", "zone": "Europe/Berlin"}),
         recipients (numbers, or dicts with fields of a message), and any field of a message for all of them. They may
         also come later, with `send(..., campaign=id)`; over the socket all together are at most 64 KiB. `trial`: a
-        word for `campaign_delete`, if none of these may be taken; say it again within 15 minutes until one was.
+        word for `campaign_delete`, if none of these may be taken; say it again within 5 minutes until one was.
         """
         return self._daemon.ask(given("campaign_create", id=id, **fields))
 

@@ -173,10 +173,12 @@ class Campaigns:
         return found
 
     async def delete(self, campaign: Campaign, word: str | None = None) -> bool:
-        """Take it away if it never had a message, nothing holds it up and nobody hands messages to it now: these are
-        to find its rate and hours. `word`: and only if all others who joined its trial have left, too. False: it is
-        another, or not there. What was not done, also for a StoreError, is done when it is asked for again."""
+        """Take it away if it never had a message, nothing holds it up and nobody hands messages to it now or joined its
+        trial: these are to find its rate and hours. `word`: who asks has joined under it. False: it is another, or not
+        there. What was not done, also for a StoreError, is done when it is asked for again."""
         tenant, id = campaign.tenant, campaign.id
+        if word is None and self.trials.is_joined(tenant, id):
+            return False
         if word is not None and not self.trials.leave(tenant, id, word):
             return False
         if self.trials.is_tried(tenant, id) or not await self._kept.unmake(tenant, id):

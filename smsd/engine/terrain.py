@@ -15,7 +15,7 @@ from typing import Final
 from smsd.clock import Clock
 from smsd.core.admission import Key, kind_of
 from smsd.core.bunches import Line
-from smsd.core.campaign import Hours, Status, Terms
+from smsd.core.campaign import Hours, Terms
 from smsd.core.campaign import group as group_of_campaign
 from smsd.core.health import Standing
 from smsd.core.limits import OF_FLOWS, Action, Per, Rule, groups_of
@@ -144,12 +144,13 @@ class Surveyor:
         self, planned: Sequence[Line] = (), terms: Mapping[str, tuple[str, Terms]] | None = None
     ) -> Terrain:
         """How things stand. `planned`: lines that may come, whose limits are looked at too; `terms`: by group of a
-        campaign its tenant and what will be said about it."""
+        campaign its tenant and what will be said about it, if nothing was said yet."""
         lines = await self._records.lines(LINES, self._clock.wall())
         said = dict(terms or {})
-        shut: set[str] = set()
+        found: dict[str, bool] = {}
         for line in [*planned, *lines]:
-            await self._said(line, said, shut)
+            await self._said(line, said, found)
+        shut = frozenset(name for name, is_shut in found.items() if is_shut)
         lines = tuple(replace(line, route=NOWHERE) if shut.intersection(line.groups) else line for line in lines)
         every = [*planned, *lines]
         charged = await self._charged(every, {group: rule for group, (tenant, each) in said.items()
@@ -163,19 +164,21 @@ class Surveyor:
         hours = {name: each.hours for name, (_, each) in said.items() if each.hours is not None}
         rules = {name: tuple(rule for rule, _ in windows) for name, windows in charged.items()}
         failover = self._feeder.failover_after_ms
-        return Terrain(now, now_us, lines, ways, bars, failover, frozenset(shut), hours, rules)
+        return Terrain(now, now_us, lines, ways, bars, failover, shut, hours, rules)
 
-    async def _said(self, line: Line, said: dict[str, tuple[str, Terms]], shut: set[str]) -> None:
-        """What was said about the line's campaign, if it is not known yet and may matter."""
-        if self.campaigns is None or line.campaign is None or line.flow < 0 or len(said) + len(shut) >= BARS:
+    async def _said(self, line: Line, said: dict[str, tuple[str, Terms]], found: dict[str, bool]) -> None:
+        """What was said about the line's campaign, if it was not looked up yet and may matter. `found`: by group those
+        that were looked up, and whether it is shut."""
+        if self.campaigns is None or line.campaign is None or line.flow < 0 or len(found) >= BARS:
             return
         name = group_of_campaign(line.tenant, line.campaign)
-        if name in said or name in shut:
+        if name in found:
             return
-        found = await self.campaigns.find(line.campaign, line.tenant)
-        said[name] = (line.tenant, found[0].terms if found else Terms())
-        if found and found[0].status in (Status.PAUSED, Status.CANCELLED):
-            shut.add(name)
+        found[name] = False
+        for each in await self.campaigns.find(line.campaign, line.tenant):
+            said[name] = (line.tenant, each.terms)
+            # not its status: one that is completed and paused holds up what is handed in next
+            found[name] = each.paused_at is not None or each.cancelled_at is not None
 
     # -- providers ---------------------------------------------------------------------------------------------------
 

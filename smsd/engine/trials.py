@@ -8,8 +8,9 @@ same, and nobody else would know that it is to be undone.
 
 Who brings messages in requests of their own (an import) joins a trial under a word of its own and says when it leaves
 without one. It is taken away only when all who joined have said so: one that still brings messages is to find its rate
-and hours. Whoever says nothing for a while counts as gone (it was killed), so that the next one who leaves takes it
-away; nobody does when none comes. Who joined is known to this process only: after a restart such a campaign stays. It
+and hours. So it is not deleted without a word either while a word lasts. Whoever says nothing for a while counts as
+gone (it was killed), so that the next one who leaves takes it away; nobody does when none comes. Who joined is known to
+this process only: after a restart such a campaign stays until its words were said again and those who did have left. It
 refuses to know how messages are handed in, and what a campaign is.
 """
 
@@ -38,9 +39,9 @@ stays."""
 WORDS: Final = 100
 """Who join one trial. One more, and it is none any longer: the campaign stays."""
 
-LASTS_US: Final = 15 * 60 * 1_000_000
+LASTS_US: Final = 5 * 60 * 1_000_000
 """A word lasts so long after it was said (boot time, microseconds). Who brings messages says it again before the first
-of them; an import does so every five minutes until one is taken (cli.importing.RENEW_S), so two may be lost."""
+of them; an import does so every minute until one is taken (cli.trying.RENEW_S), and whenever the daemon was away."""
 
 Name = tuple[str, str]
 """Tenant and id."""
@@ -78,6 +79,10 @@ class Trials:
     def is_tried(self, tenant: str, id: str) -> bool:
         """Whether messages are handed to it now."""
         return (tenant, id) in self._trying
+
+    def is_joined(self, tenant: str, id: str) -> bool:
+        """Whether somebody said lately that messages of it come in other requests."""
+        return bool(self._lasting((tenant, id)))
 
     def join(self, tenant: str, id: str, trial: Trial, word: str | None) -> bool:
         """Messages of it come in other requests: to be called while it is tried, and again before the word has lasted

@@ -48,6 +48,13 @@ _ZONE: Final = re.compile(r"[A-Za-z0-9_+-]{1,32}(/[A-Za-z0-9_+-]{1,32}){0,3}")
 _HOURS: Final = re.compile(r"([0-9:]+)\s*-\s*([0-9:]+)")
 
 
+def trial_fault(trial: str | None) -> Fault | None:
+    """What is wrong with such a word."""
+    if trial is None or 0 < len(trial) <= MAX_TRIAL:
+        return None
+    return Fault("trial", "invalid_value", f"`trial` must be 1 to {MAX_TRIAL} characters")
+
+
 def terms_of(service: Service, caller: Caller, request: wire.CampaignCreate) -> tuple[str, str, Terms]:
     """Its id (a new one where none is given), its tenant, and what is said about it. Raises ProblemError with all that
     is wrong."""
@@ -61,8 +68,8 @@ def terms_of(service: Service, caller: Caller, request: wire.CampaignCreate) -> 
     name = request.name or ""
     if len(name) > MAX_NAME or not name.isprintable():
         faults.append(Fault("name", "invalid_value", f"`name` must be at most {MAX_NAME} printable characters"))
-    if request.trial is not None and not 0 < len(request.trial) <= MAX_TRIAL:
-        faults.append(Fault("trial", "invalid_value", f"`trial` must be 1 to {MAX_TRIAL} characters"))
+    if (fault := trial_fault(request.trial)) is not None:
+        faults.append(fault)
     rate = _rate(request.rate, faults)
     hours = _hours(request.send_between, service.office.campaigns.zone, faults)
     if faults or isinstance(tenant, Fault):

@@ -23,7 +23,7 @@ from smsd.engine.service import Service
 from smsd.engine.trials import Trial
 from smsd.listeners import showing
 from smsd.listeners.callers import Caller, ProblemError
-from smsd.listeners.campaign_terms import all_faults_of, as_repeated, terms_of
+from smsd.listeners.campaign_terms import all_faults_of, as_repeated, terms_of, trial_fault
 from smsd.listeners.handing import BrokenOffError, Handing, Recipients, behind, first_taken, hand_in
 from smsd.listeners.plan_views import plan_view
 
@@ -88,6 +88,8 @@ async def cancel(service: Service, caller: Caller, request: wire.CampaignCancel)
 
 async def delete(service: Service, caller: Caller, request: wire.CampaignDelete) -> wire.CampaignDeleted:
     """Take a campaign away that never had a message."""
+    if (fault := trial_fault(request.trial)) is not None:
+        raise ProblemError(fault)
     named = await _one(service, caller, request)
     if not await service.office.campaigns.delete(named, request.trial):
         for found in await service.office.campaigns.find(named.id, named.tenant):
@@ -105,9 +107,15 @@ def _stays(found: Campaign, request: wire.CampaignDelete) -> ProblemError:
     elif found.paused_at is not None:
         why = "is paused: resume it first"
     elif request.trial is not None:
-        why = "is being given messages by others or was made to stay; without `trial` it is deleted all the same"
+        why = (
+            "is being given messages by others, was made to stay, or smsd was restarted since; "
+            "once nobody brings it messages, it is deleted without `trial`"
+        )
     else:
-        why = "is being given messages just now, so it stays: cancel it if they are not to be sent"
+        why = (
+            "is being given messages, so it stays: cancel it if they are not to be sent. "
+            "If whoever brought them was killed, it can be deleted in five minutes"
+        )
     return ProblemError.of("wrong_state", f"Campaign {found.id} {why}.", "id")
 
 
@@ -175,6 +183,8 @@ async def created(
         id, tenant, terms = terms_of(service, caller, request)
         common = wire.campaign_defaults(request, id)
         if request.dry_run:
+            for made in await service.office.campaigns.find(id, tenant):
+                _check(made, request, terms)
             return await _planned(service, caller, tenant, terms, common, recipients)
         kept = service.office.campaigns
         handing = Handing(service.intake, kept.room, caller.origin)
@@ -209,11 +219,11 @@ async def created(
 
 def _check(made: Campaign, request: wire.CampaignCreate, terms: Terms) -> None:
     """Whether messages can be handed to what is there. Raises ProblemError."""
+    if made.cancelled_at is not None:
+        raise _cancelled(made.id)
     if made.terms != as_repeated(request, terms, made.terms):
         text = f"Campaign {made.id} is there with another name, rate or hours. Repeat it as it was, or use another id."
         raise ProblemError.of("key_conflict", text, "id")
-    if made.cancelled_at is not None:
-        raise _cancelled(made.id)
 
 
 async def _handed_in(recipients: Recipients, common: Mapping[str, Any], handing: Handing, trial: Trial) -> None:
@@ -264,14 +274,16 @@ def _there(handing: Handing) -> int:
 def _none_taken(handing: Handing, stays: str | None = None) -> ProblemError:
     """The code says whether the same may be taken later. `stays`: the campaign that was made and is there all the same,
     because others use it or it could not be taken away."""
-    text = f"none of {handing.refused} recipients can be taken, so no campaign was made: mend them"
+    limited = all(one.code == "limit_exceeded" for one in handing.errors)
+    remedy = "come again later" if limited else "mend them"
+    text = f"none of {handing.refused} recipients can be taken, so no campaign was made: {remedy}"
     if stays is not None:
         text = (
-            f"none of {handing.refused} recipients can be taken: mend them. Campaign {stays} was made all the same and "
+            f"none of {handing.refused} recipients can be taken: {remedy}. Campaign {stays} was made all the same and "
             "stays for now: leave its name, rate and hours as they are"
         )
     each = [Fault(f"recipients[{one.index}]", one.code, one.message) for one in handing.errors]
-    code = "limit_exceeded" if all(one.code == "limit_exceeded" for one in handing.errors) else "invalid_value"
+    code = "limit_exceeded" if limited else "invalid_value"
     return ProblemError(Fault("recipients", code, text), *each)
 
 

@@ -7,10 +7,12 @@ to who began it, and one that nobody adds to for a minute is forgotten. Nothing 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from smsd import wire
 from smsd.core.acceptance import Fault, Origin
+from smsd.core.campaign import Campaign, Terms
 from smsd.engine.planning import GoneError, Plan, TooManyError
 from smsd.engine.service import Service
 from smsd.listeners import campaign_terms
@@ -26,7 +28,7 @@ NO_OBJECT: Final = Fault("", "malformed", "a row must be an object with the fiel
 async def plan(service: Service, caller: Caller, request: wire.Plan) -> wire.PlanStep:
     """Begin a plan, add rows, end it."""
     try:
-        found = _found(service, caller, request)
+        found = await _found(service, caller, request)
         done = False
         try:
             for row in request.rows or ():
@@ -43,8 +45,8 @@ async def plan(service: Service, caller: Caller, request: wire.Plan) -> wire.Pla
     return wire.PlanStep(found.id, found.sums.rows, result)
 
 
-def _found(service: Service, caller: Caller, request: wire.Plan) -> Plan:
-    """The plan that is meant, or a new one. Raises ProblemError, GoneError, TooManyError."""
+async def _found(service: Service, caller: Caller, request: wire.Plan) -> Plan:
+    """The plan that is meant, or a new one. Raises ProblemError, GoneError, TooManyError, StoreError."""
     planning = service.office.planning
     if request.plan is not None:
         given = [name for name in TERMS if getattr(request, name) is not None]
@@ -58,7 +60,23 @@ def _found(service: Service, caller: Caller, request: wire.Plan) -> Plan:
     whose = Origin(tenant, caller.origin.may_set_tenant)
     said = request.rate is not None or request.send_between is not None
     named = id if request.campaign is not None or said else None
+    for kept in await service.office.campaigns.find(id, tenant) if request.campaign is not None and said else ():
+        _check(kept, asked, terms)
     return planning.open(whose, caller.name, campaign=named, terms=terms if said else None)
+
+
+def _check(kept: Campaign, asked: wire.CampaignCreate, terms: Terms) -> None:
+    """Whether what is said of a campaign that is there is what it has; what is not said is what it has. Of a cancelled
+    one it does not matter: the plan tells that nothing goes. Raises ProblemError."""
+    hours = campaign_terms.as_repeated(asked, terms, kept.terms).hours
+    given = replace(
+        kept.terms,
+        rate=kept.terms.rate if asked.rate is None else terms.rate,
+        hours=kept.terms.hours if asked.send_between is None else hours,
+    )
+    if given != kept.terms and kept.cancelled_at is None:
+        text = f"Campaign {kept.id} is there with another rate or hours. Leave them out, or name another campaign."
+        raise ProblemError.of("key_conflict", text, "campaign")
 
 
 async def _add(found: Plan, row: object) -> None:

@@ -47,7 +47,7 @@ class CampaignCreate(Request, rename={"from_": "from"}):
     trial: str | None = None
     """A word of the caller's own, where `recipients` come in other requests: a new campaign is on trial, and deleted by
     `campaign_delete` with that word, unless it has a message or others try it under words of theirs. A word that was
-    not said for 15 minutes counts as one that left."""
+    not said for 5 minutes counts as one that left."""
     text: str | None = None
     template: str | None = None
     vars: dict[str, object] | None = None

@@ -31,6 +31,8 @@ class Carrying(Fake):
         return {**answer, "on_trial": (is_new or self.tried) and bool(request["trial"])}
 
     def _campaign_delete(self, request: Document) -> Document:
+        if request["id"] not in self.campaigns:
+            raise RefusedError("not_found", "There is no such campaign.", "id")
         self.campaigns.remove(request["id"])
         return {"id": request["id"], "tenant": request.get("tenant", "default"), "deleted": True}
 

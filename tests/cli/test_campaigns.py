@@ -125,7 +125,7 @@ def test_deleted(smsd: Run, fake: Fake, kept: Campaigns) -> None:
     assert smsd("campaign", "delete", "autumn").code == 65
     fake.refuse["campaign_delete"] = RefusedError("wrong_state", "Campaign autumn has messages: cancel it.", "id")
     stays = smsd("campaign", "delete", "autumn")
-    assert (stays.code, "smsd campaign cancel autumn" in stays.err) == (65, True)
+    assert (stays.code, "smsd campaign show autumn" in stays.err) == (65, True)
 
 
 @pytest.mark.parametrize("act", ["pause", "resume", "cancel"])

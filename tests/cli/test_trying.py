@@ -187,3 +187,43 @@ def test_one_that_was_made_otherwise_meanwhile_gets_no_rows(
     done = smsd("import", str(file), *HI)
     assert (done.code, sends(fake)) == (65, [])
     assert "If it has no message: smsd campaign delete spring" in done.err
+
+
+@pytest.mark.parametrize("error", ["backlog_full", "shutting_down", "disk_full"])
+def test_patience_that_ends_while_the_campaign_is_made_is_told(
+    smsd: Run, fake: Carrying, file: Path, error: str
+) -> None:
+    fake.refuse["campaign_create"] = RefusedError(error, "Not now.")
+    done = smsd("import", str(file), *HI, "--patience", "20ms")
+    assert done.code == 75
+    assert "Not now." in done.err
+    assert "Traceback" not in done.err
+
+
+def test_one_that_is_interrupted_while_it_is_made_is_taken_back(fake: Carrying, file: Path) -> None:
+    fake.script.append(Do.STALL)
+    command = [sys.executable, "-m", "smsd", "import", str(file), *HI, "--patience", "1h"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        until(lambda: bool(fake.campaigns), "it is made")
+        running.send_signal(signal.SIGINT)
+        _, told = running.communicate(timeout=20)
+    assert (running.returncode, fake.campaigns) == (130, set())
+    assert b"Run the same command again" in told
+
+
+def test_its_word_is_said_again_when_the_daemon_was_away(smsd: Run, fake: Carrying, file: Path) -> None:
+    """It may be another process, which knows of no word."""
+    fake.script.extend([Do.PROPERLY, *[Do.HANG_UP] * 4])
+    assert smsd("import", str(file), *HI).code == 0
+    asked = [request["op"] for request in fake.requests]
+    first = next(n for n, answer in enumerate(asked) if answer == "send")
+    again = asked.index("campaign_create", first)
+    assert asked[again:].count("send") == 10
+
+
+def test_one_of_which_nobody_knows_whether_it_was_taken_back(smsd: Run, fake: Carrying, tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text("to,text\n")
+    fake.script.extend([Do.PROPERLY, *[Do.ACT_AND_HANG_UP] * 9])
+    told = smsd("import", str(tmp_path / "bad.csv")).err
+    assert told == "" or "may be there still" in told
+    assert fake.campaigns == set()

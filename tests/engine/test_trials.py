@@ -201,8 +201,7 @@ def test_words_of_one_that_was_taken_away_do_not_bind_the_next_of_that_id(rig: R
     async def story() -> None:
         await rig.start()
         assert await join(rig, "of the first")
-        (first,) = await rig.engine.office.campaigns.find(ID, SHOP.tenant)
-        assert await rig.engine.office.campaigns.delete(first)
+        assert await rig.store.desk.campaigns.unmake(SHOP.tenant, ID), "as the retention does"
         assert await join(rig, "of the second")
         assert await leave(rig, "of the second")
         await rig.stop()
@@ -227,6 +226,24 @@ def test_who_says_nothing_for_long_counts_as_gone(rig: Rig, killed: bool) -> Non
         assert await join(rig, "other")
         await rig.seconds(lasts_s / 2)
         assert await leave(rig, "other")
+        await rig.stop()
+
+    rig.run(story)
+
+
+def test_nobody_deletes_without_a_word_what_others_bring_messages_to(rig: Rig) -> None:
+    """They would make it anew, without its rate and hours."""
+
+    async def story() -> None:
+        await rig.start()
+        assert await join(rig, "one")
+        campaigns = rig.engine.office.campaigns
+        (found,) = await campaigns.find(ID, SHOP.tenant)
+        await rig.seconds(LASTS_US / 1e6 - 1)
+        assert not await campaigns.delete(found)
+        assert await campaigns.find(ID, SHOP.tenant) == (found,)
+        await rig.seconds(2)
+        assert await campaigns.delete(found), "it was killed"
         await rig.stop()
 
     rig.run(story)
