@@ -19,14 +19,12 @@ from smsd.cli.failing import Family
 from smsd.cli.filters import first, more, up_to
 from smsd.cli.frame import EX_USAGE, Out, asks_daemon, complain, examples, exit_code, leave, printable
 from smsd.cli.render import about, facts, table, when
-from smsd.cli.terms import BETWEEN, NAME, RATE, named, terms_of
+from smsd.cli.terms import AS_IT_STANDS, BETWEEN, NAME, RATE, named, terms_of
 from smsd.client import Client, Document, SmsdError
 
 _TENANT: Final = click.option("--tenant", metavar="TENANT", help="Whose it is (administrators).")
 _IDS: Final = click.argument("ids", metavar="ID...", nargs=-1, required=True)
 _SPARE: Final = ("SENT", "FAILED", "QUEUED", "TOTAL", "NAME", "TENANT", "MADE")
-
-AS_IT_STANDS: Final = "How it stands: smsd campaign show {id}"
 
 
 @click.group(

@@ -15,6 +15,8 @@ import click
 
 from smsd.client import Document
 
+AS_IT_STANDS: Final = "How it stands: smsd campaign show {id}"
+
 NAME: Final = click.option("--name", metavar="NAME", help="Its name, for people.")
 RATE: Final = click.option("--rate", metavar="COUNT/SPAN", help="At most so many in any such span, e.g. 1000/hour.")
 BETWEEN: Final = click.option(

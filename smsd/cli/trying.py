@@ -17,13 +17,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from smsd.cli.frame import complain, printable
-from smsd.cli.terms import named, terms_of
+from smsd.cli.terms import AS_IT_STANDS, named, terms_of
 from smsd.client import Client, Document, SmsdError
 
 RENEW_S: Final = 60.0
 """Between two times that a word is said: a fifth of what the daemon lets it last."""
 
-AS_IT_STANDS: Final = "How it stands: smsd campaign show {id}"
 UNWANTED: Final = AS_IT_STANDS + ". If it has no message and nobody wants it: smsd campaign delete {id}"
 MAYBE: Final = frozenset({"outcome_unknown", "unreachable"})
 """Nobody knows whether it was done, perhaps by an earlier try of the same."""

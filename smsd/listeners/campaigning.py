@@ -18,9 +18,10 @@ from msgspec import UNSET
 from smsd import wire
 from smsd.core.acceptance import MAX_CAMPAIGN, Fault, Origin
 from smsd.core.campaign import Campaign, Move, Terms
+from smsd.core.units import duration_text
 from smsd.engine.planning import GoneError, TooManyError
 from smsd.engine.service import Service
-from smsd.engine.trials import Trial
+from smsd.engine.trials import LASTS_US, Trial
 from smsd.listeners import showing
 from smsd.listeners.callers import Caller, ProblemError
 from smsd.listeners.campaign_terms import all_faults_of, as_repeated, terms_of, trial_fault
@@ -114,7 +115,7 @@ def _stays(found: Campaign, request: wire.CampaignDelete) -> ProblemError:
     else:
         why = (
             "is being given messages, so it stays: cancel it if they are not to be sent. "
-            "If whoever brought them was killed, it can be deleted in five minutes"
+            f"If whoever brought them was killed, it can be deleted within {duration_text(LASTS_US // 1_000)}"
         )
     return ProblemError.of("wrong_state", f"Campaign {found.id} {why}.", "id")
 

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from smsd.cli import feeding
 from smsd.cli.refusing import Refusals
 from smsd.cli.sheets import OUR_OWN, Sheet
 from tests.cli.carrying import Carrying
@@ -20,14 +19,6 @@ from tests.cli.helpers import Run
 
 CELLS = st.text(st.one_of(st.sampled_from("'=+-@\t\r\n ,;|\"\ufeff09"), st.characters(exclude_categories=["Cs"])))
 ROWS = st.lists(st.lists(CELLS, min_size=3, max_size=5).filter(any), min_size=1, max_size=3)
-
-
-@pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Carrying]:
-    monkeypatch.setenv("SMSD_SOCKET", str(tmp_path / "s"))
-    monkeypatch.setattr(feeding, "FIRST_PAUSE_S", 0.001)
-    with Carrying(tmp_path / "s") as daemon:
-        yield daemon
 
 
 @pytest.fixture
@@ -40,8 +31,8 @@ def mend(path: Path, old: str, new: str) -> None:
     path.write_text(path.read_text("utf-8-sig").replace(old, new), "utf-8-sig")
 
 
-def sent(fake: Fake) -> list[tuple[str, str, str]]:
-    return [(each["idempotency_key"], each["to"], each["text"]) for each in fake.messages.values()]
+def sent(carrying: Fake) -> list[tuple[str, str, str]]:
+    return [(each["idempotency_key"], each["to"], each["text"]) for each in carrying.messages.values()]
 
 
 @settings(max_examples=150, deadline=None)
@@ -78,7 +69,9 @@ def _keep(path: Path, refused: Path) -> None:
         refusals.keep()
 
 
-def test_mended_rows_are_sent_as_they_were_meant_and_once(smsd: Run, fake: Carrying, paths: tuple[Path, Path]) -> None:
+def test_mended_rows_are_sent_as_they_were_meant_and_once(
+    smsd: Run, carrying: Carrying, paths: tuple[Path, Path]
+) -> None:
     file, refused = paths
     file.write_text("to,text,idempotency_key\nx1,=sum(1),-k1\nx2,+1 bonus,\nx3,'@Anna,@k3\n+19,Hi,\n")
     assert smsd("import", str(file), "--errors", str(refused)).code == 65
@@ -90,49 +83,49 @@ def test_mended_rows_are_sent_as_they_were_meant_and_once(smsd: Run, fake: Carry
         ("campaign:spring:2", "+15552", "+1 bonus"),
         ("@k3", "+15553", "'@Anna"),
     ]
-    assert sent(fake) == [("campaign:spring:4", "+19", "Hi"), *mended]
+    assert sent(carrying) == [("campaign:spring:4", "+19", "Hi"), *mended]
     mend(file, "\nx", "\n+1555")
     assert "4 already there" in smsd("import", str(file)).out
-    assert len(fake.messages) == 4
+    assert len(carrying.messages) == 4
 
 
-def test_apostrophes_of_other_files_stay(smsd: Run, fake: Carrying, paths: tuple[Path, Path]) -> None:
+def test_apostrophes_of_other_files_stay(smsd: Run, carrying: Carrying, paths: tuple[Path, Path]) -> None:
     paths[0].write_text("to,text,error_line\n+1,'=x,\n")
     assert smsd("import", str(paths[0])).code == 0
-    assert [text for _, _, text in sent(fake)] == ["'=x"]
+    assert [text for _, _, text in sent(carrying)] == ["'=x"]
 
 
 @pytest.mark.parametrize("key", ["", "Idempotency-Key"])
 def test_a_row_that_could_not_be_read_keeps_its_number(
-    smsd: Run, fake: Carrying, paths: tuple[Path, Path], key: str
+    smsd: Run, carrying: Carrying, paths: tuple[Path, Path], key: str
 ) -> None:
     file, refused = paths
     file.write_text(f"to,text,{key}\n+11,a,\n+12,b,,wide\n+13,c,\n")
     assert smsd("import", str(file), "--errors", str(refused)).code == 65
     mend(refused, ",wide", "")
     assert smsd("import", str(refused), "--campaign", "spring").out == "campaign spring: 1 accepted\n"
-    assert sorted(sent(fake)) == [(f"campaign:spring:{n}", f"+1{n}", text) for n, text in enumerate("abc", 1)]
+    assert sorted(sent(carrying)) == [(f"campaign:spring:{n}", f"+1{n}", text) for n, text in enumerate("abc", 1)]
 
 
-def test_own_keys_that_were_passed_over_stay_so(smsd: Run, fake: Carrying, paths: tuple[Path, Path]) -> None:
+def test_own_keys_that_were_passed_over_stay_so(smsd: Run, carrying: Carrying, paths: tuple[Path, Path]) -> None:
     file, refused = paths
     file.write_text("to,text,idempotency_key\nx1,a,k1\n")
     skip = ("--campaign", "spring", "--skip", "idempotency_key")
     assert smsd("import", str(file), *skip, "--errors", str(refused)).code == 65
     mend(refused, "x1", "+1")
     assert smsd("import", str(refused), *skip).code == 0
-    assert sent(fake) == [("campaign:spring:1", "+1", "a")]
+    assert sent(carrying) == [("campaign:spring:1", "+1", "a")]
 
 
-def test_a_row_that_was_added_needs_a_key(smsd: Run, fake: Carrying, paths: tuple[Path, Path]) -> None:
+def test_a_row_that_was_added_needs_a_key(smsd: Run, carrying: Carrying, paths: tuple[Path, Path]) -> None:
     paths[0].write_text(",".join(OUR_OWN) + ",idempotency_key,to,text\n,,,,,+11,a\n,,,,mine,+12,b\n")
     done = smsd("import", str(paths[0]), "--campaign", "spring")
     assert done.code == 65
     assert "needs an `idempotency_key` of its own" in done.err
-    assert sent(fake) == [("mine", "+12", "b")]
+    assert sent(carrying) == [("mine", "+12", "b")]
 
 
-def test_without_refused_rows_nothing_is_touched(smsd: Run, fake: Carrying, paths: tuple[Path, Path]) -> None:
+def test_without_refused_rows_nothing_is_touched(smsd: Run, carrying: Carrying, paths: tuple[Path, Path]) -> None:
     file, refused = paths
     file.write_text("to,text\n+1,a\n")
     refused.write_text("precious\n")
@@ -144,7 +137,7 @@ def test_without_refused_rows_nothing_is_touched(smsd: Run, fake: Carrying, path
     assert refused.read_text() == "precious\n"
 
 
-def test_what_stood_there_is_set_aside(smsd: Run, fake: Carrying, paths: tuple[Path, Path]) -> None:
+def test_what_stood_there_is_set_aside(smsd: Run, carrying: Carrying, paths: tuple[Path, Path]) -> None:
     file, refused = paths
     file.write_text("to,text\nx1,a\n")
     again = ("import", str(file), "--errors", str(refused))
@@ -158,7 +151,7 @@ def test_what_stood_there_is_set_aside(smsd: Run, fake: Carrying, paths: tuple[P
     assert len([*file.parent.iterdir()]) == 5
 
 
-def test_a_link_stays_one(smsd: Run, fake: Carrying, paths: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_link_stays_one(smsd: Run, carrying: Carrying, paths: tuple[Path, Path], tmp_path: Path) -> None:
     file, refused = paths
     file.write_text("to,text\nx1,a\n")
     (tmp_path / "there").mkdir()
@@ -168,21 +161,23 @@ def test_a_link_stays_one(smsd: Run, fake: Carrying, paths: tuple[Path, Path], t
     assert refused.is_symlink()
 
 
-def test_a_device_is_written_to_and_not_replaced(smsd: Run, fake: Carrying, paths: tuple[Path, Path]) -> None:
+def test_a_device_is_written_to_and_not_replaced(smsd: Run, carrying: Carrying, paths: tuple[Path, Path]) -> None:
     paths[0].write_text("to,text\nx1,a\n")
     assert smsd("import", str(paths[0]), "--errors", "/dev/null").code == 65
     assert Path("/dev/null").is_char_device()
 
 
-def test_the_imported_file_itself_is_refused_by_any_name(smsd: Run, fake: Carrying, paths: tuple[Path, Path]) -> None:
+def test_the_imported_file_itself_is_refused_by_any_name(
+    smsd: Run, carrying: Carrying, paths: tuple[Path, Path]
+) -> None:
     file, refused = paths
     file.write_text("to,text\nx1,a\n")
     refused.hardlink_to(file)
     assert smsd("import", str(file), "--errors", str(refused)).code == 64
-    assert (fake.requests, refused.read_text()) == ([], "to,text\nx1,a\n")
+    assert (carrying.requests, refused.read_text()) == ([], "to,text\nx1,a\n")
 
 
-def test_bytes_that_are_no_utf8_are_kept(smsd: Run, fake: Carrying, paths: tuple[Path, Path]) -> None:
+def test_bytes_that_are_no_utf8_are_kept(smsd: Run, carrying: Carrying, paths: tuple[Path, Path]) -> None:
     file, refused = paths
     file.write_bytes(b"to,text\n+11,a\n+12,caf\xe9\n+13,b\n")
     done = smsd("import", str(file), "--errors", str(refused))
@@ -194,4 +189,4 @@ def test_bytes_that_are_no_utf8_are_kept(smsd: Run, fake: Carrying, paths: tuple
     assert "Line 2 has the byte 0xE9, which is not UTF-8; nothing was sent." in again.err
     refused.write_bytes(refused.read_bytes().replace(b"\xe9", "é".encode()))
     assert smsd("import", str(refused), "--campaign", "spring").code == 0
-    assert sent(fake)[-1] == ("campaign:spring:2", "+12", "café")
+    assert sent(carrying)[-1] == ("campaign:spring:2", "+12", "café")

@@ -7,34 +7,16 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import pytest
 
-from smsd.cli import feeding, trying
+from smsd.cli import trying
 from tests.cli.carrying import HI, Carrying, sends
 from tests.cli.helpers import Run
 from tests.daemon.harness import until
 from tests.doubles.fake_daemon import Do, Document, RefusedError
-
-
-@pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Carrying]:
-    monkeypatch.setenv("SMSD_SOCKET", str(tmp_path / "s"))
-    monkeypatch.setattr(feeding, "FIRST_PAUSE_S", 0.001)
-    with Carrying(tmp_path / "s") as daemon:
-        yield daemon
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """Ten rows."""
-    path = tmp_path / "spring.csv"
-    path.write_text("phone,name\n" + "".join(f"+1555010{n:04d},Ann {n}\n" for n in range(10)))
-    return path
-
 
 NOBODY = {
     "all refused": ("to,text\nnobody,a\nnone,b\n", 65),
@@ -45,47 +27,47 @@ NOBODY = {
 
 @pytest.mark.parametrize(("rows", "code"), NOBODY.values(), ids=NOBODY)
 def test_no_campaign_without_a_message_is_left_behind(
-    smsd: Run, fake: Carrying, tmp_path: Path, rows: str, code: int
+    smsd: Run, carrying: Carrying, tmp_path: Path, rows: str, code: int
 ) -> None:
     (tmp_path / "bad.csv").write_text(rows)
     done = smsd("import", str(tmp_path / "bad.csv"), "--tenant", "shop")
     assert (done.code, "stays" in done.err) == (code, False)
-    assert fake.campaigns == set()
-    assert fake.requests[-1].items() >= {"op": "campaign_delete", "id": "bad", "tenant": "shop"}.items()
+    assert carrying.campaigns == set()
+    assert carrying.requests[-1].items() >= {"op": "campaign_delete", "id": "bad", "tenant": "shop"}.items()
 
 
-def test_nor_when_it_gives_up(smsd: Run, fake: Carrying, file: Path) -> None:
-    fake.refuse["send"] = RefusedError("disk_full", "No room.")
+def test_nor_when_it_gives_up(smsd: Run, carrying: Carrying, file: Path) -> None:
+    carrying.refuse["send"] = RefusedError("disk_full", "No room.")
     assert smsd("import", str(file), *HI, "--patience", "50ms").code == 75
-    assert fake.campaigns == set()
+    assert carrying.campaigns == set()
 
 
 @pytest.mark.parametrize("do", [Do.HANG_UP, Do.ACT_AND_HANG_UP])
-def test_it_stays_where_rows_may_still_come(smsd: Run, fake: Carrying, file: Path, do: Do) -> None:
-    fake.script.extend([Do.PROPERLY] + [do] * 200)
+def test_it_stays_where_rows_may_still_come(smsd: Run, carrying: Carrying, file: Path, do: Do) -> None:
+    carrying.script.extend([Do.PROPERLY] + [do] * 200)
     assert smsd("import", str(file), *HI, "--patience", "0s").code == 75
-    assert fake.campaigns == {"spring"}
+    assert carrying.campaigns == {"spring"}
 
 
-def test_one_row_is_enough_and_one_that_was_there_stays(smsd: Run, fake: Carrying, tmp_path: Path) -> None:
+def test_one_row_is_enough_and_one_that_was_there_stays(smsd: Run, carrying: Carrying, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("to,text\nnobody,Hi\n+15550100001,Hi\n")
     assert smsd("import", str(path)).code == 65
-    assert fake.campaigns == {"a"}
+    assert carrying.campaigns == {"a"}
     path.write_text("to,text\nnobody,Hi\n")
     assert smsd("import", str(path)).code == 65
-    fake.campaigns.add("b")
+    carrying.campaigns.add("b")
     assert smsd("import", str(path), "--campaign", "b").code == 65
-    assert fake.campaigns == {"a", "b"}
-    assert "campaign_delete" not in {request["op"] for request in fake.requests}
+    assert carrying.campaigns == {"a", "b"}
+    assert "campaign_delete" not in {request["op"] for request in carrying.requests}
 
 
-def test_each_run_says_under_its_own_word_that_it_brings_nothing(smsd: Run, fake: Carrying, tmp_path: Path) -> None:
+def test_each_run_says_under_its_own_word_that_it_brings_nothing(smsd: Run, carrying: Carrying, tmp_path: Path) -> None:
     """So the daemon knows that another run is still at it."""
     (tmp_path / "bad.csv").write_text("to,text\nnobody,Hi\n")
     for _ in range(2):
         assert smsd("import", str(tmp_path / "bad.csv")).code == 65
-    asked = [request for request in fake.requests if request["op"].startswith("campaign_")]
+    asked = [request for request in carrying.requests if request["op"].startswith("campaign_")]
     words = [request["trial"] for request in asked]
     assert {request["tenant"] for request in asked if request["op"] == "campaign_delete"} == {"local:0"}, (
         "as it was made"
@@ -93,22 +75,22 @@ def test_each_run_says_under_its_own_word_that_it_brings_nothing(smsd: Run, fake
     assert (words[0], words[2], len({*words})) == (words[1], words[3], 2)
 
 
-def test_one_that_cannot_be_taken_back_is_told_in_a_line(smsd: Run, fake: Carrying, tmp_path: Path) -> None:
+def test_one_that_cannot_be_taken_back_is_told_in_a_line(smsd: Run, carrying: Carrying, tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("to,text\n")
-    fake.refuse["campaign_delete"] = RefusedError("disk_full", "No room.")
+    carrying.refuse["campaign_delete"] = RefusedError("disk_full", "No room.")
     assert smsd("import", str(tmp_path / "bad.csv")) == (
         0,
         "campaign bad: 0 accepted\n",
         "smsd: campaign bad stays: No room.\n",
     )
-    fake.tried = True
-    fake.refuse["campaign_delete"] = RefusedError("wrong_state", "Others try it.", "id")
+    carrying.tried = True
+    carrying.refuse["campaign_delete"] = RefusedError("wrong_state", "Others try it.", "id")
     for tenant, options in (("local:0", ()), ("shop", ("--tenant", "shop"))):
         told = smsd("import", str(tmp_path / "bad.csv"), *options).err
         assert "campaign bad stays: Others try it." in told, "it was there, and on trial"
         assert f"smsd campaign delete bad --tenant {tenant}" in told
-    fake.refuse["campaign_delete"] = RefusedError("not_found", "There is no campaign bad.", "id")
-    fake.campaigns.clear()
+    carrying.refuse["campaign_delete"] = RefusedError("not_found", "There is no campaign bad.", "id")
+    carrying.campaigns.clear()
     assert smsd("import", str(tmp_path / "bad.csv")).err == ""
 
 
@@ -119,16 +101,16 @@ def unread(pipe: IO[bytes] | None) -> int:
 
 
 @pytest.mark.parametrize("rows", [0, 3])
-def test_an_interrupt_when_no_row_may_come_leaves_no_campaign(fake: Carrying, rows: int) -> None:
+def test_an_interrupt_when_no_row_may_come_leaves_no_campaign(carrying: Carrying, rows: int) -> None:
     """Before the first is read, or when all that were handed over are answered."""
-    fake.refuse["send"] = RefusedError("backlog_full", "No room.", retry_after_s=10)
+    carrying.refuse["send"] = RefusedError("backlog_full", "No room.", retry_after_s=10)
     command = [sys.executable, "-m", "smsd", "import", "-", "--campaign", "spring"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         assert running.stdin is not None
         assert running.stderr is not None
         running.stdin.write(b"to,text\n" + b"+15550100001,Hi\n" * rows)
         running.stdin.flush()
-        until(lambda: bool(fake.campaigns), "it has begun")
+        until(lambda: bool(carrying.campaigns), "it has begun")
         running.stdin.write(b"\n")
         running.stdin.flush()
         until(lambda: not unread(running.stdin), "it has its campaign and reads on")
@@ -137,93 +119,93 @@ def test_an_interrupt_when_no_row_may_come_leaves_no_campaign(fake: Carrying, ro
             assert b"Trying again in 10.0 s" in running.stderr.readline()
         running.send_signal(signal.SIGINT)
         running.wait(20)
-    assert (running.returncode, len(sends(fake)), fake.campaigns) == (130, rows, set())
+    assert (running.returncode, len(sends(carrying)), carrying.campaigns) == (130, rows, set())
 
 
-def test_an_interrupt_while_a_row_may_still_come_does_not_undo_its_campaign(fake: Carrying, file: Path) -> None:
-    fake.script.extend([Do.PROPERLY, Do.STALL])
+def test_an_interrupt_while_a_row_may_still_come_does_not_undo_its_campaign(carrying: Carrying, file: Path) -> None:
+    carrying.script.extend([Do.PROPERLY, Do.STALL])
     command = [sys.executable, "-m", "smsd", "import", str(file), *HI]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
-        until(lambda: bool(sends(fake)), "it stalls")
+        until(lambda: bool(sends(carrying)), "it stalls")
         running.send_signal(signal.SIGINT)
         running.communicate(timeout=20)
-    assert (running.returncode, fake.campaigns) == (130, {"spring"})
+    assert (running.returncode, carrying.campaigns) == (130, {"spring"})
 
 
 def test_its_word_is_said_again_until_a_row_is_taken(
-    smsd: Run, fake: Carrying, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    smsd: Run, carrying: Carrying, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A campaign that was taken away meanwhile is made again before the first row comes."""
     monkeypatch.setattr(trying, "RENEW_S", -1.0)
     (tmp_path / "s.csv").write_text("to,text\n" + "".join(f"+1555010{n:04d},Hi\n" for n in range(3)))
     busy = [RefusedError("backlog_full", "No room.") for _ in range(3)]
-    fake.refusing = {"*": busy}
+    carrying.refusing = {"*": busy}
     assert smsd("import", str(tmp_path / "s.csv"), "--rate", "5/min").code == 0
-    made = [n for n, request in enumerate(fake.requests) if request["op"] == "campaign_create"]
-    rows = [n for n, request in enumerate(fake.requests) if request["op"] == "send"]
+    made = [n for n, request in enumerate(carrying.requests) if request["op"] == "campaign_create"]
+    rows = [n for n, request in enumerate(carrying.requests) if request["op"] == "send"]
     assert made[1] < rows[0]
     assert rows[2] < made[-1] < rows[3], "again after the pause"
-    assert {(fake.requests[n]["trial"], fake.requests[n]["rate"]) for n in made} == {
-        (fake.requests[0]["trial"], "5/min")
+    assert {(carrying.requests[n]["trial"], carrying.requests[n]["rate"]) for n in made} == {
+        (carrying.requests[0]["trial"], "5/min")
     }
-    fake.requests.clear()
+    carrying.requests.clear()
     monkeypatch.setattr(trying, "RENEW_S", 60.0)
-    fake.refusing = {"*": [RefusedError("backlog_full", "No room.")]}
+    carrying.refusing = {"*": [RefusedError("backlog_full", "No room.")]}
     assert smsd("import", str(tmp_path / "s.csv"), "--campaign", "soon").code == 0
-    assert [request["op"] for request in fake.requests].count("campaign_create") == 1
+    assert [request["op"] for request in carrying.requests].count("campaign_create") == 1
 
 
 def test_one_that_was_made_otherwise_meanwhile_gets_no_rows(
-    smsd: Run, fake: Carrying, file: Path, monkeypatch: pytest.MonkeyPatch
+    smsd: Run, carrying: Carrying, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trying, "RENEW_S", -1.0)
-    fake.script.append(Do.PROPERLY)
+    carrying.script.append(Do.PROPERLY)
 
     def create(request: Document) -> Document:
-        fake.refuse["campaign_create"] = RefusedError("key_conflict", "It has other terms.", "id")
-        return Carrying._campaign_create(fake, request)
+        carrying.refuse["campaign_create"] = RefusedError("key_conflict", "It has other terms.", "id")
+        return Carrying._campaign_create(carrying, request)
 
-    fake.__dict__["_campaign_create"] = create
+    carrying.__dict__["_campaign_create"] = create
     done = smsd("import", str(file), *HI)
-    assert (done.code, sends(fake)) == (65, [])
+    assert (done.code, sends(carrying)) == (65, [])
     assert "If it has no message: smsd campaign delete spring" in done.err
 
 
 @pytest.mark.parametrize("error", ["backlog_full", "shutting_down", "disk_full"])
 def test_patience_that_ends_while_the_campaign_is_made_is_told(
-    smsd: Run, fake: Carrying, file: Path, error: str
+    smsd: Run, carrying: Carrying, file: Path, error: str
 ) -> None:
-    fake.refuse["campaign_create"] = RefusedError(error, "Not now.")
+    carrying.refuse["campaign_create"] = RefusedError(error, "Not now.")
     done = smsd("import", str(file), *HI, "--patience", "20ms")
     assert done.code == 75
     assert "Not now." in done.err
     assert "Traceback" not in done.err
 
 
-def test_one_that_is_interrupted_while_it_is_made_is_taken_back(fake: Carrying, file: Path) -> None:
-    fake.script.append(Do.STALL)
+def test_one_that_is_interrupted_while_it_is_made_is_taken_back(carrying: Carrying, file: Path) -> None:
+    carrying.script.append(Do.STALL)
     command = [sys.executable, "-m", "smsd", "import", str(file), *HI, "--patience", "1h"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
-        until(lambda: bool(fake.campaigns), "it is made")
+        until(lambda: bool(carrying.campaigns), "it is made")
         running.send_signal(signal.SIGINT)
         _, told = running.communicate(timeout=20)
-    assert (running.returncode, fake.campaigns) == (130, set())
+    assert (running.returncode, carrying.campaigns) == (130, set())
     assert b"Run the same command again" in told
 
 
-def test_its_word_is_said_again_when_the_daemon_was_away(smsd: Run, fake: Carrying, file: Path) -> None:
+def test_its_word_is_said_again_when_the_daemon_was_away(smsd: Run, carrying: Carrying, file: Path) -> None:
     """It may be another process, which knows of no word."""
-    fake.script.extend([Do.PROPERLY, *[Do.HANG_UP] * 4])
+    carrying.script.extend([Do.PROPERLY, *[Do.HANG_UP] * 4])
     assert smsd("import", str(file), *HI).code == 0
-    asked = [request["op"] for request in fake.requests]
+    asked = [request["op"] for request in carrying.requests]
     first = next(n for n, answer in enumerate(asked) if answer == "send")
     again = asked.index("campaign_create", first)
     assert asked[again:].count("send") == 10
 
 
-def test_one_of_which_nobody_knows_whether_it_was_taken_back(smsd: Run, fake: Carrying, tmp_path: Path) -> None:
+def test_one_of_which_nobody_knows_whether_it_was_taken_back(smsd: Run, carrying: Carrying, tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("to,text\n")
-    fake.script.extend([Do.PROPERLY, *[Do.ACT_AND_HANG_UP] * 9])
+    carrying.script.extend([Do.PROPERLY, *[Do.ACT_AND_HANG_UP] * 9])
     told = smsd("import", str(tmp_path / "bad.csv")).err
     assert told == "" or "may be there still" in told
-    assert fake.campaigns == set()
+    assert carrying.campaigns == set()

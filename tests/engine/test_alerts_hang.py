@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,8 @@ import pytest
 from smsd.core.alerting import AlertRules
 from smsd.core.events import Kind
 from smsd.core.units import HOUR
-from smsd.engine import alerts, office
-from smsd.engine.alerts import Alerts, AlertSettings
+from smsd.engine import alerts
+from smsd.engine.alerts import AlertSettings
 from smsd.store import StoreError
 from smsd.store.operators import MOST_OVER, Over, Raised
 from tests.engine.rig import twilio
@@ -23,13 +22,6 @@ from tests.engine.watched import Place, Watched
 @pytest.fixture
 def rig(tmp_path: Path) -> Watched:
     return Watched(tmp_path)
-
-
-@pytest.fixture
-def place(monkeypatch: pytest.MonkeyPatch) -> Place:
-    found = Place()
-    monkeypatch.setattr(office, "Alerts", partial(Alerts, make=found.made))
-    return found
 
 
 class Hung:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from structlog.testing import capture_logs
 
 from smsd.core.alerting import AlertRules
 from smsd.core.events import Kind
-from smsd.engine import office
 from smsd.engine.alarms_outbox import READ_S, TRY_AGAIN_S
 from smsd.engine.alerts import LOOK_S, Alerts
 from smsd.store import StoreError
@@ -26,13 +24,6 @@ BAD_NUMBER = answer(400, code=21211, message="invalid")
 @pytest.fixture
 def rig(tmp_path: Path) -> Watched:
     return Watched(tmp_path)
-
-
-@pytest.fixture
-def place(monkeypatch: pytest.MonkeyPatch) -> Place:
-    found = Place()
-    monkeypatch.setattr(office, "Alerts", partial(Alerts, make=found.made))
-    return found
 
 
 START_S = READ_S + TRY_AGAIN_S + LOOK_S + 0.5

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,7 @@ import pytest
 from smsd.core.alerting import AlertRules
 from smsd.core.events import Kind
 from smsd.core.units import HOUR, MINUTE
-from smsd.engine import alerts, office
-from smsd.engine.alerts import Alerts
+from smsd.engine import alerts
 from smsd.store import StoreError
 from smsd.store.operators import Raised
 from tests.engine.watched import DENIED, Place, Watched
@@ -48,13 +46,6 @@ def test_an_alert_goes_out_though_it_cannot_be_written_and_is_written_later(rig:
         await rig.stop()
 
     rig.run(story)
-
-
-@pytest.fixture
-def place(monkeypatch: pytest.MonkeyPatch) -> Place:
-    found = Place()
-    monkeypatch.setattr(office, "Alerts", partial(Alerts, make=found.made))
-    return found
 
 
 @pytest.mark.parametrize("how", ["crash", "stop"])
