@@ -22,13 +22,13 @@ def check(seeds: range) -> None:
         assert not wrong, f"seed {seed}: {wrong}\nreplay it: python -m tests.simulation {seed}"
 
 
-@pytest.mark.parametrize("seeds", batches(range(40)), ids=str)
+@pytest.mark.parametrize("seeds", batches(range(60)), ids=str)
 def test_some_worlds(seeds: range) -> None:
     check(seeds)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seeds", batches(range(40, int(os.environ.get("SMSD_SEEDS", "1200")))), ids=str)
+@pytest.mark.parametrize("seeds", batches(range(60, int(os.environ.get("SMSD_SEEDS", "1200")))), ids=str)
 def test_many_worlds(seeds: range) -> None:
     check(seeds)
 
